@@ -1,0 +1,229 @@
+"""`TwsClient`: the source of bars that is TWS, or the replay gateway; the code cannot tell.
+
+It reads and never trades: there is no method that sends an order, and the connection asks for no account data.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+
+from quant_assets.clock import Clock
+from quant_assets.connectors.base import (
+    BarAnswer,
+    BarRequest,
+    Contract,
+    ContractDetails,
+    ScanRequest,
+    ScanRow,
+    SessionHours,
+    WhatToShow,
+)
+from quant_assets.connectors.tws import library, requests
+from quant_assets.connectors.tws.codes import Verdict
+from quant_assets.connectors.tws.connection import Timeouts, TwsAddress, open_link
+from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceTransientError
+from quant_assets.connectors.tws.link import Call, Link
+from quant_assets.connectors.tws.pacing import Paced, Pacer
+from quant_assets.connectors.tws.retry import RetryPolicy
+from quant_assets.errors import SourceTimeoutError, SourceUnavailableError
+
+_log = logging.getLogger(__name__)
+
+
+class TwsClient:
+    """A read-only connection to TWS, one at a time, with every failure typed.
+
+    `bars` sends its request at once: `fetch` paces it, because only there is known when a request is repeated or
+    split. With a `pacer`, every other method waits for its turn by itself.
+    """
+
+    def __init__(
+        self,
+        address: TwsAddress,
+        clock: Clock,
+        timeouts: Timeouts | None = None,
+        *,
+        pacer: Pacer | None = None,
+        reconnect: RetryPolicy | None = None,
+    ) -> None:
+        self._address, self._clock, self._pacer = address, clock, pacer
+        self._timeouts = timeouts or Timeouts()
+        self._reconnect = reconnect or RetryPolicy(attempts=8, base_s=1.0, cap_s=60.0)
+        self._link: Link | None = None
+        self._client_id: int | None = None
+        self._connecting = asyncio.Lock()
+        self._probing = asyncio.Lock()
+        self.epoch = 0
+        """How many connections this client has had: two answers of different epochs are independent witnesses."""
+
+    # ------------------------------------------------------------ life of the connection
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._link:
+            await self._link.close()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the socket stands; only `is_alive` knows whether somebody reads at its other end."""
+        return self._link is not None and self._link.is_open
+
+    async def connect(self) -> None:
+        """Connect once, unless connected.
+
+        Raises:
+            PortRefusedError: nothing listens there.
+            PortSilentError: the port is open and the API does not answer.
+            ClientIdInUseError: every client id of the range is taken.
+        """
+        async with self._connecting:
+            if self.is_connected:
+                return
+            link, self._client_id = await open_link(self._address, self._timeouts.connect_s, first_id=self._client_id)
+            if self._pacer:
+                link.on_throttled = self._pacer.refused
+            self._link, self.epoch = link, self.epoch + 1
+            _log.info("connected to TWS at %s as client %d, connection %d", self._address, self._client_id, self.epoch)
+
+    async def ensure_connected(self) -> None:
+        """Connect again after a loss, waiting longer each time, a bounded number of times."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(SourceUnavailableError),
+            stop=stop_after_attempt(self._reconnect.attempts),
+            wait=self._reconnect.wait,
+            sleep=self._clock.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                await self.connect()
+
+    async def ensure_ready(self) -> None:
+        """Connect if need be, once, and return when a historical request would be answered now.
+
+        Raises:
+            SourceUnavailableError: it would not: no connection, or TWS has lost its own.
+        """
+        await self.connect()
+        self._history_link()
+
+    async def is_alive(self) -> bool:
+        """Ask for the time. A peer that does not tell it is dead, whatever the socket says, and is dropped."""
+        link = self._link
+        return link is not None and await self._probe(link)
+
+    async def _probe(self, link: Link) -> bool:
+        async with self._probing:
+            try:
+                await link.ask(requests.time_call(link.client, self._timeouts.probe_s))
+            except (SourceTimeoutError, SourceUnavailableError):
+                await link.close("TWS stopped answering", abort=True)
+                return False
+            return True
+
+    # ------------------------------------------------------------ questions
+
+    async def current_time(self) -> datetime:
+        """TWS's own time."""
+        async with self._probing, self._message():
+            answer: datetime = await self._look_up(lambda tws: requests.time_call(tws, self._timeouts.probe_s))
+        return answer.astimezone(UTC)
+
+    async def contract_details(self, contract: Contract) -> list[ContractDetails]:
+        """Return every instrument that matches.
+
+        Raises:
+            UnknownContractError: none does.
+        """
+        async with self._message():
+            found = await self._look_up(lambda tws: requests.details_call(tws, contract, self._timeouts.lookup_s))
+        return [library.to_details(details) for details in found]
+
+    async def bars(self, request: BarRequest) -> BarAnswer:
+        """Return the bars of one request, or raise; a partial answer is never returned."""
+        link, asked_at, text = self._history_link(), self._clock.now(), ""
+        call = requests.bars_call(link.client, request, self._timeouts.history_s)
+        try:
+            rows = await self._ask(link, call)
+        except Refusal as no_data:
+            rows, text = [], no_data.text
+        try:
+            frame = library.to_frame(rows, request.bar_size)
+        except ValueError as error:
+            raise SourceTransientError(call.what, 0, str(error)) from error
+        return BarAnswer(request, frame, asked_at, self._clock.now(), text)
+
+    async def schedule(self, contract: Contract, end: datetime, n_sessions: int) -> list[SessionHours]:
+        """Return the last `n_sessions` sessions that end before `end`, ascending."""
+        async with self._turn(Paced(("schedule", contract, end, n_sessions), ("schedule", contract))):
+            answer = await self._look_up(
+                lambda tws: requests.schedule_call(tws, contract, end, n_sessions, self._timeouts.history_s)
+            )
+        return [hours for hours in library.to_hours(answer) if hours.closes_at <= end][-n_sessions:]
+
+    async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime:
+        """Return the start of the oldest bar."""
+        async with self._turn(Paced(("head", contract, what_to_show, use_rth), ("head", contract, what_to_show))):
+            answer: datetime = await self._look_up(
+                lambda tws: requests.head_call(tws, contract, what_to_show, use_rth, self._timeouts.lookup_s)
+            )
+        return answer.astimezone(UTC) if answer.tzinfo else answer.replace(tzinfo=UTC)
+
+    async def scan(self, request: ScanRequest) -> list[ScanRow]:
+        """Return the instruments of a market scan, best first."""
+        link = self._open_link()
+        async with self._message():
+            try:
+                rows = await self._ask(link, requests.scan_call(link.client, request, self._timeouts.lookup_s))
+            except Refusal:
+                return []
+        return [library.to_scan_row(row) for row in rows]
+
+    # ------------------------------------------------------------ how they are asked
+
+    def _open_link(self) -> Link:
+        if self._link is None or not self._link.is_open:
+            raise LinkDownError(str(self._address), "not connected")
+        return self._link
+
+    def _history_link(self) -> Link:
+        """The link, unless it is known that no historical request would be answered on it."""
+        link = self._open_link()
+        if link.history_fault:
+            raise LinkDownError(str(self._address), link.history_fault)
+        return link
+
+    def _message(self) -> AbstractAsyncContextManager[None]:
+        return self._pacer.message() if self._pacer else nullcontext()
+
+    def _turn(self, paced: Paced) -> AbstractAsyncContextManager[None]:
+        return self._pacer.slot(paced) if self._pacer else nullcontext()
+
+    async def _look_up(self, call: Callable[[Any], Call]) -> Any:
+        """Ask something to which "no data" is no answer."""
+        link = self._open_link()
+        made = call(link.client)
+        try:
+            return await self._ask(link, made)
+        except Refusal as no_data:
+            raise no_data.as_error(made.what, str(self._address)) from no_data
+
+    async def _ask(self, link: Link, call: Call) -> Any:
+        """Ask, with every refusal typed except "no data", which each question answers in its own way."""
+        try:
+            return await link.ask(call)
+        except Refusal as refusal:
+            if refusal.verdict is Verdict.NO_DATA:
+                raise
+            raise refusal.as_error(call.what, str(self._address)) from refusal
+        except SourceTimeoutError:
+            if not call.key:
+                await self._probe(link)
+            raise

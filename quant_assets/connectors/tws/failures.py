@@ -1,0 +1,114 @@
+"""The failures that only a TWS connection knows, each under the branch of `quant_assets.errors` that says what to do.
+
+SourceUnavailableError
+├── PortRefusedError        nothing listens there
+├── PortSilentError         something listens and does not speak
+├── ClientIdInUseError      every client id of the range is taken
+└── LinkDownError           the connection, or TWS's own link to the market, broke
+SourceTransientError        TWS failed for a reason that it does not tell; retry
+PacingError
+└── TooManyOpenError        more historical requests are open than TWS allows
+BadRequestError
+└── TooLongError            the same request with a shorter duration may pass
+"""
+
+from quant_assets.connectors.tws.codes import Verdict, classify, mend_of
+from quant_assets.errors import (
+    BadRequestError,
+    NoPermissionError,
+    PacingError,
+    QuantAssetsError,
+    RetryLater,
+    SourceRefusedError,
+    SourceUnavailableError,
+    UnknownContractError,
+)
+
+PAUSE_AFTER_REFUSAL_S = 15.0
+
+
+class PortRefusedError(SourceUnavailableError):
+    """Nothing listens at the address."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(
+            address,
+            cause,
+            "Start TWS or IB Gateway, enable its API (Configuration > API > Settings > Enable ActiveX and Socket "
+            "Clients) and check tws.host and tws.port (TWS 7496, paper 7497; Gateway 4001, paper 4002).",
+        )
+
+
+class PortSilentError(SourceUnavailableError):
+    """The port is open and the API does not answer."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(
+            address,
+            cause,
+            "The port is open but the API is not answering: look for a login or confirmation window, restart TWS or "
+            "IB Gateway, and log in again if the weekly session has expired (Sundays, 01:00 New York).",
+        )
+
+
+class ClientIdInUseError(SourceUnavailableError):
+    """Every client id that may be tried is taken (326)."""
+
+    def __init__(self, address: str, client_ids: range) -> None:
+        self.client_ids = client_ids
+        taken = str(client_ids[0]) if len(client_ids) == 1 else f"{client_ids[0]} to {client_ids[-1]}"
+        super().__init__(address, f"client id {taken} in use (error 326)", mend_of(Verdict.CLIENT_ID_IN_USE))
+
+
+class LinkDownError(SourceUnavailableError):
+    """The connection broke, or TWS lost its own link to the market."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(address, cause, "Nothing was lost; the same command resumes where it stopped.")
+
+
+class SourceTransientError(RetryLater):
+    """TWS failed on a request without a reason that is known to be permanent."""
+
+    def __init__(self, what: str, code: int, text: str) -> None:
+        self.what, self.code, self.text = what, code, text
+        super().__init__(f"TWS failed on {what} (error {code}: {text}). {mend_of(Verdict.TRANSIENT)}")
+
+
+class TooManyOpenError(PacingError):
+    """More historical requests are open than TWS allows (322)."""
+
+
+class TooLongError(BadRequestError):
+    """TWS does not serve that much in one request."""
+
+
+class Refusal(Exception):  # noqa: N818 - a message of TWS that ends one request; the client makes it an error or an answer
+    """TWS ended a request with a message. Never leaves the package."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code, self.text = code, text
+        self.verdict = classify(code, text)
+        super().__init__(f"{code}: {text}")
+
+    def as_error(self, what: str, address: str) -> QuantAssetsError:
+        """The typed error for a caller who asked `what`."""
+        refused = _REFUSED.get(self.verdict)
+        if refused:
+            return refused(what, self.code, self.text, mend_of(self.verdict))
+        if self.verdict is Verdict.PACING:
+            return PacingError(what, PAUSE_AFTER_REFUSAL_S, self.text)
+        if self.verdict is Verdict.TOO_MANY_OPEN:
+            return TooManyOpenError(what, PAUSE_AFTER_REFUSAL_S, self.text)
+        if self.verdict is Verdict.LINK_DOWN:
+            return LinkDownError(address, f"{self.text} (error {self.code})")
+        return SourceTransientError(what, self.code, self.text)
+
+
+_REFUSED: dict[Verdict, type[SourceRefusedError]] = {
+    Verdict.UNKNOWN_CONTRACT: UnknownContractError,
+    Verdict.NO_PERMISSION: NoPermissionError,
+    Verdict.BAD_REQUEST: BadRequestError,
+    Verdict.TOO_LONG: TooLongError,
+    Verdict.NO_DATA: SourceRefusedError,
+}

@@ -1,0 +1,189 @@
+"""The only place where the IB client library is imported, and where its values become ours.
+
+`ib_insync` is the declared dependency; its successor `ib_async` speaks the same wire protocol and is taken when it is
+the one installed. Never install both: their event libraries overwrite each other's files.
+"""
+
+import importlib
+import logging
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from functools import cache
+from itertools import starmap
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+
+from quant_assets.connectors.base import (
+    DAILY_ANSWER,
+    MINUTE_ANSWER,
+    BarSize,
+    Contract,
+    ContractDetails,
+    ScanRequest,
+    ScanRow,
+    SessionHours,
+)
+from quant_assets.errors import ConfigurationError
+
+_NOT_AVAILABLE = -1
+_BAR = attrgetter("date", "open", "high", "low", "close", "volume", "average", "barCount")
+
+
+@cache
+def load() -> ModuleType:
+    """Import the library. Call it inside a running loop: ib_insync asks for one while it is imported."""
+    for name in ("ib_insync", "ib_async"):
+        try:
+            library = importlib.import_module(name)
+        except ModuleNotFoundError as missing:
+            if missing.name != name:
+                raise
+        else:
+            _quieten(name)
+            return library
+    raise ConfigurationError("environment", "no IB client library is installed.", "Run: pip install ib_insync")
+
+
+def _quieten(name: str) -> None:
+    """Silence the library's own log unless somebody set its level: each of its errors reaches the caller, typed."""
+    logger = logging.getLogger(name)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+
+
+def new_session() -> Any:
+    """Return a fresh, unconnected `IB` that raises on request errors, queues nothing and asks for no account data."""
+    session = load().IB()
+    session.RaiseRequestErrors = True
+    # The library holds back what exceeds 45 messages a second, silently, and our timeouts would count that queue as
+    # the source's slowness. The pacer counts messages itself, below the same limit, where the wait is visible.
+    session.client.MaxRequests = 0
+    # Its own listener subscribes to the account summary after an outage.
+    session.errorEvent.clear()
+    return session
+
+
+def to_library_contract(contract: Contract) -> Any:
+    """Our contract as the library's."""
+    return load().Contract(
+        conId=contract.con_id,
+        symbol=contract.symbol,
+        secType=contract.sec_type,
+        exchange=contract.exchange,
+        primaryExchange=contract.primary_exchange,
+        currency=contract.currency,
+    )
+
+
+def from_library_contract(contract: Any) -> Contract:
+    """The library's contract as ours."""
+    return Contract(
+        symbol=contract.symbol,
+        con_id=contract.conId,
+        exchange=contract.exchange,
+        primary_exchange=contract.primaryExchange,
+        currency=contract.currency,
+        sec_type=contract.secType,
+    )
+
+
+def to_details(details: Any) -> ContractDetails:
+    """One contract-details answer. A size of zero means that the source did not tell."""
+    contract = details.contract
+    return ContractDetails(
+        con_id=contract.conId,
+        symbol=contract.symbol,
+        exchange=contract.exchange,
+        primary_exchange=contract.primaryExchange,
+        currency=contract.currency,
+        asset_class=contract.secType,
+        min_tick=details.minTick,
+        min_size=details.minSize or None,
+        size_increment=details.sizeIncrement or None,
+        timezone=details.timeZoneId,
+        trading_hours=details.tradingHours,
+        liquid_hours=details.liquidHours,
+        long_name=details.longName,
+        industry=details.industry,
+        category=details.category,
+        ids=";".join(f"{pair.tag}={pair.value}" for pair in details.secIdList or ()),
+    )
+
+
+def to_frame(bars: Sequence[Any], bar_size: BarSize) -> pl.DataFrame:
+    """The library's bars, in the order received, as one frame that shares nothing with them.
+
+    Raises:
+        ValueError: the time labels are not what this bar size must have.
+    """
+    schema = DAILY_ANSWER if bar_size == "1 day" else MINUTE_ANSWER
+    if not bars:
+        return pl.DataFrame(schema=schema)
+    labels, *values = zip(*map(_BAR, bars), strict=True)
+    (label, _), *columns = schema.items()
+    first = _sessions(label, labels) if bar_size == "1 day" else _instants(label, labels)
+    rest = (pl.Series(name, column, dtype=dtype) for (name, dtype), column in zip(columns, values, strict=True))
+    return _with_nulls(pl.DataFrame([first, *rest]))
+
+
+def _sessions(name: str, labels: Sequence[date]) -> pl.Series:
+    if any(isinstance(label, datetime) for label in labels):
+        raise ValueError(f"daily bars must carry dates, not instants such as {labels[0]}")
+    return pl.Series(name, labels, dtype=pl.Date)
+
+
+def _instants(name: str, labels: Sequence[datetime]) -> pl.Series:
+    """Convert by epoch seconds: Polars takes five times as long over aware datetimes."""
+    if not isinstance(labels[0], datetime) or labels[0].tzinfo is None:
+        raise ValueError(f"intraday bars must carry instants with a zone, not {labels[0]}")
+    seconds = np.fromiter(map(datetime.timestamp, labels), np.int64, len(labels))
+    return pl.Series(name, seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
+
+
+def _with_nulls(frame: pl.DataFrame) -> pl.DataFrame:
+    """Replace the source's "not available", which midpoint and quote bars carry, by null."""
+    marked = [name for name in ("volume", "wap", "bar_count") if (frame[name] == _NOT_AVAILABLE).any()]
+    return frame.with_columns(pl.col(marked).replace(_NOT_AVAILABLE, None)) if marked else frame
+
+
+def to_hours(schedule: Any) -> list[SessionHours]:
+    """A schedule answer as UTC instants, ascending."""
+    zone = ZoneInfo(schedule.timeZone)
+    rows = ((s.refDate, s.startDateTime, s.endDateTime) for s in schedule.sessions)
+    hours = starmap(lambda ref, start, end: SessionHours(_day(ref), _instant(start, zone), _instant(end, zone)), rows)
+    return sorted(hours, key=attrgetter("session"))
+
+
+def _day(text: str) -> date:
+    return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
+
+
+def _instant(text: str, zone: ZoneInfo) -> datetime:
+    return datetime.strptime(text, "%Y%m%d-%H:%M:%S").replace(tzinfo=zone).astimezone(UTC)
+
+
+def to_subscription(request: ScanRequest) -> tuple[Any, list[Any]]:
+    """A scan as the library's subscription and its filter tags."""
+    library = load()
+    subscription = library.ScannerSubscription(
+        numberOfRows=request.n_rows,
+        instrument=request.instrument,
+        locationCode=request.location,
+        scanCode=request.scan_code,
+    )
+    return subscription, list(starmap(library.TagValue, request.filters))
+
+
+def to_scan_row(row: Any) -> ScanRow:
+    """One row of a scan."""
+    return ScanRow(rank=row.rank, contract=from_library_contract(row.contractDetails.contract))
+
+
+def end_text(end: datetime | None) -> str:
+    """`end` in the only spelling that no setting of TWS can reinterpret: UTC with a dash; None is the source's now."""
+    return f"{end.astimezone(UTC):%Y%m%d-%H:%M:%S}" if end else ""

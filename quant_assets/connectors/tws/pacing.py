@@ -1,0 +1,208 @@
+"""IBKR's pacing rules, kept on our side so that TWS never has to enforce them.
+
+A request counts from its answer, not from when it was sent: TWS saw it at some instant before the answer, so each
+rule holds at TWS whatever the network did in between. With instant answers the two are the same.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from quant_assets.clock import Clock
+from quant_assets.connectors.base import BarRequest
+from quant_assets.errors import PacingError
+
+_TINY_S = 1e-6
+"""Waits below this are rounding, not waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacingBudget:
+    """What may be asked of TWS, below IBKR's own limits (60 per 600 s, 6 in 2 s, 50 open, 50 messages per second)."""
+
+    requests_per_window: int = 55
+    window_s: float = 600.0
+    identical_s: float = 15.0
+    per_contract: int = 5
+    per_contract_s: float = 2.0
+    messages_per_s: int = 45
+    in_flight: int = 6
+    pause_s: float = 15.0
+    max_pause_s: float = 600.0
+    enforced: bool = True
+    """False measures the bare path: only `in_flight` is kept."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.in_flight <= 50:  # noqa: PLR2004 - IBKR's bound
+            raise ValueError(f"in_flight must be between 1 and 50, not {self.in_flight}")
+        if min(self.requests_per_window, self.per_contract, self.messages_per_s) < 1:
+            raise ValueError("every pacing limit must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """What the rules look at in one historical request."""
+
+    identity: Hashable
+    group: Hashable
+    weight: int = 1
+
+    @classmethod
+    def of(cls, request: BarRequest) -> "Paced":
+        """A bar request; quotes of both sides count twice."""
+        group = (request.contract, request.what_to_show)
+        return cls(request, group, weight=2 if str(request.what_to_show) == "BID_ASK" else 1)
+
+
+@dataclass(slots=True)
+class _Entry:
+    at: float
+    weight: int
+    is_open: bool
+
+
+class Window:
+    """At most `limit` units in any `span_s` seconds."""
+
+    def __init__(self, limit: int, span_s: float) -> None:
+        self.limit, self.span_s = limit, span_s
+        self._entries: list[_Entry] = []
+
+    def wait_s(self, now: float, weight: int = 1, share: float = 1.0) -> float:
+        """Seconds until `weight` more units fit, if nothing else happens before; `share` scales the limit."""
+        self._entries = [e for e in self._entries if e.is_open or now - e.at < self.span_s - _TINY_S]
+        excess = sum(e.weight for e in self._entries) + weight - max(weight, int(self.limit * share))
+        wait = 0.0
+        for at, freed in sorted((now if e.is_open else e.at, e.weight) for e in self._entries):
+            if excess <= 0:
+                break
+            wait, excess = at + self.span_s - now, excess - freed
+        return wait
+
+    def enter(self, now: float, weight: int = 1) -> _Entry:
+        """Count units; they stay counted for `span_s` after `leave`."""
+        entry = _Entry(now, weight, is_open=True)
+        self._entries.append(entry)
+        return entry
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is counted any more, as of the last look."""
+        return not self._entries
+
+
+class Pacer:
+    """Admits requests when every rule allows it, and slows down when TWS refuses all the same."""
+
+    def __init__(self, budget: PacingBudget, clock: Clock) -> None:
+        self.budget, self.clock = budget, clock
+        self._slots = asyncio.Semaphore(budget.in_flight)
+        self._history = Window(budget.requests_per_window, budget.window_s)
+        self._messages = Window(budget.messages_per_s, 1.0)
+        self._keyed: dict[Hashable, Window] = {}
+        self._share, self._pause_s, self._paused_until = 1.0, 0.0, 0.0
+
+    @property
+    def share(self) -> float:
+        """The part of the request rate that is used at present, between 0 and 1."""
+        return self._share
+
+    @asynccontextmanager
+    async def slot(self, request: BarRequest | Paced) -> AsyncIterator[None]:
+        """Hold one of the in-flight places for one historical request, from the moment every rule allows it.
+
+        A `PacingError` inside slows this pacer down.
+        """
+        paced = request if isinstance(request, Paced) else Paced.of(request)
+        async with self._slots:
+            if not self.budget.enforced:
+                yield
+                return
+            entries = await self._admit(paced)
+            try:
+                yield
+            except PacingError:
+                self.refused()
+                raise
+            else:
+                self._recover()
+            finally:
+                self._leave(entries)
+
+    @asynccontextmanager
+    async def message(self) -> AsyncIterator[None]:
+        """Wait until one more message of any other kind may be sent."""
+        while self.budget.enforced and (wait := self._messages.wait_s(self.clock.monotonic())) > 0:
+            await self.clock.sleep(wait)
+        entry = self._messages.enter(self.clock.monotonic())
+        try:
+            yield
+        finally:
+            self._leave([entry])
+
+    async def _admit(self, paced: Paced) -> list[_Entry]:
+        windows = self._windows(paced)
+        while (wait := self._wait_s(windows, paced.weight)) > 0:
+            await self.clock.sleep(wait)
+        now = self.clock.monotonic()
+        return [window.enter(now, weight) for window, weight in windows]
+
+    def _windows(self, paced: Paced) -> list[tuple[Window, int]]:
+        """The windows that count this request, and what it counts there."""
+        budget = self.budget
+        for key in [key for key, window in self._keyed.items() if window.is_idle]:
+            del self._keyed[key]
+        identical = self._keyed.setdefault(("same", paced.identity), Window(1, budget.identical_s))
+        group = self._keyed.setdefault(("group", paced.group), Window(budget.per_contract, budget.per_contract_s))
+        return [(self._history, paced.weight), (self._messages, 1), (identical, 1), (group, paced.weight)]
+
+    def _wait_s(self, windows: list[tuple[Window, int]], weight: int) -> float:
+        now = self.clock.monotonic()
+        waits = [window.wait_s(now, units) for window, units in windows]
+        waits.append(self._history.wait_s(now, weight, self._share))
+        waits.append(self._paused_until - now)
+        longest = max(waits)
+        return longest if longest > _TINY_S else 0.0
+
+    def _leave(self, entries: list[_Entry]) -> None:
+        now = self.clock.monotonic()
+        for entry in entries:
+            entry.at, entry.is_open = now, False
+
+    def refused(self) -> float:
+        """Note a pacing violation: pause all history, and go on at half the rate. Returns the seconds of the pause.
+
+        Refusals during a pause belong to requests that were in flight when it began, and change nothing.
+        """
+        now = self.clock.monotonic()
+        if now >= self._paused_until:
+            self._pause_s = min(self.budget.max_pause_s, max(self.budget.pause_s, 2 * self._pause_s))
+            self._paused_until = now + self._pause_s
+            self._share = max(self._share / 2, 1 / self.budget.requests_per_window)
+        return self._paused_until - now
+
+    def _recover(self) -> None:
+        """One request went well: a full window of them undoes one halving."""
+        self._share = min(1.0, self._share + 0.5 / self.budget.requests_per_window)
+        if self._share == 1.0:
+            self._pause_s = 0.0
+
+    def estimate(self, n_requests: int) -> float:
+        """Seconds until the last of `n_requests` different requests is admitted, counted on an idle budget."""
+        pause = max(0.0, self._paused_until - self.clock.monotonic())
+        return pause + estimate_s(self.budget, n_requests)
+
+
+def estimate_s(budget: PacingBudget, n_requests: int) -> float:
+    """Seconds that pacing costs `n_requests` different requests with instant answers, starting idle."""
+    if not budget.enforced:
+        return 0.0
+    windows = (Window(budget.requests_per_window, budget.window_s), Window(budget.messages_per_s, 1.0))
+    now = 0.0
+    for _ in range(n_requests):
+        while (wait := max(window.wait_s(now) for window in windows)) > _TINY_S:
+            now += wait
+        for window in windows:
+            window.enter(now).is_open = False
+    return now

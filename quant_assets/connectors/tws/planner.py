@@ -1,0 +1,212 @@
+"""From what is needed to the fewest legal requests. Pure: no connection, no clock.
+
+IBKR counts requests, not bars, so the length of a request is the only lever on speed. All durations are `N D`, which
+counts trading days: the other units count calendar time, whose sessions depend on weekends and holidays.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from itertools import zip_longest
+from math import ceil
+from typing import Literal
+
+from quant_assets.connectors.base import BarRequest, BarSize, Contract, SessionHours, WhatToShow
+from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
+from quant_assets.errors import ConfigurationError, DefectError
+
+MaxDuration = Literal["1 D", "2 D", "1 W", "2 W", "1 M"]
+
+SESSIONS_IN: Mapping[str, int] = {"1 D": 1, "2 D": 2, "1 W": 5, "2 W": 10, "1 M": 21}
+"""Rungs of the ladder, in sessions per request of one-minute bars."""
+
+_MAX_DAYS = 365
+_SESSIONS_PER_YEAR = 248
+"""The shortest year that XNYS has had since 1990 (2001)."""
+_BYTES_PER_BAR = 52
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One session of one instrument that has to be fetched."""
+
+    contract: Contract
+    session: date
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """One request, the sessions that it covers, and those of them that somebody needs."""
+
+    request: BarRequest
+    covers: tuple[SessionHours, ...] = ()
+    """Ascending; empty for a daily series, whose sessions the source knows."""
+    needed: frozenset[date] = frozenset()
+
+    @property
+    def sessions(self) -> tuple[date, ...]:
+        """The sessions that the answer will hold."""
+        return tuple(hours.session for hours in self.covers)
+
+    @property
+    def extra(self) -> tuple[date, ...]:
+        """Sessions that come along though nobody needs them: they lie between two that are needed."""
+        return tuple(session for session in self.sessions if session not in self.needed)
+
+    @property
+    def n_bars(self) -> int:
+        """How many bars the answer holds at most."""
+        if self.request.bar_size == "1 day":
+            count, unit = self.request.duration.split()
+            return int(count) * (1 if unit == "D" else 253)
+        return sum(int((hours.closes_at - hours.opens_at).total_seconds()) // 60 for hours in self.covers)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a plan costs."""
+
+    n_requests: int
+    n_instruments: int
+    n_needed: int
+    n_extra: int
+    pacing_s: float
+    n_bars: int
+    n_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_requests} requests for {self.n_instruments} instruments, at least "
+            f"{self.pacing_s / 60:.1f} min of pacing, about {self.n_bytes / 1e6:.1f} MB"
+        )
+
+
+def plan_minutes(
+    needs: Iterable[Need],
+    hours: Mapping[date, tuple[datetime, datetime]],
+    max_duration: MaxDuration = "1 W",
+    *,
+    what_to_show: WhatToShow = "TRADES",
+    use_rth: bool = True,
+) -> list[PlannedRequest]:
+    """Cover every need with the fewest requests, instruments taking turns.
+
+    Args:
+        needs: in any order; doubles are one need.
+        hours: opening and close of every session of the calendar over the range, needed or not.
+        max_duration: the longest request.
+        what_to_show: kind of bars.
+        use_rth: regular hours only.
+
+    Returns:
+        Per instrument ascending by session; no two neighbours of the same instrument while others have work left.
+
+    Raises:
+        ConfigurationError: `max_duration` is no rung of the ladder.
+        DefectError: a need lies on a day that `hours` does not know.
+    """
+    if max_duration not in SESSIONS_IN:
+        raise ConfigurationError("tws.max_duration", f"{max_duration!r} is not one of {', '.join(SESSIONS_IN)}.")
+    calendar = [SessionHours(session, *hours[session]) for session in sorted(hours)]
+    template = BarRequest(Contract(""), None, "1 D", "1 min", what_to_show, use_rth)
+    series = [
+        [_covering(replace(template, contract=contract), stretch, wanted) for stretch in stretches]
+        for contract, wanted in _by_contract(needs).items()
+        for stretches in [_stretches(wanted, calendar, SESSIONS_IN[max_duration])]
+    ]
+    return _take_turns(series)
+
+
+def _by_contract(needs: Iterable[Need]) -> dict[Contract, frozenset[date]]:
+    wanted: dict[Contract, set[date]] = {}
+    for need in needs:
+        wanted.setdefault(need.contract, set()).add(need.session)
+    order = sorted(wanted, key=lambda contract: (contract.symbol, contract.con_id, str(contract)))
+    return {contract: frozenset(wanted[contract]) for contract in order}
+
+
+def _stretches(wanted: frozenset[date], calendar: Sequence[SessionHours], limit: int) -> list[tuple[SessionHours, ...]]:
+    """Cut into runs of at most `limit` sessions, each from a needed one to a needed one.
+
+    Starting each run at the first session not yet covered is optimal: some run has to cover it, and none that does
+    reaches further.
+    """
+    places = [place for place, hours in enumerate(calendar) if hours.session in wanted]
+    if len(places) != len(wanted):
+        unknown = sorted(wanted - {hours.session for hours in calendar})
+        raise DefectError(f"needs lie on days outside the calendar: {', '.join(map(str, unknown[:5]))}")
+    stretches: list[tuple[SessionHours, ...]] = []
+    start = end = -1
+    for place in places:
+        if start < 0 or place >= start + limit:
+            if start >= 0:
+                stretches.append(tuple(calendar[start : end + 1]))
+            start = place
+        end = place
+    return [*stretches, tuple(calendar[start : end + 1])] if start >= 0 else stretches
+
+
+def _covering(template: BarRequest, stretch: tuple[SessionHours, ...], wanted: frozenset[date]) -> PlannedRequest:
+    request = replace(template, end=stretch[-1].closes_at, duration=f"{len(stretch)} D")
+    return PlannedRequest(request, stretch, wanted & {hours.session for hours in stretch})
+
+
+def _take_turns(series: Iterable[list[PlannedRequest]]) -> list[PlannedRequest]:
+    """One of each instrument, then the next of each: the rule of 5 requests per contract in 2 s rarely bites."""
+    return [planned for turn in zip_longest(*series) for planned in turn if planned is not None]
+
+
+def plan_daily(
+    contracts: Iterable[Contract],
+    lookback_sessions: int,
+    what: Sequence[WhatToShow] = ("TRADES", "ADJUSTED_LAST"),
+) -> list[PlannedRequest]:
+    """One request per series, up to the source's now: the whole window comes on one price basis."""
+    duration = daily_duration(lookback_sessions)
+    bar_size: BarSize = "1 day"
+    return [
+        PlannedRequest(BarRequest(contract, None, duration, bar_size, kind))
+        for kind in what
+        for contract in dict.fromkeys(contracts if isinstance(contracts, Sequence) else list(contracts))
+    ]
+
+
+def daily_duration(lookback_sessions: int) -> str:
+    """The smallest legal duration that holds that many sessions: days up to 365, then years."""
+    if lookback_sessions < 1:
+        raise ConfigurationError("data.lookback_sessions", f"must be at least 1, not {lookback_sessions}.")
+    if lookback_sessions <= _MAX_DAYS:
+        return f"{lookback_sessions} D"
+    return f"{ceil(lookback_sessions / _SESSIONS_PER_YEAR)} Y"
+
+
+def halve(planned: PlannedRequest) -> list[PlannedRequest]:
+    """Split in two by session, for an answer that was too long or too slow.
+
+    A part that nobody needs is dropped, and the others shrink to what is needed. What cannot be split comes back
+    as it is, alone.
+    """
+    if len(planned.covers) < 2:  # noqa: PLR2004
+        return [planned]
+    middle = (len(planned.covers) + 1) // 2
+    parts = (_trimmed(part, planned.needed) for part in (planned.covers[:middle], planned.covers[middle:]))
+    return [_covering(planned.request, part, planned.needed) for part in parts if part]
+
+
+def _trimmed(part: tuple[SessionHours, ...], needed: frozenset[date]) -> tuple[SessionHours, ...]:
+    places = [place for place, hours in enumerate(part) if hours.session in needed]
+    return part[places[0] : places[-1] + 1] if places else ()
+
+
+def summary(plan: Sequence[PlannedRequest], budget: PacingBudget) -> PlanSummary:
+    """What a plan costs, before anything is sent."""
+    n_bars = sum(planned.n_bars for planned in plan)
+    return PlanSummary(
+        n_requests=len(plan),
+        n_instruments=len({planned.request.contract for planned in plan}),
+        n_needed=sum(len(planned.needed) for planned in plan),
+        n_extra=sum(len(planned.extra) for planned in plan),
+        pacing_s=estimate_s(budget, len(plan)),
+        n_bars=n_bars,
+        n_bytes=n_bars * _BYTES_PER_BAR,
+    )

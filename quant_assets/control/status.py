@@ -1,0 +1,106 @@
+"""`<stage>_status.json`: how far a stage is, replaced atomically: a reader sees the old state or the new one."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+from uuid import uuid4
+
+from quant_assets.clock import Clock, SystemClock
+from quant_assets.errors import CorruptFileError, DiskFullError
+from quant_assets.settings.names import safe_name
+
+Phase = Literal["ingestion", "verification", "complete"]
+Health = Literal["ok", "warn", "error", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a stage last said about itself. Downstream goes on only when `is_complete`."""
+
+    phase: Phase
+    last_update: datetime
+    """Aware, UTC."""
+    health_check: Health = "unknown"
+    candidate_count: int = 0
+    lock_id: str = ""
+    """The lock under which the stage runs; a status with the id of a lock that nobody holds was left by a dead run."""
+    can_resume: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether downstream may start."""
+        return self.phase == "complete"
+
+
+def status_path(stage: str, directory: Path) -> Path:
+    """Return where a stage's status lives.
+
+    Raises:
+        UnsafeNameError: the stage's name must not become a file name.
+    """
+    return directory / f"{safe_name('stage', stage)}_status.json"
+
+
+def write_status(
+    stage: str,
+    directory: Path,
+    phase: Phase,
+    *,
+    clock: Clock | None = None,
+    health_check: Health = "unknown",
+    candidate_count: int = 0,
+    lock_id: str = "",
+    can_resume: bool = False,
+) -> Status:
+    """Replace a stage's status and return it.
+
+    Raises:
+        DiskFullError: it could not be written; the status before still stands.
+    """
+    now = (clock or SystemClock()).now().astimezone(UTC)
+    status = Status(phase, now, health_check, candidate_count, lock_id, can_resume)
+    _replace(status_path(stage, directory), json.dumps({**asdict(status), "last_update": _stamp(now)}, indent=2) + "\n")
+    return status
+
+
+def read_status(stage: str, directory: Path) -> Status | None:
+    """Return a stage's status, or None when it never ran here.
+
+    Raises:
+        CorruptFileError: the file is there and is no status.
+    """
+    path = status_path(stage, directory)
+    try:
+        return _parsed(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        mend = f"Delete it and run stage {stage!r} again; it writes a new one."
+        raise CorruptFileError(path, f"{type(error).__name__}: {error}", mend) from None
+
+
+def _parsed(raw: dict[str, Any]) -> Status:
+    if raw["phase"] not in get_args(Phase):
+        raise ValueError(f"phase {raw['phase']!r} is none of {', '.join(get_args(Phase))}")
+    return Status(**{**raw, "last_update": datetime.fromisoformat(raw["last_update"])})
+
+
+def _stamp(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _replace(path: Path, text: str) -> None:
+    staged = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise DiskFullError(path, error) from error

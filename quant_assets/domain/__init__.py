@@ -1,0 +1,1 @@
+"""Pure functions: frames in, frames out. No Dagster, no files, no sockets, no clock, no environment."""

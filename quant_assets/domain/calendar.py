@@ -1,0 +1,180 @@
+"""Sessions, their minutes, and which of them have closed. All instants are UTC."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property, lru_cache
+from typing import Any
+
+import polars as pl
+
+from quant_assets.errors import ConfigurationError, FutureSessionError, NotASessionError
+
+_HISTORY_START = date(2000, 1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Opening and closing instants of a session; the minute that starts at `closes_at` is outside."""
+
+    opens_at: datetime
+    closes_at: datetime
+
+    @property
+    def n_minutes(self) -> int:
+        """How many minutes the session has: the upper bound of its bars."""
+        return int((self.closes_at - self.opens_at).total_seconds() // 60)
+
+
+@lru_cache(maxsize=8)
+def _exchange(name: str) -> Any:
+    import exchange_calendars
+
+    try:
+        return exchange_calendars.get_calendar(name, start=str(_HISTORY_START))
+    except exchange_calendars.errors.InvalidCalendarName:
+        known = ", ".join(exchange_calendars.get_calendar_names(include_aliases=False)[:20])
+        raise ConfigurationError("lakehouse.calendars", f"there is no exchange calendar {name!r}.", f"Some: {known}, …") from None
+
+
+@dataclass(frozen=True)
+class TradingCalendar:
+    """The union of the configured exchange calendars: a day is a session when any of them trades."""
+
+    names: tuple[str, ...] = ("XNYS",)
+
+    @cached_property
+    def all_sessions(self) -> list[date]:
+        """Every known session, ascending, up to a year ahead."""
+        return sorted({stamp.date() for name in self.names for stamp in _exchange(name).sessions})
+
+    @cached_property
+    def _known(self) -> frozenset[date]:
+        return frozenset(self.all_sessions)
+
+    def is_session(self, day: date) -> bool:
+        """Return whether any exchange trades on a day."""
+        return day in self._known
+
+    def require(self, day: date) -> date:
+        """Return the day if it is a session.
+
+        Raises:
+            NotASessionError: it is a holiday or a weekend, or outside the calendar; names the nearest sessions.
+        """
+        if self.is_session(day):
+            return day
+        reason = "the exchange is closed that day" if self._in_bounds(day) else "it is outside the exchange calendar"
+        near = [session for session in (self.previous(day), self.following(day)) if session]
+        raise NotASessionError(str(day), reason, near)
+
+    def _in_bounds(self, day: date) -> bool:
+        return self.all_sessions[0] <= day <= self.all_sessions[-1]
+
+    def previous(self, day: date) -> date | None:
+        """Return the last session before a day."""
+        position = bisect_left(self.all_sessions, day)
+        return self.all_sessions[position - 1] if position else None
+
+    def following(self, day: date) -> date | None:
+        """Return the first session after a day."""
+        position = bisect_right(self.all_sessions, day)
+        return self.all_sessions[position] if position < len(self.all_sessions) else None
+
+    def between(self, first: date, last: date) -> list[date]:
+        """Return the sessions of a closed range.
+
+        Raises:
+            NotASessionError: the range is reversed, or holds no session.
+        """
+        label = f"{first}..{last}"
+        if last < first:
+            raise NotASessionError(label, "the range is reversed; write the earlier session first")
+        found = self.all_sessions[bisect_left(self.all_sessions, first) : bisect_right(self.all_sessions, last)]
+        if not found:
+            near = [session for session in (self.previous(first), self.following(last)) if session]
+            raise NotASessionError(label, "no exchange trades in the range", near)
+        return found
+
+    def window(self, last: date, n_sessions: int) -> list[date]:
+        """Return the `n_sessions` sessions that end with `last`, ascending; fewer at the calendar's start."""
+        position = bisect_left(self.all_sessions, self.require(last))
+        return self.all_sessions[max(0, position + 1 - n_sessions) : position + 1]
+
+    def closed_days(self, first: date, last: date) -> list[date]:
+        """Return the days of a closed range that are no session of any calendar."""
+        span = (last - first).days + 1
+        return [day for offset in range(span) if not self.is_session(day := first + timedelta(days=offset))]
+
+    def hours(self, session: date) -> Hours:
+        """Return opening and closing of a session: of several calendars, the earliest and the latest."""
+        self.require(session)
+        exchanges = [_exchange(name) for name in self.names if _exchange(name).is_session(str(session))]
+        return Hours(
+            min(exchange.session_open(str(session)).to_pydatetime() for exchange in exchanges),
+            max(exchange.session_close(str(session)).to_pydatetime() for exchange in exchanges),
+        )
+
+    def latest(self, now: datetime) -> date:
+        """Return the newest session whose UTC day has ended, which is when its partition exists."""
+        latest = self.previous(now.astimezone(UTC).date())
+        assert latest is not None
+        return latest
+
+    def require_closed(self, session: date, now: datetime) -> date:
+        """Return the session if its partition exists already.
+
+        Raises:
+            NotASessionError: it is no session.
+            FutureSessionError: it has not closed.
+        """
+        self.require(session)
+        if session > (latest := self.latest(now)):
+            raise FutureSessionError(session, latest)
+        return session
+
+    def minutes(self, sessions: Iterable[date]) -> pl.DataFrame:
+        """Return the expected minutes of sessions: columns session, ts (minute start), minute (0 at the open)."""
+        frames = [self._minutes_of(session) for session in sessions]
+        return pl.concat(frames) if frames else pl.DataFrame(schema=self._minutes_schema())
+
+    @staticmethod
+    def _minutes_schema() -> pl.Schema:
+        return pl.Schema({"session": pl.Date, "ts": pl.Datetime("us", "UTC"), "minute": pl.Int64})
+
+    def _minutes_of(self, session: date) -> pl.DataFrame:
+        hours = self.hours(session)
+        stamps = pl.datetime_range(
+            hours.opens_at, hours.closes_at, interval="1m", closed="left", time_unit="us", time_zone="UTC", eager=True
+        ).alias("ts")
+        return pl.DataFrame({"ts": stamps}).select(
+            pl.lit(session).alias("session"), "ts", pl.int_range(pl.len(), dtype=pl.Int64).alias("minute")
+        )
+
+    @property
+    def timezone(self) -> str:
+        """Time zone of the first calendar, in which sessions are dated."""
+        return str(_exchange(self.names[0]).tz)
+
+    def longest_gap(self, since: date) -> timedelta:
+        """Return the longest time between two consecutive session days, which a freshness policy must outlast."""
+        recent = [session for session in self.all_sessions if session >= since]
+        return max(after - before for before, after in zip(recent, recent[1:], strict=False))
+
+
+def session_of(ts: pl.Expr, timezone: str, sessions: Sequence[date]) -> pl.Expr:
+    """Return the session of a bar start: its local date, or the session before it where that date is none.
+
+    A bar on a day without a session is kept with the session before it, so that it meets the membership rule of
+    that session instead of getting lost.
+    """
+    local = ts.dt.convert_time_zone(timezone).dt.date()
+    edges = pl.Series("edges", list(sessions), dtype=pl.Date)
+    index = pl.lit(edges).search_sorted(local, side="right")
+    return pl.lit(edges).gather((index.cast(pl.Int64) - 1).clip(lower_bound=0)).alias("session")
+
+
+def day_start(session: date) -> datetime:
+    """Return the UTC midnight that starts a session's partition window."""
+    return datetime.combine(session, time(), tzinfo=UTC)

@@ -1,0 +1,145 @@
+"""The methods. skfolio does the numerical work and is fed finished simple returns, never prices.
+
+Each method is first asked without caps: where no cap binds, its answer is exactly that of a direct call of skfolio.
+Only where one binds is the capped problem solved.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from quant_assets.domain.optimization.caps import tidy, within_caps
+from quant_assets.domain.optimization.problem import Problem, SolverFailedError, Vector
+
+SOLVER_SLACK = 1e-6
+"""How far an iterative solver may miss a constraint before its answer counts as a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class EqualWeight:
+    """The same weight for everybody; what a cap cuts off goes to the others, and what nobody may hold is cash."""
+
+    name: str = "equal_weight"
+
+    def weights(self, problem: Problem) -> Vector:
+        """Return 1/n each, capped."""
+        return within_caps(np.full(problem.n, 1.0 / problem.n), problem)
+
+
+@dataclass(frozen=True, slots=True)
+class MinVariance:
+    """The long-only portfolio of least sample variance (skfolio MeanRisk).
+
+    Sector caps are linear constraints. Where the caps leave no room to invest everything, the budget is what they
+    allow and the rest is cash: least variance would otherwise be all cash.
+    """
+
+    name: str = "min_variance"
+
+    def weights(self, problem: Problem) -> Vector:
+        """Return the minimum-variance weights under the caps."""
+        from skfolio.optimization import MeanRisk
+
+        free = _fitted(MeanRisk(), problem.returns)
+        if problem.holds(free):
+            return free
+        return tidy(_checked(_fitted(MeanRisk(**self._constraints(problem)), problem.returns), problem), problem)
+
+    @staticmethod
+    def _constraints(problem: Problem) -> dict[str, Any]:
+        sectors = list(problem.members)
+        bounded = [
+            i for i, name in enumerate(sectors) if len(problem.members[name]) * problem.max_weight > problem.sector_cap
+        ]
+        constraints: dict[str, Any] = {"max_weights": problem.max_weight, "budget": problem.investable}
+        if bounded:
+            labels = {name: f"sector{i}" for i, name in enumerate(sectors)}
+            constraints["groups"] = np.array([[labels[name] for name in problem.sectors]])
+            constraints["linear_constraints"] = [f"sector{i} <= {problem.sector_cap!r}" for i in bounded]
+        return constraints
+
+
+@dataclass(frozen=True, slots=True)
+class HierarchicalParity:
+    """Hierarchical risk parity on variance (skfolio HierarchicalRiskParity), Pearson distance.
+
+    The instrument cap is skfolio's own while the instruments suffice to invest everything under it. Sector caps,
+    which the method does not know, and caps that force cash are kept by capping and redistributing in proportion.
+    """
+
+    linkage: Literal["ward", "single", "complete", "average"] = "ward"
+    name: str = "hrp"
+
+    def weights(self, problem: Problem) -> Vector:
+        """Return the HRP weights under the caps."""
+        free = self._fit(problem.returns, 1.0)
+        if problem.holds(free):
+            return free
+        supported = problem.n * problem.max_weight >= 1.0
+        base = _checked_long(self._fit(problem.returns, problem.max_weight)) if supported else free
+        return within_caps(base, problem)
+
+    def _fit(self, returns: Vector, max_weight: float) -> Vector:
+        from skfolio.optimization import HierarchicalRiskParity
+
+        return _fitted(HierarchicalRiskParity(max_weights=max_weight, **self._clustering()), returns)
+
+    def _clustering(self) -> dict[str, Any]:
+        """Return nothing for skfolio's own default, so that a direct call and ours are the same call."""
+        if self.linkage == "ward":
+            return {}
+        from skfolio.cluster import HierarchicalClustering, LinkageMethod
+        from skfolio.seriation import HierarchicalSeriation
+
+        clustering = HierarchicalClustering(linkage_method=LinkageMethod(self.linkage))
+        return {"seriation_estimator": HierarchicalSeriation(hierarchical_clustering_estimator=clustering)}
+
+
+def _fitted(estimator: Any, returns: Vector) -> Vector:
+    """Fit and return the weights; every way in which the solver can fail becomes one error."""
+    import cvxpy
+    from skfolio.exceptions import SkfolioError
+
+    try:
+        with _quiet():
+            weights = estimator.fit(returns).weights_
+    except (
+        SkfolioError,
+        cvxpy.error.SolverError,
+        cvxpy.error.DCPError,
+        ArithmeticError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise SolverFailedError(f"{type(error).__name__}: {first[:200]}") from error
+    result = np.asarray(weights, dtype=np.float64)
+    if not np.isfinite(result).all():
+        raise SolverFailedError("the solver returned weights that are not finite")
+    return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep solver warnings from the console: an inaccurate answer is judged by `_checked`, not by its warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _checked(weights: Vector, problem: Problem) -> Vector:
+    if not problem.holds(weights, SOLVER_SLACK):
+        raise SolverFailedError("the solver's weights break a cap")
+    if abs(float(weights.sum()) - problem.investable) > SOLVER_SLACK:
+        raise SolverFailedError(f"the solver invested {weights.sum():.9f} instead of {problem.investable:.9f}")
+    return weights
+
+
+def _checked_long(weights: Vector) -> Vector:
+    if weights.min() < 0:
+        raise SolverFailedError("the method returned a short position")
+    return weights

@@ -1,0 +1,74 @@
+"""Every table of the lakehouse, declared once.
+
+Stores, publishing, Pandera models, asset metadata, SQL views and docs/tables.md read these declarations; nobody
+writes a column list again.
+"""
+
+from quant_assets.domain.tables.alpha import CANDIDATES, REPORTS, RETURNS_MATRIX, SNAPSHOTS, WEIGHTS
+from quant_assets.domain.tables.bars import (
+    CURATED_TWS_1D_BARS,
+    CURATED_TWS_1M_BARS,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
+    RAW_TWS_REQUESTS,
+)
+from quant_assets.domain.tables.core import Column, Table
+from quant_assets.domain.tables.discovery import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables.features import FEATURES_PRICE_1M_V1
+from quant_assets.errors import UnknownNameError
+
+ALL: tuple[Table, ...] = (
+    UNIVERSE,
+    RAW_INSTRUMENTS,
+    RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
+    RAW_TWS_REQUESTS,
+    INSTRUMENTS,
+    CURATED_TWS_1M_BARS,
+    QUARANTINE_TWS_BARS,
+    CURATED_TWS_1D_BARS,
+    FEATURES_PRICE_1M_V1,
+    CANDIDATES,
+    SNAPSHOTS,
+    RETURNS_MATRIX,
+    WEIGHTS,
+    REPORTS,
+)
+
+BY_NAME = {table.name: table for table in ALL}
+
+
+def table(name: str) -> Table:
+    """Return a declared table.
+
+    Raises:
+        UnknownNameError: no table has this name.
+    """
+    if name not in BY_NAME:
+        raise UnknownNameError("table", name, BY_NAME)
+    return BY_NAME[name]
+
+
+__all__ = [
+    "ALL",
+    "BY_NAME",
+    "CANDIDATES",
+    "CURATED_TWS_1D_BARS",
+    "CURATED_TWS_1M_BARS",
+    "FEATURES_PRICE_1M_V1",
+    "INSTRUMENTS",
+    "QUARANTINE_TWS_BARS",
+    "RAW_INSTRUMENTS",
+    "RAW_TWS_BARS",
+    "RAW_TWS_DAILY_BARS",
+    "RAW_TWS_REQUESTS",
+    "REPORTS",
+    "RETURNS_MATRIX",
+    "SNAPSHOTS",
+    "UNIVERSE",
+    "WEIGHTS",
+    "Column",
+    "Table",
+    "table",
+]

@@ -1,0 +1,160 @@
+"""Bronze and silver bars."""
+
+import polars as pl
+
+from quant_assets.domain.tables import columns as c
+from quant_assets.domain.tables.core import UTC_MICROS, Column, Table
+
+ANSWER_ROW = Column("answer_row", pl.Int64, "position", "Position of the bar in its TWS answer", ge=0)
+
+RAW_TWS_BARS = Table(
+    name="raw_tws_bars",
+    zone="bronze",
+    key=("con_id", "bar_size", "what_to_show", "use_rth", "ts", "batch_id", "request_id", "answer_row"),
+    sort_by=("con_id", "ingested_at", "request_id", "answer_row"),
+    columns=(
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        *c.SERIES,
+        c.TS,
+        *c.ohlcv(strict=False),
+        ANSWER_ROW,
+        c.BATCH_ID,
+        c.REQUEST_ID,
+        c.INGESTED_AT,
+        c.PIPELINE_VERSION,
+    ),
+    grain="one row of one TWS answer; a re-fetch adds a newer batch",
+    description="1-minute bars exactly as TWS served them, duplicates and disorder included.",
+    producer="raw_tws_bars",
+    append_only=True,
+    may_be_empty=True,
+)
+
+OUTCOMES = ("bars", "no_data", "no_permission", "unknown_contract", "timeout", "unavailable")
+
+RAW_TWS_REQUESTS = Table(
+    name="raw_tws_requests",
+    zone="bronze",
+    key=("con_id", "bar_size", "what_to_show", "use_rth", "request_id"),
+    columns=(
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        *c.SERIES,
+        Column("outcome", pl.String, "enum", "What the request came to for this session", isin=OUTCOMES),
+        Column("detail", pl.String, "text", "TWS's own words, or ours when it said nothing"),
+        Column("n_rows", pl.Int64, "rows", "Bars of this session in the answer", ge=0),
+        Column("asked_from", pl.Date, "date", "First session that the request was meant to cover", provenance=True),
+        Column("duration", pl.String, "TWS duration", "Length that was asked for", provenance=True),
+        Column("asked_at", UTC_MICROS, "UTC instant", "When the request was sent", provenance=True),
+        c.BATCH_ID,
+        c.REQUEST_ID,
+        c.INGESTED_AT,
+        c.PIPELINE_VERSION,
+    ),
+    grain="(session, series, request): the outcome of asking",
+    description="What each request came to per session: bars, no data, no permission and timeout are four things.",
+    producer="raw_tws_bars",
+    append_only=True,
+)
+
+RAW_TWS_DAILY_BARS = Table(
+    name="raw_tws_daily_bars",
+    zone="bronze",
+    key=("con_id", "what_to_show", "use_rth", "vintage", "session", "batch_id", "request_id", "answer_row"),
+    sort_by=("con_id", "what_to_show", "ingested_at", "request_id", "answer_row"),
+    columns=(
+        Column("vintage", pl.Date, "date", "Session as of which the history was served: it fixes the price basis"),
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        *c.SERIES,
+        *c.ohlcv(strict=False),
+        Column("is_full", pl.Boolean, "flag", "The full window was fetched, not only a short overlap"),
+        ANSWER_ROW,
+        c.KNOWN_BASIS,
+        c.BATCH_ID,
+        c.REQUEST_ID,
+        c.INGESTED_AT,
+        c.PIPELINE_VERSION,
+    ),
+    grain="(series, session, vintage)",
+    description="Daily history in vintages: each fetch on the price basis of its own day, TRADES and ADJUSTED_LAST.",
+    producer="raw_tws_daily_bars",
+    partition_by="vintage",
+    append_only=True,
+)
+
+IMPUTED = tuple(
+    Column(f"is_imputed_{name}", pl.Boolean, "flag", f"`{name}` was imputed, not observed")
+    for name in ("open", "high", "low", "close", "volume")
+)
+
+CURATED_TWS_1M_BARS = Table(
+    name="curated_tws_1m_bars",
+    zone="silver",
+    key=("session", "con_id", "ts"),
+    sort_by=("con_id", "ts"),
+    columns=(
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        c.TS,
+        *c.ohlcv(strict=True),
+        *IMPUTED,
+        c.DQ_STATUS,
+        c.KNOWN_AT,
+        c.KNOWN_BASIS,
+        c.TRANSFORM_VERSION,
+    ),
+    grain="(session, con_id, ts)",
+    description="1-minute bars of regular trading hours that kept every rule; one row per traded minute.",
+    producer="curated_tws_1m_bars",
+    row_rules=c.OHLC_ORDER,
+)
+
+QUARANTINE_TWS_BARS = Table(
+    name="quarantine_tws_bars",
+    zone="silver",
+    key=("session", "con_id", "ts", "batch_id", "request_id", "answer_row"),
+    sort_by=("con_id", "ts", "ingested_at", "request_id", "answer_row"),
+    columns=(
+        *RAW_TWS_BARS.columns,
+        Column("rule", pl.String, "name", "First rule that the row broke"),
+        Column("rules", pl.String, "names", "All rules that the row broke, separated by `;`"),
+        Column("verdict", pl.String, "name", "What the row is taken for"),
+        Column("evidence", pl.String, "text", "The numbers that the verdict rests on"),
+        c.TRANSFORM_VERSION,
+    ),
+    grain="one rejected row of one TWS answer",
+    description="Rows that broke a rule, with the rule, the evidence and the verdict. Nothing is deleted.",
+    producer="curated_tws_1m_bars",
+    may_be_empty=True,
+)
+
+CURATED_TWS_1D_BARS = Table(
+    name="curated_tws_1d_bars",
+    zone="silver",
+    key=("as_of_session", "con_id", "session"),
+    sort_by=("con_id", "session"),
+    columns=(
+        Column("as_of_session", pl.Date, "date", "Session as of which the window is seen"),
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        *c.ohlcv(strict=True),
+        Column("adj_close", pl.Float64, "quote currency per share", "Close adjusted for splits and dividends", gt=0.0),
+        Column("coverage", pl.Float64, "fraction", "Sessions present ÷ sessions expected in the window", ge=0.0, le=1.0),
+        c.DQ_STATUS,
+        Column("vintage", pl.Date, "date", "Vintage that the row was taken from", provenance=True),
+        c.KNOWN_AT,
+        c.KNOWN_BASIS,
+        c.TRANSFORM_VERSION,
+    ),
+    grain="(as-of session, con_id, session)",
+    description="The trailing window of daily bars as of a session, on one price basis.",
+    producer="curated_tws_1d_bars",
+    row_rules=c.OHLC_ORDER,
+)

@@ -1,0 +1,113 @@
+"""The parts of a table declaration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+
+from quant_assets.errors import ShapeError
+
+Zone = Literal["discovery", "bronze", "silver", "gold"]
+PartitionBy = Literal["session", "vintage", "session_profile"]
+
+UTC_MICROS = pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: what it holds, in which unit, and which values are legal."""
+
+    name: str
+    dtype: pl.DataType | type[pl.DataType]
+    unit: str
+    description: str
+    nullable: bool = False
+    provenance: bool = False
+    """True for columns that tell how a row got here; they do not enter the content id."""
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    isin: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table, declared once; stores, checks, docs, asset metadata and SQL views read this."""
+
+    name: str
+    zone: Zone
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    grain: str
+    description: str
+    producer: str
+    partition_by: PartitionBy = "session"
+    append_only: bool = False
+    """True for bronze tables, whose partitions hold several immutable batch files."""
+    may_be_empty: bool = False
+    """True where zero rows is a legal answer; everywhere else an empty partition is an error."""
+    sort_by: tuple[str, ...] = ()
+    row_rules: Mapping[str, str] = field(default_factory=dict)
+    """Rule name → SQL condition over the columns that every row keeps, for example `high >= low`."""
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Column names and dtypes, in order."""
+        return pl.Schema({column.name: column.dtype for column in self.columns})
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Columns that the stored file is sorted by."""
+        return self.sort_by or self.key
+
+    @property
+    def content_columns(self) -> tuple[str, ...]:
+        """Columns that make up the content id: all but provenance."""
+        return tuple(column.name for column in self.columns if not column.provenance)
+
+    def column(self, name: str) -> Column:
+        """Return a column by name."""
+        return next(column for column in self.columns if column.name == name)
+
+    def empty(self) -> pl.DataFrame:
+        """Return a frame with this table's shape and no rows."""
+        return pl.DataFrame(schema=self.schema)
+
+    def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """Build a frame of this table's shape from row mappings; absent columns are null."""
+        return pl.DataFrame([{name: row.get(name) for name in self.schema} for row in rows], schema=self.schema)
+
+    def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame with declared column order and row order.
+
+        Raises:
+            ShapeError: a column is missing, unknown, of another dtype, null where it must not be, or the key is
+                not unique.
+        """
+        problems = [*self._shape_problems(frame)]
+        if problems:
+            raise ShapeError(self.name, problems)
+        ordered = frame.select(self.schema.names()).sort(self.order, nulls_last=True)
+        problems = [*self._value_problems(ordered)]
+        if problems:
+            raise ShapeError(self.name, problems)
+        return ordered
+
+    def _shape_problems(self, frame: pl.DataFrame) -> list[str]:
+        problems = [f"column {name!r} is missing" for name in self.schema if name not in frame.columns]
+        problems += [f"column {name!r} is not declared" for name in frame.columns if name not in self.schema]
+        problems += [
+            f"column {name!r} is {frame.schema[name]}, declared {dtype}"
+            for name, dtype in self.schema.items()
+            if name in frame.columns and frame.schema[name] != dtype
+        ]
+        return problems
+
+    def _value_problems(self, frame: pl.DataFrame) -> list[str]:
+        required = [column.name for column in self.columns if not column.nullable]
+        nulls = frame.select(pl.col(required).null_count()).row(0, named=True) if required else {}
+        problems = [f"column {name!r} has {count} nulls" for name, count in nulls.items() if count]
+        if self.key and (n_duplicates := frame.height - frame.select(self.key).n_unique()):
+            problems.append(f"key {self.key} repeats in {n_duplicates} rows")
+        return problems

@@ -1,0 +1,326 @@
+"""Every error that a caller can meet, ordered by what the caller should do next.
+
+QuantAssetsError                     exit code
+├── RetryLater                       75   nothing is lost; the same command works later
+│   ├── SourceUnavailableError            TWS is down, silent or restarting
+│   ├── SourceTimeoutError                one request got no answer in time
+│   ├── PacingError                       asked too fast; retry after .retry_after_s
+│   ├── LockHeldError                     another process holds the lock; names its holder
+│   └── DiskFullError                     no space to commit a file; what stood before still stands
+├── FixConfiguration                  2   the request or the configuration asks for the impossible
+│   ├── ConfigurationError                a file, key or value is wrong
+│   ├── UnknownNameError                  no such profile, table, run, scanner, …
+│   ├── UnsafeNameError                   a name that must not become part of a path
+│   ├── NotASessionError                  a holiday, a weekend or a reversed range
+│   ├── FutureSessionError                the session has not closed yet
+│   ├── EmptyUniverseError                discovery found no instrument
+│   └── SourceRefusedError                TWS says no, and would say so again
+│       ├── UnknownContractError               no such instrument
+│       ├── NoPermissionError                  no market-data subscription, or a competing session
+│       └── BadRequestError                    TWS calls the request malformed
+├── DataWrong                        65   bytes came, and they are not usable
+│   ├── ShapeError                        columns or dtypes differ from the declaration
+│   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
+│   ├── NotPublishedError                 a partition that is needed does not exist
+│   ├── StaleInputsError                  computed from older inputs than what already stands
+│   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
+│   ├── NoCandidatesError                 the screen accepted nobody; names the biggest reasons
+│   ├── NotEnoughReturnsError             too few returns or instruments to estimate risk from
+│   ├── SnapshotIncompleteError           the alpha cycle lacks inputs; lists every one of them
+│   ├── SnapshotExistsError               a snapshot is written once
+│   ├── VerificationError                 a run does not equal what it claims to be
+│   └── InfeasibleError                   no weights satisfy the constraints
+├── NetworkSealedError               70   the alpha cycle tried to open a connection
+└── DefectError                      70   our own mistake; please report it
+
+Each error takes its culprits as data and writes its own sentence: what is wrong, and how it is mended.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from difflib import get_close_matches
+from pathlib import Path
+from typing import ClassVar
+
+
+def _listed(items: Iterable[object], limit: int = 12) -> str:
+    """Render a list for a message, cut after `limit` entries with the number left out."""
+    texts = [str(item) for item in items]
+    shown = ", ".join(texts[:limit])
+    rest = len(texts) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+class QuantAssetsError(Exception):
+    """Base of all errors that quant_assets raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+# ---------------------------------------------------------------- retry later
+
+
+class RetryLater(QuantAssetsError):  # noqa: N818 - names what the caller does, not what broke
+    """Nothing is lost; the same command works later."""
+
+    exit_code = 75
+
+
+class SourceUnavailableError(RetryLater):
+    """The data source cannot be reached, or its link to the market is down."""
+
+    def __init__(self, address: str, cause: str, mend: str) -> None:
+        self.address, self.cause, self.mend = address, cause, mend
+        super().__init__(f"TWS at {address} is not available: {cause}. {mend}")
+
+
+class SourceTimeoutError(RetryLater):
+    """One request got no answer in time; this is not the same as an empty answer."""
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        self.what, self.timeout_s = what, timeout_s
+        super().__init__(
+            f"No answer to {what} within {timeout_s:g} s. The request was cancelled; "
+            "run the same command again, or raise tws.request_timeout_s."
+        )
+
+
+class PacingError(RetryLater):
+    """The source refused a request because of its rate limits."""
+
+    def __init__(self, what: str, retry_after_s: float, text: str = "") -> None:
+        self.what, self.retry_after_s, self.text = what, retry_after_s, text
+        super().__init__(
+            f"Pacing violation on {what}: wait {retry_after_s:g} s before the next request."
+            + (f" TWS said: {text}" if text else "")
+        )
+
+
+class LockHeldError(RetryLater):
+    """Another process holds the lock."""
+
+    def __init__(self, name: str, holder: Mapping[str, object], waited_s: float) -> None:
+        self.name, self.holder, self.waited_s = name, dict(holder), waited_s
+        who = ", ".join(f"{key}={value}" for key, value in holder.items()) or "unknown"
+        super().__init__(
+            f"{name!r} is in use by another run ({who}); waited {waited_s:g} s. "
+            "Run again when it has finished; the lock frees itself when that process ends."
+        )
+
+
+class DiskFullError(RetryLater):
+    """A file could not be committed because there is no space left."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        self.path = path
+        super().__init__(
+            f"Could not write {path}: {cause.strerror or cause}. What stood there before is untouched; "
+            "free some space and run the same command again."
+        )
+
+
+# ---------------------------------------------------------------- fix the configuration or the request
+
+
+class FixConfiguration(QuantAssetsError):  # noqa: N818
+    """The request or the configuration asks for the impossible."""
+
+    exit_code = 2
+
+
+class ConfigurationError(FixConfiguration):
+    """A configuration file, key or value is wrong."""
+
+    def __init__(self, where: str, problem: str, mend: str = "") -> None:
+        self.where, self.problem = where, problem
+        super().__init__(f"{where}: {problem}" + (f" {mend}" if mend else ""))
+
+
+class UnknownNameError(FixConfiguration):
+    """A name that nothing here is called; suggests the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = get_close_matches(name, self.known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {_listed(self.known) or 'none'}.")
+
+
+class UnsafeNameError(FixConfiguration):
+    """A name that would reach a path but has characters outside the whitelist."""
+
+    def __init__(self, kind: str, name: str, allowed: str) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"{name!r} is not a legal {kind}: allowed are {allowed}.")
+
+
+class NotASessionError(FixConfiguration):
+    """A day on which no configured exchange trades, or a range that holds no session."""
+
+    def __init__(self, label: str, reason: str, nearest: Sequence[date] = ()) -> None:
+        self.label, self.nearest = label, tuple(nearest)
+        near = f" Nearest sessions: {_listed(nearest)}." if nearest else ""
+        super().__init__(f"{label} is no session: {reason}.{near}")
+
+
+class FutureSessionError(FixConfiguration):
+    """A session that has not closed yet."""
+
+    def __init__(self, session: date, latest: date) -> None:
+        self.session, self.latest = session, latest
+        super().__init__(f"Session {session} has not closed yet; the latest one that can be asked for is {latest}.")
+
+
+class EmptyUniverseError(FixConfiguration):
+    """Discovery found no instrument, which is never a valid universe."""
+
+    def __init__(self, session: date, sources: Iterable[str]) -> None:
+        self.session = session
+        super().__init__(
+            f"The universe of {session} is empty (sources: {_listed(sources) or 'none configured'}). "
+            "Add symbols to a list in configs/lists, or a scanner to discovery.scanners in configs/manifest.json."
+        )
+
+
+class SourceRefusedError(FixConfiguration):
+    """TWS refused a request for a reason that retrying cannot change."""
+
+    def __init__(self, what: str, code: int, text: str, mend: str) -> None:
+        self.what, self.code, self.text, self.mend = what, code, text, mend
+        super().__init__(f"TWS refused {what} (error {code}: {text}). {mend}")
+
+
+class UnknownContractError(SourceRefusedError):
+    """TWS knows no such instrument (error 200)."""
+
+
+class NoPermissionError(SourceRefusedError):
+    """No market-data permission, or another session uses it (354, 10089, 10197, some 162)."""
+
+
+class BadRequestError(SourceRefusedError):
+    """TWS calls the request malformed (320, 321, 10314)."""
+
+
+# ---------------------------------------------------------------- the data is wrong
+
+
+class DataWrong(QuantAssetsError):  # noqa: N818
+    """Bytes came, and they are not usable."""
+
+    exit_code = 65
+
+
+class ShapeError(DataWrong):
+    """A frame's columns or dtypes differ from the table's declaration: our defect, never the data's."""
+
+    def __init__(self, table: str, problems: Sequence[str]) -> None:
+        self.table, self.problems = table, tuple(problems)
+        super().__init__(f"The frame does not have the shape of table {table!r}: {_listed(problems)}.")
+
+
+class CorruptFileError(DataWrong):
+    """A file cannot be read, or its content is not what its footer says."""
+
+    def __init__(self, path: Path, cause: str, mend: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is unreadable ({cause}). {mend}")
+
+
+class NotPublishedError(DataWrong):
+    """A partition that is needed does not exist."""
+
+    def __init__(self, table: str, partition: str, mend: str) -> None:
+        self.table, self.partition = table, partition
+        super().__init__(f"{table}[{partition}] is not published. {mend}")
+
+
+class StaleInputsError(DataWrong):
+    """A frame was computed from older inputs than the file that stands."""
+
+    def __init__(self, table: str, partition: str, standing: str, offered: str) -> None:
+        self.table, self.partition = table, partition
+        super().__init__(
+            f"{table}[{partition}] stands on inputs known at {standing}, newer than the {offered} offered; "
+            "nothing was written. Materialize the upstream tables again, then this one."
+        )
+
+
+class SessionsNotPublishedError(DataWrong):
+    """Some sessions broke a blocking rule and stay unpublished; the others were committed."""
+
+    def __init__(self, table: str, failures: Mapping[str, str], n_published: int) -> None:
+        self.table, self.failures, self.n_published = table, dict(failures), n_published
+        total = n_published + len(failures)
+        what = _listed(f"{key} ({why})" for key, why in failures.items())
+        super().__init__(f"{len(failures)} of {total} partitions of {table} were not published: {what}.")
+
+
+class NoCandidatesError(DataWrong):
+    """The screen of a profile accepted no instrument, which is never a valid candidate set."""
+
+    def __init__(self, session: date, profile: str, n_judged: int, reasons: Mapping[str, int]) -> None:
+        self.session, self.profile, self.reasons = session, profile, dict(reasons)
+        why = _listed(f"{reason} ({count})" for reason, count in reasons.items())
+        super().__init__(
+            f"Profile {profile!r} accepted none of {n_judged} instruments of {session}: {why}. "
+            "Fetch what is missing with `quant flow data`, or loosen data and selection in configs/manifest.json."
+        )
+
+
+class NotEnoughReturnsError(DataWrong):
+    """Too few returns, or too few instruments with returns, are left to estimate risk from."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what} {mend}")
+
+
+class SnapshotIncompleteError(DataWrong):
+    """The alpha cycle lacks inputs; carries every missing item with the command that mends it."""
+
+    def __init__(self, session: date, profile: str, missing: Sequence[tuple[str, str]]) -> None:
+        self.session, self.profile, self.missing = session, profile, tuple(missing)
+        lines = "\n".join(f"  - {what}\n    mend: {mend}" for what, mend in missing)
+        super().__init__(f"The snapshot {profile}|{session} lacks {len(missing)} item(s):\n{lines}")
+
+
+class SnapshotExistsError(DataWrong):
+    """A snapshot with this id exists and holds something else."""
+
+    def __init__(self, run_id: str, held: str, offered: str) -> None:
+        self.run_id, self.held, self.offered = run_id, held, offered
+        super().__init__(f"Run {run_id!r} is written once: it holds {held[:12]}…, and {offered[:12]}… was offered.")
+
+
+class VerificationError(DataWrong):
+    """A finished run does not equal what it claims to be."""
+
+    def __init__(self, run_id: str, problems: Sequence[str]) -> None:
+        self.run_id, self.problems = run_id, tuple(problems)
+        super().__init__(f"Run {run_id!r} failed verification: {_listed(problems)}.")
+
+
+class InfeasibleError(DataWrong):
+    """No weights satisfy the constraints."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what} {mend}")
+
+
+# ---------------------------------------------------------------- sealed, or broken
+
+
+class NetworkSealedError(QuantAssetsError):
+    """The alpha cycle tried to open a network connection."""
+
+    exit_code = 70
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        super().__init__(f"The alpha cycle is sealed: a connection to {target} was refused.")
+
+
+class DefectError(QuantAssetsError):
+    """Our own mistake."""
+
+    exit_code = 70

@@ -1,0 +1,1 @@
+"""Where connector, store and control meet, without Dagster."""

@@ -1,0 +1,87 @@
+"""What every flow is handed: stores, calendar, clock, configuration, and the way to the source."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+from quant_assets.clock import Clock, SystemClock
+from quant_assets.connectors.base import BarSource
+from quant_assets.connectors.tws.pacing import Pacer, PacingBudget
+from quant_assets.connectors.tws.retry import RetryPolicy
+from quant_assets.control.audit import AuditLog
+from quant_assets.control.progress import NullProgress, Progress
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.store import Lakehouse
+from quant_assets.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A connected source, and the rules of asking it."""
+
+    source: BarSource
+    pacer: Pacer
+    policy: RetryPolicy
+
+
+class Gate(Protocol):
+    """The way to the source: it connects only when a job needs it, and lets one job in at a time."""
+
+    def run(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
+        """Connect, run the job, disconnect.
+
+        Raises:
+            LockHeldError: another process is using the source.
+            SourceUnavailableError: it cannot be reached.
+        """
+        ...
+
+    @property
+    def budget(self) -> PacingBudget:
+        """The pacing budget, for plans and estimates."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """One unit of work: a Dagster run, a command, or a test."""
+
+    settings: Settings
+    gate: Gate
+    run_id: str = field(default_factory=lambda: uuid4().hex[:12])
+    clock: Clock = field(default_factory=SystemClock)
+    progress: Progress = field(default_factory=NullProgress)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Paths of the data directory."""
+        return Layout(self.settings.data)
+
+    @cached_property
+    def lake(self) -> Lakehouse:
+        """The stores."""
+        return Lakehouse(self.layout, run_id=self.run_id, clock=self.clock)
+
+    @cached_property
+    def calendar(self) -> TradingCalendar:
+        """The configured exchanges' sessions."""
+        return TradingCalendar(self.settings.manifest.lakehouse.calendars)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit log."""
+        return AuditLog(self.layout.audit, self.clock)
+
+    def latest_session(self) -> date:
+        """Return the newest session that can be asked for."""
+        return self.calendar.latest(self.clock.now())
+
+    def new_batch_id(self) -> str:
+        """Return a name for a bronze batch; names sort by time."""
+        return f"{self.clock.now():%Y%m%dT%H%M%S%fZ}-{uuid4().hex[:8]}"

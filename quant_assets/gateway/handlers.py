@@ -1,0 +1,152 @@
+"""One function per kind of request: fields in, answer bytes out. Nothing here knows of sockets, faults or limits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from quant_assets.errors import UnknownNameError
+from quant_assets.gateway import messages
+from quant_assets.gateway.faults import MomentKind
+from quant_assets.gateway.history import HistoryService, Refusal
+from quant_assets.gateway.hours import ZONE, TradingHours, exchange_date
+from quant_assets.gateway.market import Instrument, Market
+from quant_assets.gateway.ranking import SCAN_CODES
+from quant_assets.gateway.requests import WireContract, number
+
+_DAYS_OF_HOURS: Final = 6
+_MAX_SYMBOLS: Final = 16
+_UNKNOWN: Final = "No security definition has been found for the request"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a handler needs to know."""
+
+    market: Market
+    history: HistoryService
+    accounts: str
+    version: int
+    now: datetime
+
+
+Handler = Callable[[Desk, Sequence[str]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a message is counted, answered and described to a fault plan."""
+
+    kind: MomentKind
+    handler: Handler
+    req_id_at: int = 0
+    """Field of the request id; 0 when the message has none."""
+    contract_at: int = 0
+    """First field of the contract; 0 when the message has none."""
+
+
+def found(market: Market, contract: WireContract, now: datetime) -> Instrument:
+    """Return the instrument that a contract means.
+
+    Raises:
+        Refusal: there is none (200).
+    """
+    instrument = market.find(now, con_id=contract.con_id, symbol=contract.symbol)
+    if instrument is None or not _fits(contract, instrument):
+        raise Refusal(200, _UNKNOWN)
+    return instrument
+
+
+def _fits(contract: WireContract, instrument: Instrument) -> bool:
+    """Judge what the contract says beside its id; what it leaves empty fits everything."""
+    venues = ("", "SMART", instrument.primary_exchange)
+    return (
+        contract.sec_type in ("", instrument.sec_type)
+        and contract.currency in ("", instrument.currency)
+        and contract.exchange in venues
+        and contract.primary_exchange in venues
+    )
+
+
+def contract_details(desk: Desk, fields: Sequence[str]) -> bytes:
+    """Message 9."""
+    req_id, contract = number(fields[2]), WireContract.parse(fields[3:])
+    instrument = found(desk.market, contract, desk.now)
+    trading, liquid = hours_texts(desk.market.hours, desk.now)
+    exchange = contract.exchange or "SMART"
+    answer = messages.contract_details(desk.version, req_id, instrument, exchange, trading, liquid)
+    return answer + messages.contract_details_end(req_id)
+
+
+def hours_texts(hours: TradingHours, now: datetime) -> tuple[str, str]:
+    """Return trading and liquid hours of the coming days, in TWS's form; extended hours are 04:00 to 20:00 or 17:00."""
+    trading, liquid = [], []
+    for i in range(_DAYS_OF_HOURS):
+        day = exchange_date(now) + timedelta(days=i)
+        n = hours.ordinal_on_or_before(day)
+        if hours.date(n) != day:
+            trading.append(f"{day:%Y%m%d}:CLOSED")
+            liquid.append(f"{day:%Y%m%d}:CLOSED")
+            continue
+        opens, closes = hours.open_at(n).astimezone(ZONE), hours.close_at(n).astimezone(ZONE)
+        late = closes + timedelta(hours=4)
+        trading.append(f"{day:%Y%m%d}:0400-{day:%Y%m%d}:{late:%H%M}")
+        liquid.append(f"{day:%Y%m%d}:{opens:%H%M}-{day:%Y%m%d}:{closes:%H%M}")
+    return ";".join(trading), ";".join(liquid)
+
+
+def matching_symbols(desk: Desk, fields: Sequence[str]) -> bytes:
+    """Message 81: symbols that begin with the pattern, then names that contain it."""
+    pattern = fields[2].upper()
+    everyone = desk.market.instruments(desk.now)
+    by_symbol = [x for x in everyone if x.symbol.startswith(pattern)]
+    by_name = [x for x in everyone if pattern in x.long_name.upper() and x not in by_symbol]
+    return messages.matching_symbols(desk.version, number(fields[1]), (by_symbol + by_name)[:_MAX_SYMBOLS])
+
+
+def scanner(desk: Desk, fields: Sequence[str]) -> bytes:
+    """Message 22: id, rows, instrument, location, scan code, … ; filters are not applied."""
+    req_id, n_rows, code = number(fields[1]), number(fields[2]), fields[5]
+    try:
+        best = desk.market.scan(code, n_rows, desk.now)
+    except UnknownNameError as cause:
+        text = f"Historical Market Data Service error message:Scan code {code} is not known. {cause}"
+        raise Refusal(162, text) from cause
+    return messages.scanner_rows(req_id, best)
+
+
+def scanner_parameters(_desk: Desk, _fields: Sequence[str]) -> bytes:
+    """Message 24."""
+    return messages.scanner_parameters((code, name) for code, (name, _) in SCAN_CODES.items())
+
+
+def current_time(desk: Desk, _fields: Sequence[str]) -> bytes:
+    """Message 49."""
+    return messages.current_time(desk.now)
+
+
+def _ends(kind: str, *copied: int) -> Handler:
+    """Return a handler that ends an empty list, repeating some of the request's fields."""
+
+    def handler(_desk: Desk, fields: Sequence[str]) -> bytes:
+        return messages.end_of(kind, *(fields[i] for i in copied))
+
+    return handler
+
+
+ROUTES: Final[dict[int, Route]] = {
+    5: Route("account", _ends("open_orders")),
+    6: Route("account", _ends("account", 3)),
+    7: Route("account", _ends("executions", 2)),
+    9: Route("contract_details", contract_details, req_id_at=2, contract_at=3),
+    16: Route("account", _ends("open_orders")),
+    22: Route("scanner", scanner, req_id_at=1),
+    24: Route("scanner_parameters", scanner_parameters),
+    49: Route("current_time", current_time),
+    61: Route("account", _ends("positions")),
+    62: Route("account", _ends("account_summary", 2)),
+    76: Route("account", _ends("account_multi", 2)),
+    81: Route("matching_symbols", matching_symbols, req_id_at=1),
+    99: Route("account", _ends("completed_orders")),
+}
+"""Message number -> route. History and head timestamps (20, 87) occupy slots and are handled by the session itself."""

@@ -1,0 +1,91 @@
+"""When the exchange is open: one table of sessions that the whole gateway counts in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+FIRST_SESSION = date(1990, 1, 2)
+"""Ordinal 0. The synthetic market is a function of ordinals, so this date must never move."""
+LAST_DAY = date(2036, 12, 31)
+FULL_SESSION_MINUTES = 390
+WIRE_ZONE = "US/Eastern"
+"""How TWS spells the zone of a US exchange."""
+ZONE = ZoneInfo("America/New_York")
+
+Instants = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class TradingHours:
+    """The sessions of one exchange, ascending; a session's position is its ordinal."""
+
+    sessions: npt.NDArray[np.datetime64]
+    """Exchange dates, datetime64[D]."""
+    opens: Instants
+    """Opening instants, epoch seconds."""
+    closes: Instants
+
+    def date(self, ordinal: int) -> date:
+        """Return the exchange date of an ordinal."""
+        value: date = self.sessions[ordinal].astype(object)
+        return value
+
+    def ordinal_on_or_after(self, day: date) -> int:
+        """Return the first session that is not before `day`."""
+        return int(np.searchsorted(self.sessions, np.datetime64(day)))
+
+    def ordinal_on_or_before(self, day: date) -> int:
+        """Return the last session that is not after `day`; -1 when there is none."""
+        return int(np.searchsorted(self.sessions, np.datetime64(day), side="right")) - 1
+
+    def range(self, first: date, last: date) -> range:
+        """Return the ordinals of the sessions from `first` to `last`, both included."""
+        return range(self.ordinal_on_or_after(first), self.ordinal_on_or_before(last) + 1)
+
+    def opened_before(self, instant: datetime) -> int:
+        """Return how many sessions opened before `instant`; the last of them is this number less one."""
+        return int(np.searchsorted(self.opens, instant.timestamp()))
+
+    def closed_by(self, instant: datetime) -> int:
+        """Return how many sessions had closed at `instant`."""
+        return int(np.searchsorted(self.closes, instant.timestamp(), side="right"))
+
+    def overlapping(self, start: datetime, end: datetime) -> range:
+        """Return the ordinals of the sessions that share at least an instant with [start, end)."""
+        return range(self.closed_by(start), self.opened_before(end))
+
+    def open_at(self, ordinal: int) -> datetime:
+        """Return the opening instant."""
+        return datetime.fromtimestamp(int(self.opens[ordinal]), UTC)
+
+    def close_at(self, ordinal: int) -> datetime:
+        """Return the closing instant."""
+        return datetime.fromtimestamp(int(self.closes[ordinal]), UTC)
+
+    def minutes(self, ordinals: Sequence[int] | Instants) -> Instants:
+        """Return how many minutes each session lasts."""
+        chosen = np.asarray(ordinals, dtype=np.int64)
+        return (self.closes[chosen] - self.opens[chosen]) // 60
+
+
+def exchange_date(instant: datetime) -> date:
+    """Return the date at the exchange."""
+    return instant.astimezone(ZONE).date()
+
+
+@lru_cache(maxsize=4)
+def trading_hours(calendar: str = "XNYS") -> TradingHours:
+    """Return the table of sessions of an exchange; made once per process (a quarter of a second)."""
+    import exchange_calendars
+
+    chosen = exchange_calendars.get_calendar(calendar, start=str(FIRST_SESSION), end=str(LAST_DAY))
+    return TradingHours(
+        sessions=chosen.sessions.to_numpy().astype("datetime64[D]"),
+        opens=chosen.opens_nanos // 10**9,
+        closes=chosen.closes_nanos // 10**9,
+    )

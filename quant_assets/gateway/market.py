@@ -1,0 +1,103 @@
+"""What the gateway serves from: the interface of a market, and the shape of its bars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+
+import polars as pl
+
+from quant_assets.gateway.hours import WIRE_ZONE, TradingHours
+
+VALUES = {
+    "open": pl.Float64,
+    "high": pl.Float64,
+    "low": pl.Float64,
+    "close": pl.Float64,
+    "volume": pl.Float64,
+    "wap": pl.Float64,
+    "bar_count": pl.Int64,
+}
+MINUTE_BARS = pl.Schema({"ts": pl.Datetime("us", "UTC")} | VALUES)
+"""Intraday bars; `ts` is the bar start. What is not available is -1, as on the wire."""
+DAILY_BARS = pl.Schema({"session": pl.Date} | VALUES)
+
+TRADE_SERIES = ("TRADES", "ADJUSTED_LAST")
+QUOTE_SERIES = ("MIDPOINT", "BID", "ASK", "BID_ASK")
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One tradable contract, as contract details describe it."""
+
+    con_id: int
+    symbol: str
+    long_name: str
+    primary_exchange: str = "NYSE"
+    currency: str = "USD"
+    sec_type: str = "STK"
+    market_name: str = "NMS"
+    industry: str = ""
+    category: str = ""
+    stock_type: str = "COMMON"
+    min_tick: float = 0.01
+    isin: str = ""
+    timezone: str = WIRE_ZONE
+
+
+class Market(Protocol):
+    """A source of bars for the gateway.
+
+    `as_of` is always the gateway's now: it decides what an instrument is called, on which price basis its history
+    stands, and nothing that had not completed by then is returned.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for banners and logs."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One sentence on where the bars come from."""
+        ...
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the prices are invented."""
+        ...
+
+    @property
+    def hours(self) -> TradingHours:
+        """The exchange's sessions."""
+        ...
+
+    def instruments(self, as_of: datetime) -> Sequence[Instrument]:
+        """Return every instrument that a search finds, under today's names, in a stable order."""
+        ...
+
+    def find(self, as_of: datetime, *, con_id: int = 0, symbol: str = "") -> Instrument | None:
+        """Return the instrument with this con_id, or, when that is 0, with this symbol."""
+        ...
+
+    def minute_bars(
+        self, instrument: Instrument, start: datetime, end: datetime, what: str, as_of: datetime
+    ) -> pl.DataFrame:
+        """Return MINUTE_BARS that start in [start, end), in the order in which they are to be sent."""
+        ...
+
+    def daily_bars(self, instrument: Instrument, first: date, last: date, what: str, as_of: datetime) -> pl.DataFrame:
+        """Return DAILY_BARS of the closed sessions from `first` to `last`, ascending."""
+        ...
+
+    def head(self, instrument: Instrument, what: str, as_of: datetime) -> datetime | None:
+        """Return the start of the oldest bar, or None when there is none."""
+        ...
+
+    def scan(self, code: str, n_rows: int, as_of: datetime) -> Sequence[Instrument]:
+        """Return the best instruments by a scan code, best first.
+
+        Raises:
+            UnknownNameError: the code is not one of `ranking.SCAN_CODES`.
+        """
+        ...

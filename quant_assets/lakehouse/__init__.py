@@ -1,0 +1,1 @@
+"""Bytes on disk: paths, atomic stores, manifests, catalog, snapshots, SQL."""

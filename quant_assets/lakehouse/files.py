@@ -1,0 +1,59 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from quant_assets.errors import DiskFullError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_STAGED = ".staged-"
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write to, and move it over `target` when the block ends well.
+
+    The rename is the commit point: a process that dies at any instant leaves the old file or the new one. The bytes
+    and the directory entry are on disk when the block returns.
+
+    Raises:
+        DiskFullError: there is no space; `target` is untouched.
+    """
+    staged = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield staged
+        _flush(staged)
+        staged.replace(target)
+        _flush(target.parent)
+    except OSError as error:
+        if error.errno in _NO_SPACE or "No space left" in str(error):
+            raise DiskFullError(target, error) from error
+        raise
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Replace a text file atomically."""
+    with replacing(target) as staged:
+        staged.write_text(text, encoding="utf-8")
+
+
+def sweep_staged(directory: Path) -> None:
+    """Remove what killed writers left beside their targets; call it under the lock of the writers."""
+    if directory.is_dir():
+        for leftover in directory.glob(f"{_STAGED}*"):
+            leftover.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

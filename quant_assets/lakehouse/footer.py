@@ -1,0 +1,95 @@
+"""What every file of the lakehouse says about itself, in its Parquet footer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from quant_assets.errors import CorruptFileError
+
+_KEY = "quant_assets"
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """Identity, provenance and size of one committed file."""
+
+    table: str
+    partition: str
+    content_id: str
+    n_rows: int
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Input name → content id that this file was computed from."""
+    watermark: str = ""
+    """Newest knowledge time among the inputs, ISO 8601 UTC; content from an older one is refused."""
+    known_from: str = ""
+    known_until: str = ""
+    """Range of `known_at` (or `ingested_at`) in the file."""
+    run_id: str = ""
+    version: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the key-value metadata to store in a Parquet file."""
+        return {_KEY: json.dumps(asdict(self), sort_keys=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values."""
+        return cls(**values)
+
+    @property
+    def known_at(self) -> datetime | None:
+        """The newest knowledge time in the file."""
+        return datetime.fromisoformat(self.known_until) if self.known_until else None
+
+    def with_inputs(self, inputs: Mapping[str, str], watermark: str) -> "Footer":
+        """Return the same footer, confirmed on other inputs."""
+        return replace(self, inputs=dict(inputs), watermark=watermark)
+
+
+def read_footer(path: Path) -> Footer:
+    """Read the footer of a committed file.
+
+    Raises:
+        CorruptFileError: the file is no Parquet, or was not written by a store.
+    """
+    try:
+        text = pl.read_parquet_metadata(path)[_KEY]
+        return Footer.from_dict(json.loads(text))
+    except FileNotFoundError:
+        raise
+    except (pl.exceptions.PolarsError, OSError, KeyError, ValueError, TypeError) as error:
+        raise CorruptFileError(path, _short(error), _MEND) from error
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a committed file.
+
+    Raises:
+        CorruptFileError: it cannot be decoded.
+    """
+    try:
+        return pl.read_parquet(path, columns=columns, hive_partitioning=False)
+    except FileNotFoundError:
+        raise
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise CorruptFileError(path, _short(error), _MEND) from error
+
+
+_MEND = (
+    "Silver and gold can be rebuilt: move the file aside and materialize its partition again. "
+    "A bronze batch has to come from a backup, or be fetched again after moving it aside."
+)
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:200] if lines else type(error).__name__

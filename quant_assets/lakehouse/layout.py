@@ -1,0 +1,103 @@
+"""Every path of the data directory is built here."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from quant_assets.domain.tables import Table
+from quant_assets.settings.names import safe_name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of a table: a session (or vintage), and a profile in the alpha cycle."""
+
+    session: date
+    profile: str = ""
+
+    @property
+    def key(self) -> str:
+        """The Dagster partition key: `2024-01-02`, or `default|2024-01-02`."""
+        return f"{self.profile}|{self.session}" if self.profile else str(self.session)
+
+    @classmethod
+    def from_key(cls, key: str) -> "Partition":
+        """Parse a Dagster partition key."""
+        profile, _, session = key.rpartition("|")
+        return cls(date.fromisoformat(session), profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths below one data directory."""
+
+    data: Path
+
+    @property
+    def lakehouse(self) -> Path:
+        """Root of all tables."""
+        return self.data / "lakehouse"
+
+    @property
+    def metadata(self) -> Path:
+        """Manifests, the catalog and locks."""
+        return self.lakehouse / "_metadata"
+
+    @property
+    def catalog(self) -> Path:
+        """Summary of every table."""
+        return self.metadata / "catalog.json"
+
+    @property
+    def artifacts(self) -> Path:
+        """Runs and the audit log."""
+        return self.data / "artifacts"
+
+    @property
+    def audit(self) -> Path:
+        """The audit log."""
+        return self.artifacts / "audit.jsonl"
+
+    @property
+    def runs(self) -> Path:
+        """All run directories."""
+        return self.artifacts / "runs"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files and their holder files."""
+        return self.metadata / "locks"
+
+    def run(self, run_id: str) -> Path:
+        """Return one run's directory."""
+        return self.runs / safe_name("run id", run_id)
+
+    def export(self, session: date) -> Path:
+        """Return the directory of files that are exported for a session."""
+        return self.data / "export" / str(session)
+
+    def manifest(self, table: Table) -> Path:
+        """Return the manifest of a table."""
+        return self.metadata / "manifests" / f"{table.name}.jsonl"
+
+    def table(self, table: Table) -> Path:
+        """Return the directory of a table."""
+        return self.lakehouse / table.zone / table.name
+
+    def directory(self, table: Table, partition: Partition) -> Path:
+        """Return the directory of one partition, in Hive style."""
+        label = "vintage" if table.partition_by == "vintage" else "session"
+        path = self.table(table) / f"{label}={partition.session}"
+        return path / f"profile={safe_name('profile', partition.profile)}" if partition.profile else path
+
+    def file(self, table: Table, partition: Partition) -> Path:
+        """Return the one file of a silver or gold partition."""
+        return self.directory(table, partition) / "part.parquet"
+
+    def batch(self, table: Table, partition: Partition, batch_id: str) -> Path:
+        """Return the file of one bronze batch."""
+        return self.directory(table, partition) / f"{safe_name('batch id', batch_id)}.parquet"
+
+    def relative(self, path: Path) -> str:
+        """Return a path relative to the data directory, with forward slashes."""
+        return path.relative_to(self.data).as_posix()

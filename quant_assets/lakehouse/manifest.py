@@ -1,0 +1,135 @@
+"""The manifest of a table: one JSON line per commit, an index that readers plan from and that can be rebuilt."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quant_assets.errors import CorruptFileError
+from quant_assets.lakehouse.files import write_text
+from quant_assets.lakehouse.footer import Footer, read_footer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One committed file as the manifest remembers it."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    committed_at: str
+    footer: Footer
+
+    def describes(self, stat: os.stat_result) -> bool:
+        """Return whether the file on disk is still the one that was committed."""
+        return stat.st_size == self.bytes and stat.st_mtime_ns == self.mtime_ns
+
+    def to_line(self) -> str:
+        """Return the JSON line."""
+        values: dict[str, Any] = {
+            "path": self.path,
+            "bytes": self.bytes,
+            "mtime_ns": self.mtime_ns,
+            "committed_at": self.committed_at,
+            **self.footer.to_dict(),
+        }
+        return json.dumps(values, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> "Entry":
+        """Parse a JSON line."""
+        values = json.loads(line)
+        own = {key: values.pop(key) for key in ("path", "bytes", "mtime_ns", "committed_at")}
+        return cls(**own, footer=Footer.from_dict(values))
+
+
+class Manifest:
+    """Reads and appends one table's manifest; a line counts only while its file is unchanged."""
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path, self.root = path, root
+        self._entries: dict[str, Entry] = {}
+        self._read_until = 0
+        self._inode = -1
+
+    def lookup(self, file: Path) -> Footer | None:
+        """Return what is known of a file: from the manifest when its line still fits, else from the file's footer.
+
+        Raises:
+            CorruptFileError: the manifest has nothing valid and the file's footer cannot be read.
+        """
+        try:
+            stat = file.stat()
+        except FileNotFoundError:
+            return None
+        self._refresh()
+        entry = self._entries.get(self._name(file))
+        return entry.footer if entry and entry.describes(stat) else read_footer(file)
+
+    def append(self, file: Path, footer: Footer, committed_at: str) -> None:
+        """Add a line; called under the table's lock, after the file has been committed."""
+        stat = file.stat()
+        entry = Entry(self._name(file), stat.st_size, stat.st_mtime_ns, committed_at, footer)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+", encoding="utf-8") as stream:
+            self._end_torn_line(stream.buffer)
+            stream.write(entry.to_line())
+
+    def rebuild(self, files: Iterable[Path], committed_at: str) -> int:
+        """Write the manifest anew from the footers of `files`; returns how many lines it has."""
+        lines = []
+        for file in sorted(files):
+            stat = file.stat()
+            entry = Entry(self._name(file), stat.st_size, stat.st_mtime_ns, committed_at, read_footer(file))
+            lines.append(entry.to_line())
+        write_text(self.path, "".join(lines))
+        return len(lines)
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.root).as_posix()
+
+    def _refresh(self) -> None:
+        """Read lines that were appended since the last look; start over when the file was replaced."""
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
+            self._entries, self._read_until = {}, 0
+            return
+        if stat.st_ino != self._inode or stat.st_size < self._read_until:
+            self._entries, self._read_until, self._inode = {}, 0, stat.st_ino
+        if stat.st_size == self._read_until:
+            return
+        with self.path.open("rb") as stream:
+            stream.seek(self._read_until)
+            tail = stream.read()
+        complete = tail[: tail.rfind(b"\n") + 1]
+        self._read_until += len(complete)
+        for number, line in enumerate(complete.splitlines()):
+            self._take(line, number)
+
+    def _take(self, line: bytes, number: int) -> None:
+        """Index one line. A torn one is what a killed writer leaves: its file's footer answers instead."""
+        if not line.strip():
+            return
+        try:
+            entry = Entry.from_line(line.decode())
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(self.path, f"line {number + 1} is no text", _REBUILD) from error
+        except (ValueError, KeyError, TypeError) as error:
+            if line.startswith(b'{"bytes"'):
+                return
+            raise CorruptFileError(self.path, f"line {number + 1} is no manifest entry", _REBUILD) from error
+        self._entries[entry.path] = entry
+
+    @staticmethod
+    def _end_torn_line(stream: Any) -> None:
+        end = stream.seek(0, os.SEEK_END)
+        if end:
+            stream.seek(end - 1)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+
+
+_REBUILD = "The manifest is only an index: run `quant lake reindex` to rebuild it from the files' footers."

@@ -1,0 +1,199 @@
+"""One run directory: files are written once, whole, and never again."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import polars as pl
+
+from quant_assets.errors import CorruptFileError, SnapshotExistsError, UnknownNameError, UnsafeNameError
+from quant_assets.lakehouse.files import replacing
+from quant_assets.lakehouse.layout import Layout
+
+MANIFEST = "manifest.json"
+
+_MEND = "Restore the run directory from a backup, or remove it and materialize the snapshot again."
+_READ_ONLY = 0o444
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """`data/artifacts/runs/<run_id>/`.
+
+    A file appears whole (written beside, flushed, renamed) and read-only. Writing equal content again changes nothing,
+    writing other content is refused, so that a run that was killed anywhere is completed by running it again.
+    """
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The directory's name."""
+        return self.path.name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the manifest that seals the run is there."""
+        return (self.path / MANIFEST).is_file()
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file by its name relative to the run.
+
+        Raises:
+            UnsafeNameError: the name leaves the run directory.
+        """
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in name:
+            raise UnsafeNameError("file of a run", name, "relative paths inside the run directory")
+        return self.path / parts
+
+    def files(self) -> Iterator[str]:
+        """Yield the names of all files, sorted; leftovers of killed writers are not files of the run."""
+        found = (path for path in self.path.rglob("*") if path.is_file() and not path.name.startswith(".staged-"))
+        yield from sorted(path.relative_to(self.path).as_posix() for path in found)
+
+    def write(self, name: str, content: bytes | str) -> bool:
+        """Write a file once; return whether anything was written.
+
+        Raises:
+            SnapshotExistsError: the file exists and holds something else.
+        """
+        data = content.encode() if isinstance(content, str) else content
+        return self._once(name, data, lambda standing: standing == data)
+
+    def write_json(self, name: str, value: Any) -> bool:
+        """Write a value as JSON with sorted keys, once."""
+        return self.write(name, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, default=str) + "\n")
+
+    def write_frame(self, name: str, frame: pl.DataFrame) -> bool:
+        """Write a frame as Snappy Parquet, once; another library version may encode equal values in other bytes."""
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="snappy", statistics=True)
+        data = buffer.getvalue()
+        return self._once(name, data, lambda standing: standing == data or _equals(standing, frame))
+
+    def _once(self, name: str, data: bytes, is_same: Callable[[bytes], bool]) -> bool:
+        target = self.file(name)
+        if target.exists():
+            standing = target.read_bytes()
+            if not is_same(standing):
+                raise SnapshotExistsError(f"{self.run_id}/{name}", sha256(standing), sha256(data))
+            return False
+        with replacing(target) as staged:
+            staged.write_bytes(data)
+            staged.chmod(_READ_ONLY)
+        return True
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises:
+            CorruptFileError: it is not there.
+        """
+        try:
+            return self.file(name).read_bytes()
+        except OSError as error:
+            raise CorruptFileError(self.file(name), error.strerror or "unreadable", _MEND) from None
+
+    def read_json(self, name: str) -> Any:
+        """Return a JSON file's value.
+
+        Raises:
+            CorruptFileError: it is not there, or is no JSON.
+        """
+        try:
+            return json.loads(self.read(name))
+        except ValueError as error:
+            raise CorruptFileError(self.file(name), f"no JSON: {error}", _MEND) from None
+
+    def read_frame(self, name: str) -> pl.DataFrame:
+        """Return a Parquet file's rows.
+
+        Raises:
+            CorruptFileError: it is not there, or is no Parquet.
+        """
+        try:
+            return pl.read_parquet(io.BytesIO(self.read(name)))
+        except pl.exceptions.PolarsError as error:
+            raise CorruptFileError(self.file(name), str(error).splitlines()[0][:200], _MEND) from None
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """`config/inputs.json`: what was frozen, from which content ids."""
+        return dict(self.read_json("config/inputs.json"))
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """`config/resolved_manifest.json`: the profile as it was applied."""
+        return dict(self.read_json("config/resolved_manifest.json"))
+
+    @cached_property
+    def audit_trail(self) -> list[dict[str, Any]]:
+        """`config/selection_audit.json`: every instrument with its verdict."""
+        return list(self.read_json("config/selection_audit.json")["instruments"])
+
+
+def sha256(data: bytes) -> str:
+    """Return the hex digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def open_run(layout: Layout, run_id: str) -> RunDirectory:
+    """Return an existing run directory.
+
+    Raises:
+        UnknownNameError: there is no such run.
+        UnsafeNameError: the id has characters that no run id has.
+    """
+    path = layout.run(run_id)
+    if not path.is_dir():
+        raise UnknownNameError("run", run_id, (one.name for one in _directories(layout)))
+    return RunDirectory(path)
+
+
+_SUMMARY = {
+    "run_id": pl.String,
+    "session": pl.String,
+    "profile": pl.String,
+    "method": pl.String,
+    "n_instruments": pl.Int64,
+    "state": pl.String,
+    "path": pl.String,
+}
+
+
+def list_runs(layout: Layout) -> pl.DataFrame:
+    """Return all runs: run_id, session, profile, method (after fallbacks), n_instruments, state, path.
+
+    `state` is finished (sealed by a manifest), partial (killed or not yet reported) or broken (unreadable).
+    """
+    rows = [_summary(RunDirectory(path), layout) for path in _directories(layout)]
+    return pl.DataFrame(rows, schema=_SUMMARY, orient="row")
+
+
+def _directories(layout: Layout) -> list[Path]:
+    return sorted(path for path in layout.runs.glob("[!.]*") if path.is_dir()) if layout.runs.is_dir() else []
+
+
+def _summary(run: RunDirectory, layout: Layout) -> tuple[Any, ...]:
+    where = layout.relative(run.path)
+    try:
+        inputs = run.inputs
+        method = run.read_json("data/weights.json")["method"] if run.file("data/weights.json").exists() else None
+    except (CorruptFileError, KeyError, TypeError):
+        has_inputs = run.file("config/inputs.json").exists()
+        return (run.run_id, None, None, None, None, "broken" if has_inputs else "partial", where)
+    state = "finished" if run.is_finished else "partial"
+    return (run.run_id, inputs["session"], inputs["profile"], method, len(inputs["instruments"]), state, where)
+
+
+def _equals(standing: bytes, frame: pl.DataFrame) -> bool:
+    try:
+        return pl.read_parquet(io.BytesIO(standing)).equals(frame)
+    except pl.exceptions.PolarsError:
+        return False

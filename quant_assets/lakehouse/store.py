@@ -1,0 +1,315 @@
+"""Where tables live: append-only batches in bronze, one atomic file per partition in silver and gold."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+import quant_assets
+from quant_assets.clock import Clock, SystemClock
+from quant_assets.control.locks import hold
+from quant_assets.domain.tables import Table
+from quant_assets.errors import CorruptFileError, NotPublishedError, StaleInputsError
+from quant_assets.lakehouse.content import combined_id, content_id
+from quant_assets.lakehouse.files import replacing, sweep_staged
+from quant_assets.lakehouse.footer import Footer, read_parquet
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.manifest import Manifest
+
+_ROW_GROUP = 390 * 16
+"""Rows per Parquet row group: sixteen full US sessions of one instrument, so that reading one prunes the rest."""
+
+_COMMIT_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class StorageReport:
+    """What a write did; rows = inserted + updated + unchanged always holds."""
+
+    table: str
+    location: str
+    partition: str
+    rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    content_id: str
+
+    def __post_init__(self) -> None:
+        assert self.rows == self.inserted + self.updated + self.unchanged
+
+
+class _Store:
+    """What both stores share: the layout, manifests, locks, and the atomic commit of one file."""
+
+    def __init__(self, layout: Layout, *, run_id: str = "", clock: Clock | None = None) -> None:
+        self.layout, self.run_id = layout, run_id
+        self.clock = clock or SystemClock()
+        self._manifests: dict[str, Manifest] = {}
+
+    def manifest(self, table: Table) -> Manifest:
+        """Return the manifest of a table."""
+        if table.name not in self._manifests:
+            self._manifests[table.name] = Manifest(self.layout.manifest(table), self.layout.lakehouse)
+        return self._manifests[table.name]
+
+    def partitions(self, table: Table) -> list[Partition]:
+        """Return the partitions that hold at least one file, ascending."""
+        found = {self._partition_of(file) for file in self.layout.table(table).glob("*=*/**/[!.]*.parquet")}
+        return sorted(found)
+
+    @staticmethod
+    def _partition_of(file: Path) -> Partition:
+        labels = dict(part.split("=", 1) for part in file.parent.parts if "=" in part)
+        return Partition(date.fromisoformat(labels.get("session") or labels["vintage"]), labels.get("profile", ""))
+
+    def _commit(self, table: Table, file: Path, frame: pl.DataFrame, footer: Footer) -> None:
+        sweep_staged(file.parent)
+        with replacing(file) as staged:
+            frame.write_parquet(
+                staged, compression="zstd", row_group_size=_ROW_GROUP, statistics=True, metadata=footer.to_metadata()
+            )
+        self.manifest(table).append(file, footer, self._now())
+
+    def _now(self) -> str:
+        return self.clock.now().isoformat()
+
+    def _lock(self, table: Table) -> AbstractContextManager[object]:
+        return hold(f"{table.name}.commit", self.layout.locks, wait_s=_COMMIT_WAIT_S, owner={"run": self.run_id})
+
+
+class CuratedStore(_Store):
+    """Silver and gold: one file per partition, replaced atomically, never rewritten with equal content."""
+
+    def footer(self, table: Table, partition: Partition) -> Footer | None:
+        """Return what stands in a partition, or None when nothing is published."""
+        return self.manifest(table).lookup(self.layout.file(table, partition))
+
+    def exists(self, table: Table, partition: Partition) -> bool:
+        """Return whether a partition is published."""
+        return self.layout.file(table, partition).is_file()
+
+    def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return one published partition.
+
+        Raises:
+            NotPublishedError: it does not exist.
+            CorruptFileError: it cannot be read.
+        """
+        try:
+            frame = read_parquet(self.layout.file(table, partition), list(columns) if columns else None)
+        except FileNotFoundError:
+            raise NotPublishedError(table.name, partition.key, _materialize(table, partition)) from None
+        return _expect_columns(frame, table, self.layout.file(table, partition)) if columns is None else frame
+
+    def read_many(
+        self, table: Table, partitions: Iterable[Partition], columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Return those of the given partitions that are published, one below the other."""
+        files = [file for partition in partitions if (file := self.layout.file(table, partition)).is_file()]
+        frames = [read_parquet(file, list(columns) if columns else None) for file in files]
+        return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
+
+    def write(
+        self,
+        table: Table,
+        partition: Partition,
+        frame: pl.DataFrame,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        watermark: str = "",
+    ) -> StorageReport:
+        """Commit one partition, unless its content already stands.
+
+        Args:
+            table: declaration; the frame must have its shape.
+            partition: where it goes.
+            frame: the whole partition.
+            inputs: input name → content id that the frame was computed from.
+            watermark: newest knowledge time among the inputs, ISO 8601 UTC.
+
+        Raises:
+            ShapeError: the frame differs from the declaration.
+            StaleInputsError: what stands was computed from newer inputs.
+            DiskFullError: no space; what stood before still stands.
+        """
+        ready = table.conform(frame)
+        file = self.layout.file(table, partition)
+        footer = Footer(
+            table=table.name,
+            partition=partition.key,
+            content_id=content_id(ready, table.content_columns, table.key),
+            n_rows=ready.height,
+            inputs=dict(inputs or {}),
+            watermark=watermark,
+            run_id=self.run_id,
+            version=quant_assets.__version__,
+            **_known_range(ready),
+        )
+        with self._lock(table):
+            standing = self._standing(table, partition)
+            if standing and standing.watermark > watermark:
+                raise StaleInputsError(table.name, partition.key, standing.watermark, watermark or "unknown")
+            if standing and standing.content_id == footer.content_id:
+                if (standing.inputs, standing.watermark) != (footer.inputs, watermark):
+                    confirmed = standing.with_inputs(footer.inputs, watermark)
+                    self.manifest(table).append(file, confirmed, self._now())
+                return self._report(table, partition, footer, unchanged=ready.height)
+            before = self._readable(table, partition) if standing else None
+            self._commit(table, file, ready, footer)
+        return self._compared(table, partition, footer, before, ready)
+
+    def _standing(self, table: Table, partition: Partition) -> Footer | None:
+        """Return the footer that stands; a corrupt derived file is replaced, for it can be recomputed."""
+        try:
+            return self.footer(table, partition)
+        except CorruptFileError:
+            return None
+
+    def _readable(self, table: Table, partition: Partition) -> pl.DataFrame | None:
+        try:
+            return self.read(table, partition)
+        except CorruptFileError:
+            return None
+
+    def _compared(
+        self, table: Table, partition: Partition, footer: Footer, before: pl.DataFrame | None, after: pl.DataFrame
+    ) -> StorageReport:
+        """Count rows by fate: the key is new, the key stood with other values, or nothing changed."""
+        if before is None or before.is_empty():
+            return self._report(table, partition, footer, inserted=after.height)
+        key, content = list(table.key), list(table.content_columns)
+        known = after.join(before.select(key), on=key, how="semi", nulls_equal=True).height
+        same = after.join(before.select(content), on=content, how="semi", nulls_equal=True).height
+        return self._report(
+            table, partition, footer, inserted=after.height - known, updated=known - same, unchanged=same
+        )
+
+    def _report(
+        self, table: Table, partition: Partition, footer: Footer, *, inserted: int = 0, updated: int = 0, unchanged: int = 0
+    ) -> StorageReport:
+        return StorageReport(
+            table=table.name,
+            location=self.layout.relative(self.layout.file(table, partition)),
+            partition=partition.key,
+            rows=inserted + updated + unchanged,
+            inserted=inserted,
+            updated=updated,
+            unchanged=unchanged,
+            content_id=footer.content_id,
+        )
+
+
+class RawStore(_Store):
+    """Bronze: immutable batch files. Nothing is ever overwritten; a re-fetch adds a newer batch."""
+
+    def batches(self, table: Table, partition: Partition) -> list[Path]:
+        """Return the batch files of a partition."""
+        return sorted(self.layout.directory(table, partition).glob("[!.]*.parquet"))
+
+    def append(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> StorageReport:
+        """Commit one batch.
+
+        Raises:
+            ShapeError: the frame differs from the declaration.
+            FileExistsError: this batch id is taken.
+            DiskFullError: no space; nothing was added.
+        """
+        ready = table.conform(frame)
+        file = self.layout.batch(table, partition, batch_id)
+        footer = Footer(
+            table=table.name,
+            partition=partition.key,
+            content_id=_said(ready, table),
+            n_rows=ready.height,
+            run_id=self.run_id,
+            version=quant_assets.__version__,
+            **_known_range(ready),
+        )
+        with self._lock(table):
+            if file.exists():
+                raise FileExistsError(f"{file} exists, and bronze is never overwritten")
+            self._commit(table, file, ready, footer)
+        return StorageReport(
+            table.name, self.layout.relative(file), partition.key, ready.height, ready.height, 0, 0, footer.content_id
+        )
+
+    def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return all batches of a partition, one below the other; no batch gives an empty frame.
+
+        Raises:
+            CorruptFileError: a batch cannot be read.
+        """
+        frames = [
+            read_parquet(file, list(columns) if columns else None) for file in self.batches(table, partition)
+        ]
+        return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
+
+    def content_id(self, table: Table, partition: Partition) -> str:
+        """Return one id for all that a partition says, however it is cut into batches.
+
+        Equal rows that arrived twice count once, so that a rerun after a crash equals an undisturbed run.
+        """
+        files = self.batches(table, partition)
+        if len(files) == 1 and (footer := self.manifest(table).lookup(files[0])):
+            return footer.content_id
+        return _said(self.read(table, partition, table.content_columns), table)
+
+    def input_id(self, table: Table, partition: Partition) -> str:
+        """Return an id of the exact set of batches, cheap to compute: it changes whenever a batch is added."""
+        return combined_id(file.name for file in self.batches(table, partition))
+
+    def watermark(self, table: Table, partition: Partition) -> str:
+        """Return the newest ingestion time in a partition, ISO 8601; empty when there is no batch."""
+        footers = (self.manifest(table).lookup(file) for file in self.batches(table, partition))
+        return max((footer.known_until for footer in footers if footer), default="")
+
+
+@dataclass(frozen=True)
+class Lakehouse:
+    """The stores of one data directory, as one value to hand around."""
+
+    layout: Layout
+    run_id: str = ""
+    clock: Clock | None = None
+
+    @cached_property
+    def raw(self) -> RawStore:
+        """Bronze."""
+        return RawStore(self.layout, run_id=self.run_id, clock=self.clock)
+
+    @cached_property
+    def curated(self) -> CuratedStore:
+        """Silver, gold and discovery."""
+        return CuratedStore(self.layout, run_id=self.run_id, clock=self.clock)
+
+
+def _said(frame: pl.DataFrame, table: Table) -> str:
+    columns = list(table.content_columns)
+    return content_id(frame.select(columns).unique(), columns, columns)
+
+
+def _known_range(frame: pl.DataFrame) -> dict[str, str]:
+    column = next((name for name in ("known_at", "ingested_at", "observed_at") if name in frame.columns), None)
+    if column is None or frame.is_empty():
+        return {}
+    low, high = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(0)
+    return {"known_from": low.isoformat(), "known_until": high.isoformat()} if low else {}
+
+
+def _expect_columns(frame: pl.DataFrame, table: Table, file: Path) -> pl.DataFrame:
+    if frame.schema != table.schema:
+        cause = f"its columns are not those of {table.name} in this release"
+        raise CorruptFileError(file, cause, "Materialize the partition again; bronze migrations are in docs/runbook.md.")
+    return frame
+
+
+def _materialize(table: Table, partition: Partition) -> str:
+    return (
+        f"Run `dagster asset materialize -m quant_assets.definitions --select {table.producer} "
+        f"--partition '{partition.key}'`, or `quant flow data`."
+    )

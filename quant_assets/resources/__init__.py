@@ -1,0 +1,1 @@
+"""Dagster resources: thin adapters around settings, stores and the TWS client."""

@@ -1,0 +1,254 @@
+"""configs/manifest.json: what is ingested, from where, and how each profile turns it into weights."""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from quant_assets.errors import ConfigurationError, UnknownNameError
+from quant_assets.settings.names import safe_name, split_qualified
+
+Method = Literal["equal_weight", "min_variance", "hrp"]
+
+
+class _Strict(BaseModel):
+    """Unknown keys are errors: a misspelt key must never be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LakehouseConfig(_Strict):
+    """Calendars and conventions of the whole lakehouse."""
+
+    calendars: tuple[str, ...] = ("XNYS",)
+    start_session: date = date(2024, 1, 2)
+    use_rth: bool = True
+    canonical_timeframe: Literal["1 min"] = "1 min"
+    base_currency: str = "USD"
+    fetch_throttle_hours: float = Field(default=12.0, ge=0)
+    lock_wait_s: float = Field(default=600.0, ge=0)
+
+
+class TwsConfig(_Strict):
+    """How TWS is reached and how hard it may be asked."""
+
+    mode: Literal["replay", "live"] = "replay"
+    host: str = "127.0.0.1"
+    port: int = Field(default=7497, ge=1, le=65535)
+    client_id: int = Field(default=31, ge=0)
+    client_id_range: int = Field(default=8, ge=1)
+    connect_timeout_s: float = Field(default=8.0, gt=0)
+    request_timeout_s: float = Field(default=60.0, gt=0)
+    max_requests_per_10_min: int = Field(default=55, ge=1, le=60)
+    max_in_flight: int = Field(default=6, ge=1, le=50)
+    max_minute_duration: Literal["1 D", "1 W", "2 W", "1 M"] = "1 W"
+    attempts: int = Field(default=5, ge=1)
+
+
+class ReplayConfig(_Strict):
+    """The embedded replay gateway, used when `tws.mode` is `replay`."""
+
+    market: str = "synthetic"
+    """`synthetic`, or the path of a Parquet recording."""
+    symbols: tuple[str, ...] = ()
+    """Of a recording, serve only these; empty serves all."""
+    seed: int = 7
+    time_scale: float = Field(default=600.0, gt=0)
+    """The gateway's pacing clock runs this many times as fast; the rules keep their documented numbers."""
+
+
+class SymbologyConfig(_Strict):
+    """Names that mean the same instrument."""
+
+    aliases: Mapping[str, str] = Field(default_factory=dict)
+
+
+class DataConfig(_Strict):
+    """How much history a profile needs."""
+
+    lookback_sessions: int = Field(default=500, ge=2)
+    min_sessions_floor: int = Field(default=320, ge=2)
+    stale_policy: Literal["fail", "warn", "allow"] = "fail"
+
+    @model_validator(mode="after")
+    def _floor_fits(self) -> "DataConfig":
+        if self.min_sessions_floor > self.lookback_sessions:
+            raise ValueError(
+                f"min_sessions_floor {self.min_sessions_floor} exceeds lookback_sessions {self.lookback_sessions}"
+            )
+        return self
+
+
+class DiscoveryConfig(_Strict):
+    """Where a profile's instruments come from: lists in configs/lists, scanners in configs/scanners."""
+
+    lists: tuple[str, ...] = ()
+    scanners: tuple[str, ...] = ()
+
+
+class SelectionConfig(_Strict):
+    """The screen that turns the universe into candidates."""
+
+    top_n: int = Field(default=25, ge=1)
+    min_price: float = Field(default=1.0, ge=0)
+    min_dollar_volume: float = Field(default=1e6, ge=0)
+    min_coverage: float = Field(default=0.9, ge=0, le=1)
+    ranking: Literal["dollar_volume", "momentum", "low_volatility"] = "dollar_volume"
+
+
+class RiskConfig(_Strict):
+    """How candidates become weights."""
+
+    method: Method = "min_variance"
+    max_weight: float = Field(default=0.15, gt=0, le=1)
+    sector_cap: float = Field(default=0.40, gt=0, le=1)
+    max_abs_return: float = Field(default=5.0, gt=0)
+    max_missing_fraction: float = Field(default=0.10, ge=0, lt=1)
+
+
+class Profile(_Strict):
+    """One way from the universe to weights."""
+
+    active: bool = True
+    description: str = ""
+    data: DataConfig = DataConfig()
+    discovery: DiscoveryConfig = DiscoveryConfig()
+    selection: SelectionConfig = SelectionConfig()
+    risk: RiskConfig = RiskConfig()
+
+
+class Manifest(_Strict):
+    """The whole file, with `defaults` merged into every profile and aliases resolved."""
+
+    default_profile: str
+    production_profile: str
+    lakehouse: LakehouseConfig = LakehouseConfig()
+    tws: TwsConfig = TwsConfig()
+    replay: ReplayConfig = ReplayConfig()
+    symbology: SymbologyConfig = SymbologyConfig()
+    profiles: Mapping[str, Profile]
+    aliases: Mapping[str, str] = Field(default_factory=dict)
+
+    @field_validator("profiles")
+    @classmethod
+    def _names_are_safe(cls, profiles: Mapping[str, Profile]) -> Mapping[str, Profile]:
+        for name in profiles:
+            safe_name("profile", name)
+        return profiles
+
+    @field_validator("symbology")
+    @classmethod
+    def _aliases_are_symbols(cls, symbology: SymbologyConfig) -> SymbologyConfig:
+        for alias, target in symbology.aliases.items():
+            split_qualified(alias), split_qualified(target)
+        return symbology
+
+    @property
+    def active_profiles(self) -> dict[str, Profile]:
+        """Profiles that are ingested for and that have partitions, by name."""
+        return {name: profile for name, profile in sorted(self.profiles.items()) if profile.active}
+
+    @property
+    def max_lookback_sessions(self) -> int:
+        """The longest daily window that any active profile asks for."""
+        return max((profile.data.lookback_sessions for profile in self.active_profiles.values()), default=2)
+
+    def resolve(self, name: str) -> str:
+        """Return the real profile that a name or alias stands for.
+
+        Raises:
+            UnknownNameError: there is no such profile.
+        """
+        real = self.aliases.get(name, name)
+        if real not in self.profiles:
+            raise UnknownNameError("profile", name, [*self.profiles, *self.aliases])
+        return real
+
+    def profile(self, name: str) -> Profile:
+        """Return a profile by name or alias.
+
+        Raises:
+            UnknownNameError: there is no such profile.
+        """
+        return self.profiles[self.resolve(name)]
+
+
+def load_manifest(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Manifest:
+    """Read and validate a manifest; `overrides` replace keys of top-level sections (from environment or command line).
+
+    Raises:
+        ConfigurationError: the file is absent, is no JSON, or a key or value is wrong; names file, key and legal values.
+    """
+    raw = _read_json(path)
+    for section, values in (overrides or {}).items():
+        raw[section] = {**raw.get(section, {}), **values}
+    try:
+        return Manifest.model_validate(_expand(raw, path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{path}, key {key!r}", f"{first['msg']} (got {first['input']!r}).") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            str(path), "the manifest does not exist.", "Set QUANT_CONFIGS, or restore the file."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            str(path), f"the manifest cannot be read ({error}).", "Check its permissions and encoding."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{path}, line {error.lineno}", f"not valid JSON: {error.msg}.", "Mend the syntax."
+        ) from None
+    if not isinstance(raw, dict):
+        raise ConfigurationError(str(path), "the manifest must be a JSON object.")
+    return raw
+
+
+def _expand(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Merge `defaults` into every profile and turn string profiles into aliases."""
+    result = dict(raw)
+    defaults = result.pop("defaults", {})
+    declared = result.get("profiles", {})
+    if not isinstance(declared, dict) or not declared:
+        raise ConfigurationError(f"{path}, key 'profiles'", "at least one profile is needed.")
+    aliases = {name: value for name, value in declared.items() if isinstance(value, str)}
+    result["aliases"] = {name: _follow(name, aliases, declared, path) for name in aliases}
+    result["profiles"] = {
+        name: _merged(defaults, value) for name, value in declared.items() if not isinstance(value, str)
+    }
+    for key in ("default_profile", "production_profile"):
+        name = result.setdefault(key, result.get("default_profile", "default"))
+        if name not in declared:
+            raise ConfigurationError(
+                f"{path}, key {key!r}", f"there is no profile {name!r}.", f"Known: {', '.join(declared)}."
+            )
+    return result
+
+
+def _follow(name: str, aliases: Mapping[str, str], declared: Mapping[str, Any], path: Path) -> str:
+    seen = [name]
+    while (target := aliases.get(seen[-1])) is not None:
+        if target in seen:
+            raise ConfigurationError(
+                f"{path}, key 'profiles.{name}'", f"aliases form a cycle: {' → '.join([*seen, target])}."
+            )
+        seen.append(target)
+    if seen[-1] not in declared:
+        raise ConfigurationError(f"{path}, key 'profiles.{name}'", f"alias of {seen[-1]!r}, which does not exist.")
+    return seen[-1]
+
+
+def _merged(base: Any, top: Any) -> Any:
+    """Merge mappings deeply; anything else in `top` replaces."""
+    if isinstance(base, dict) and isinstance(top, dict):
+        return {key: _merged(base.get(key), top[key]) if key in top else base[key] for key in {**base, **top}}
+    return top
