@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - scripts, not a package
 """Write docs/tables.md from the table declarations, or say whether it is stale.
 
 python tools/generate_docs.py            write it

@@ -28,6 +28,7 @@ GENESIS = "0" * 64
 """`prev_hash` of the first line."""
 
 _BLOCK = 65536
+_BEGINNING = b'{"timestamp"'
 
 Problem = Literal["torn", "not_json", "hash_mismatch", "chain_broken"]
 
@@ -96,15 +97,10 @@ class AuditLog:
             "progress": _progress(current, total, eta_s),
             **extra,
         }
-        return append(self.path, body)
+        return _append(self.path, body)
 
 
-def append(path: Path, body: dict[str, Any]) -> dict[str, Any]:
-    """Append `body` as the next link of the chain and return it with its hashes.
-
-    Raises:
-        DiskFullError: the line could not be written.
-    """
+def _append(path: Path, body: dict[str, Any]) -> dict[str, Any]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False):
@@ -220,7 +216,8 @@ def _judge(number: int, raw: bytes, expected: str, *, is_ended: bool) -> tuple[F
 
 
 def _torn(number: int, raw: bytes) -> Finding:
-    """Tell what a killed process leaves, the beginning of a line, from anything else."""
-    if raw.startswith(b'{"timestamp"') or (raw and b'{"timestamp"'.startswith(raw)):
+    """Tell what dying in the middle leaves, the beginning of a line or zeros after a power cut, from anything else."""
+    written = raw.rstrip(b"\0")
+    if written.startswith(_BEGINNING) or _BEGINNING.startswith(written):
         return Finding(number, "torn", f"{len(raw)} bytes of an event that was never finished")
     return Finding(number, "not_json", "no event of this log")

@@ -13,11 +13,12 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from uuid import uuid4
 
@@ -79,7 +80,8 @@ def hold(
         yield taken
     finally:
         _held_here().discard(lock_path)
-        holder_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whatever stands there, the lock itself must go
+            holder_path.unlink()
         lock.release()
 
 
@@ -131,6 +133,7 @@ def _write_holder(path: Path, taken: Hold, clock: Clock, owner: Mapping[str, obj
         **{key: str(value) for key, value in owner.items()},
         "lock_id": taken.lock_id,
         "pid": os.getpid(),
+        "host": platform.node(),
         "since": since,
     }
     staged = path.with_suffix(f".{taken.lock_id}.tmp")
@@ -143,13 +146,13 @@ def _write_holder(path: Path, taken: Hold, clock: Clock, owner: Mapping[str, obj
 
 
 def _read_holder(path: Path) -> dict[str, object]:
-    """Return the note, without what a killed predecessor may have left: a dead pid is not the holder."""
+    """Return the note, unless a killed predecessor left it: a dead process of this host is not the holder."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        alive = _is_alive(int(note["pid"]))
+        is_stale = note["host"] == platform.node() and not _is_alive(int(note["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return dict(note) if alive else {}
+    return {} if is_stale else dict(note)
 
 
 def _is_alive(pid: int) -> bool:
@@ -160,11 +163,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def since_of(holder: Mapping[str, object]) -> datetime | None:
-    """Return the instant since which a holder has its lock, if its note says so."""
-    try:
-        return datetime.fromisoformat(str(holder["since"]))
-    except (KeyError, ValueError):
-        return None

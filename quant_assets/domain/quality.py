@@ -216,3 +216,22 @@ def rule_counts(quarantine: pl.DataFrame) -> Mapping[str, int]:
     """Return how many rows each rule rejected."""
     counted = quarantine.group_by("rule").len().sort("rule")
     return dict(counted.iter_rows())
+
+
+def sound_daily(window: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Divide a daily window into rows with positive, ordered prices, and the rest."""
+    is_sound = (
+        pl.all_horizontal(pl.col(*_PRICES, "adj_close") > 0)
+        & (pl.col("high") >= pl.max_horizontal("open", "low", "close"))
+        & (pl.col("low") <= pl.min_horizontal("open", "close"))
+    ).fill_null(value=False)
+    return window.filter(is_sound), window.filter(~is_sound)
+
+
+def finish_daily(window: pl.DataFrame, n_expected: int, version: str) -> pl.DataFrame:
+    """Add coverage (sessions present ÷ expected), status and version to a sound daily window."""
+    return window.with_columns(
+        (pl.len().over("con_id") / n_expected).alias("coverage"),
+        pl.lit("ok").alias("dq_status"),
+        pl.lit(version).alias("transform_version"),
+    ).select(tables.CURATED_TWS_1D_BARS.schema.names())

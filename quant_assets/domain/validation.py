@@ -57,9 +57,12 @@ def validate(table: Table, frame: pl.DataFrame) -> list[Failure]:
         DefectError: a row rule of the declaration cannot be evaluated.
     """
     import pandera.errors
+    from pandera.config import ValidationDepth, config_context
 
     try:
-        model(table).validate(frame, lazy=True)
+        # Pandera can be switched off by the environment; what is published must not depend on that.
+        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+            model(table).validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as errors:
         return _failures(table, errors.schema_errors)
     return []

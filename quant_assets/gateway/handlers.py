@@ -74,7 +74,7 @@ def contract_details(desk: Desk, fields: Sequence[str]) -> bytes:
     instrument = found(desk.market, contract, desk.now)
     trading, liquid = hours_texts(desk.market.hours, desk.now)
     exchange = contract.exchange or "SMART"
-    answer = messages.contract_details(desk.version, req_id, instrument, exchange, trading, liquid)
+    answer = messages.contract_details(desk.version, req_id, instrument, exchange, trading=trading, liquid=liquid)
     return answer + messages.contract_details_end(req_id)
 
 
@@ -84,7 +84,7 @@ def hours_texts(hours: TradingHours, now: datetime) -> tuple[str, str]:
     for i in range(_DAYS_OF_HOURS):
         day = exchange_date(now) + timedelta(days=i)
         n = hours.ordinal_on_or_before(day)
-        if hours.date(n) != day:
+        if hours.session(n) != day:
             trading.append(f"{day:%Y%m%d}:CLOSED")
             liquid.append(f"{day:%Y%m%d}:CLOSED")
             continue

@@ -40,11 +40,14 @@ class Window:
 
 
 def window_of(request: HistoryRequest, now: datetime, hours: TradingHours) -> Window:
-    """Resolve end and duration: N D counts sessions, S the wall clock, W, M and Y the calendar."""
+    """Resolve end and duration: N D counts sessions, S the wall clock, W, M and Y the calendar.
+
+    Bars are counted back from now when the end lies in the future; a schedule may look ahead.
+    """
     end = end_instant(request.end, now)
     count, unit = parsed_duration(request.duration)
     nominal = window_start(end, count, unit)
-    stop = hours.opened_before(end)
+    stop = hours.opened_before(end if request.what == "SCHEDULE" else min(end, now))
     if unit == "D":
         first = max(stop - count, 0)
         start = hours.open_at(first) if stop > 0 else end
@@ -97,7 +100,9 @@ class HistoryService:
         hours = self._market.hours
         return messages.schedule(request.req_id, [(hours.open_at(n), hours.close_at(n)) for n in window.sessions])
 
-    def _body(self, request: HistoryRequest, instrument: Instrument, window: Window, now: datetime) -> tuple[int, bytes]:
+    def _body(
+        self, request: HistoryRequest, instrument: Instrument, window: Window, now: datetime
+    ) -> tuple[int, bytes]:
         known_until = min(window.end, now.replace(second=0, microsecond=0))
         key = (instrument.con_id, request.what, request.bar_size, request.format_date)
         key_of_time = (window.start, known_until, window.end <= now, exchange_date(now))
@@ -119,8 +124,8 @@ class HistoryService:
 
     def _daily(self, what: str, instrument: Instrument, window: Window, now: datetime) -> pl.DataFrame:
         hours, sessions = self._market.hours, window.sessions
-        first = hours.date(sessions.start) if sessions else exchange_date(window.end)
-        last = hours.date(sessions.stop - 1) if sessions else first - timedelta(days=1)
+        first = hours.session(sessions.start) if sessions else exchange_date(window.end)
+        last = hours.session(sessions.stop - 1) if sessions else first - timedelta(days=1)
         return self._market.daily_bars(instrument, first, last, what, now)
 
 
@@ -157,7 +162,10 @@ def _resampled(frame: pl.DataFrame, seconds: int, hours: TradingHours, now: date
         pl.col("low").min(),
         pl.col("close").last(),
         pl.when(pl.col("volume").first() < 0).then(-1.0).otherwise(pl.col("volume").sum()).alias("volume"),
-        pl.when(pl.col("wap").first() < 0).then(-1.0).otherwise(turnover.fill_nan(pl.col("wap").last()).round(6)).alias("wap"),
+        pl.when(pl.col("wap").first() < 0)
+        .then(-1.0)
+        .otherwise(turnover.fill_nan(pl.col("wap").last()).round(6))
+        .alias("wap"),
         pl.when(pl.col("bar_count").first() < 0).then(-1).otherwise(pl.col("bar_count").sum()).alias("bar_count"),
     )
     is_complete = pl.col("bucket") + timedelta(seconds=seconds) <= now

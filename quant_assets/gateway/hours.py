@@ -1,5 +1,6 @@
 """When the exchange is open: one table of sessions that the whole gateway counts in."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -30,7 +31,7 @@ class TradingHours:
     """Opening instants, epoch seconds."""
     closes: Instants
 
-    def date(self, ordinal: int) -> date:
+    def session(self, ordinal: int) -> date:
         """Return the exchange date of an ordinal."""
         value: date = self.sessions[ordinal].astype(object)
         return value
@@ -43,7 +44,7 @@ class TradingHours:
         """Return the last session that is not after `day`; -1 when there is none."""
         return int(np.searchsorted(self.sessions, np.datetime64(day), side="right")) - 1
 
-    def range(self, first: date, last: date) -> range:
+    def between(self, first: date, last: date) -> range:
         """Return the ordinals of the sessions from `first` to `last`, both included."""
         return range(self.ordinal_on_or_after(first), self.ordinal_on_or_before(last) + 1)
 
@@ -83,9 +84,12 @@ def trading_hours(calendar: str = "XNYS") -> TradingHours:
     """Return the table of sessions of an exchange; made once per process (a quarter of a second)."""
     import exchange_calendars
 
-    chosen = exchange_calendars.get_calendar(calendar, start=str(FIRST_SESSION), end=str(LAST_DAY))
-    return TradingHours(
-        sessions=chosen.sessions.to_numpy().astype("datetime64[D]"),
-        opens=chosen.opens_nanos // 10**9,
-        closes=chosen.closes_nanos // 10**9,
-    )
+    with warnings.catch_warnings():
+        # the calendars use what pandas deprecates; that is between those two, and no reason for our callers to stop
+        warnings.simplefilter("ignore", DeprecationWarning)
+        chosen = exchange_calendars.get_calendar(calendar, start=str(FIRST_SESSION), end=str(LAST_DAY))
+        return TradingHours(
+            sessions=chosen.sessions.to_numpy().astype("datetime64[D]"),
+            opens=chosen.opens_nanos // 10**9,
+            closes=chosen.closes_nanos // 10**9,
+        )

@@ -3,24 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import polars as pl
 
 from quant_assets.gateway.hours import WIRE_ZONE, TradingHours
 
-VALUES = {
-    "open": pl.Float64,
-    "high": pl.Float64,
-    "low": pl.Float64,
-    "close": pl.Float64,
-    "volume": pl.Float64,
-    "wap": pl.Float64,
-    "bar_count": pl.Int64,
+VALUES: Final[dict[str, pl.DataType]] = {
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume": pl.Float64(),
+    "wap": pl.Float64(),
+    "bar_count": pl.Int64(),
 }
-MINUTE_BARS = pl.Schema({"ts": pl.Datetime("us", "UTC")} | VALUES)
+MINUTE_BARS = pl.Schema({"ts": pl.Datetime("us", "UTC"), **VALUES})
 """Intraday bars; `ts` is the bar start. What is not available is -1, as on the wire."""
-DAILY_BARS = pl.Schema({"session": pl.Date} | VALUES)
+DAILY_BARS = pl.Schema({"session": pl.Date(), **VALUES})
 
 TRADE_SERIES = ("TRADES", "ADJUSTED_LAST")
 QUOTE_SERIES = ("MIDPOINT", "BID", "ASK", "BID_ASK")

@@ -44,7 +44,7 @@ def current_time(now: datetime) -> bytes:
 
 
 def contract_details(
-    version: int, req_id: int, instrument: Instrument, exchange: str, trading: str, liquid: str
+    version: int, req_id: int, instrument: Instrument, exchange: str, *, trading: str, liquid: str
 ) -> bytes:
     """Describe one instrument; the list ends with `contract_details_end`."""
     x, has_sizes = instrument, version >= SIZES_IN_DETAILS

@@ -43,7 +43,7 @@ def totals(daily: pl.DataFrame) -> pl.DataFrame:
         previous_close=pl.col("close").shift(1).over("con_id"),
         mean_volume=pl.col("volume").rolling_mean(MEAN_VOLUME_SESSIONS, min_samples=1).over("con_id"),
     )
-    return by_session.filter(last).select(*TOTALS.names()).cast(dict(TOTALS))
+    return by_session.filter(last).select(*TOTALS.names()).cast(TOTALS)
 
 
 def ranked(table: pl.DataFrame, code: str, n_rows: int) -> list[int]:

@@ -43,7 +43,17 @@ class HistoryRequest:
     def identity(self) -> tuple[object, ...]:
         """What makes two requests identical for pacing."""
         x = self.contract
-        return (self.kind, x.con_id, x.symbol, x.exchange, self.end, self.bar_size, self.duration, self.what)
+        return (
+            self.kind,
+            x.con_id,
+            x.symbol,
+            x.exchange,
+            self.end,
+            self.bar_size,
+            self.duration,
+            self.what,
+            self.use_rth,
+        )
 
     @property
     def series(self) -> tuple[object, ...]:

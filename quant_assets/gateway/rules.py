@@ -37,7 +37,7 @@ class Rules:
     strikes: int = 3
     """How often the message rate may be exceeded before the session is ended."""
     small_bars_only: bool = False
-    """IBKR says that bars of a minute and more are no longer paced, yet slows heavy users down; the default is strict."""
+    """IBKR no longer paces bars of a minute and more, yet slows heavy users down; the default is the strict reading."""
     validates: bool = True
     """Whether malformed requests are refused (321, 10314)."""
 

@@ -2,17 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from quant_assets.gateway import handlers, messages
+from quant_assets.gateway import messages
 from quant_assets.gateway.faults import Fault, Moment, MomentKind
 from quant_assets.gateway.handlers import ROUTES, Desk, Route
 from quant_assets.gateway.history import Refusal
-from quant_assets.gateway.requests import HistoryRequest, WireContract, number, parse_head, parse_history
-from quant_assets.gateway.rules import PACING_TEXT, HistoryEntry, MessageRate
-from quant_assets.gateway.validation import Problem, has_no_zone, head_problem, history_problem
+from quant_assets.gateway.requests import WireContract, number, parse_head, parse_history
+from quant_assets.gateway.rules import MessageRate
+from quant_assets.gateway.slots import WHOLE, HistorySlots, Job
 from quant_assets.gateway.wire import FrameBuffer, WireError, fields_of, parse_hello
 
 if TYPE_CHECKING:
@@ -20,18 +20,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-START_API, CANCEL_SCANNER, HISTORY, CANCEL_HISTORY, HEAD, CANCEL_HEAD = 71, 23, 20, 25, 87, 90
-_CANCELLED = "Historical Market Data Service error message:API historical data query cancelled: "
-_WHOLE = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An answer to be made: `make` is called with the share of the bars to send."""
-
-    moment: Moment
-    make: Callable[[float], bytes]
-    entry: HistoryEntry | None = None
+START_API, HISTORY, HEAD = 71, 20, 87
+CANCEL_SCANNER, CANCEL_HISTORY, CANCEL_HEAD = 23, 25, 90
+CANCELS = (CANCEL_SCANNER, CANCEL_HISTORY, CANCEL_HEAD)
 
 
 class Session(asyncio.Protocol):
@@ -42,7 +33,7 @@ class Session(asyncio.Protocol):
         self._frames = FrameBuffer()
         self._rate = MessageRate(gateway.rules, gateway.clock)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots: dict[int, HistoryEntry] = {}
+        self._slots = HistorySlots(gateway, self)
         self._transport: asyncio.Transport | None = None
         self.version = 0
         self.client_id = -1
@@ -60,10 +51,7 @@ class Session(asyncio.Protocol):
         self._gateway.sessions.discard(self)
         for task in self._tasks:
             task.cancel()
-        for entry in self._slots.values():
-            if entry.outcome == "open":
-                entry.outcome = "lost"
-        self._slots.clear()
+        self._slots.lose()
 
     def close(self, *, abort: bool = False) -> None:
         """Close the connection: in order, or with a reset."""
@@ -108,7 +96,7 @@ class Session(asyncio.Protocol):
             raise WireError(f"client speaks {low}..{high}")
         self.version = version
         answer = messages.hello(version, self._gateway.now())
-        self._perform(Job(Moment("handshake"), lambda _: answer))
+        self.perform(Job(Moment("handshake"), lambda _: answer))
 
     def _is_too_fast(self) -> bool:
         if not self._rate.is_exceeded():
@@ -126,13 +114,12 @@ class Session(asyncio.Protocol):
         if message_id == START_API:
             self._start_api(number(fields[2]))
         elif message_id == HISTORY:
-            self._ask_history(parse_history(fields), history_problem)
+            self._slots.ask(parse_history(fields))
         elif message_id == HEAD:
-            self._ask_history(parse_head(fields), lambda request, _: head_problem(request))
-        elif message_id in (CANCEL_HISTORY, CANCEL_HEAD):
-            self._cancel(message_id, number(fields[2] if message_id == CANCEL_HISTORY else fields[1]))
-        elif message_id == CANCEL_SCANNER:
+            self._slots.ask(parse_head(fields))
+        elif message_id in CANCELS:
             self._gateway.requests.add("cancel")
+            self._cancel(message_id, fields)
         elif (route := ROUTES.get(message_id)) is not None:
             self._ask(message_id, route, fields)
         else:
@@ -149,14 +136,87 @@ class Session(asyncio.Protocol):
         self.client_id = client_id
         accounts = messages.managed_accounts(self._gateway.accounts) + messages.next_valid_id(1)
         farms = [messages.error(self.version, messages.NO_REQUEST, *farm) for farm in messages.FARMS_OK]
-        self._perform(Job(self._moment("start_api"), lambda _: accounts + b"".join(farms)))
+        self.perform(Job(self.moment("start_api"), lambda _: accounts + b"".join(farms)))
 
     def _ask(self, message_id: int, route: Route, fields: Sequence[str]) -> None:
         self._gateway.requests.add(route.kind)
         contract = WireContract.parse(fields[route.contract_at :]) if route.contract_at else None
         req_id = number(fields[route.req_id_at]) if route.req_id_at else messages.NO_REQUEST
-        moment = replace(self._moment(route.kind, req_id, contract), message_id=message_id)
-        self._perform(Job(moment, lambda _: route.handler(self._desk(), fields)))
+        moment = replace(self.moment(route.kind, req_id, contract), message_id=message_id)
+        self.perform(Job(moment, lambda _: route.handler(self.desk(), fields)))
 
-    def _ask_history(self, request: HistoryRequest, problem_of: Callable[[HistoryRequest, object], Problem | None]) -> None:
-        raise NotImplementedError
+    def _cancel(self, message_id: int, fields: Sequence[str]) -> None:
+        if message_id == CANCEL_HISTORY:
+            self._slots.cancel(number(fields[2]))
+        elif message_id == CANCEL_HEAD:
+            self._slots.release_head(number(fields[1]))
+
+    def moment(
+        self, kind: MomentKind, req_id: int = messages.NO_REQUEST, contract: WireContract | None = None
+    ) -> Moment:
+        """Describe what is about to happen to the fault plan."""
+        symbol, con_id = (contract.symbol, contract.con_id) if contract else ("", 0)
+        return Moment(kind, self.client_id, req_id, symbol, con_id)
+
+    def desk(self) -> Desk:
+        """Return what handlers need to know, now."""
+        gateway = self._gateway
+        return Desk(gateway.market, gateway.history, gateway.accounts, self.version, gateway.now())
+
+    # ------------------------------------------------------------ answers
+
+    def perform(self, job: Job) -> None:
+        """Make and send an answer, unless the fault plan wants otherwise."""
+        fault = self._gateway.faults.fault_at(job.moment)
+        delay = self._gateway.latency_s if job.slot is not None else 0.0
+        delay += fault.delay_s if fault else 0.0
+        if delay > 0:
+            task = asyncio.get_running_loop().create_task(self._perform_later(job, fault, delay))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._finish(job, fault)
+
+    async def _perform_later(self, job: Job, fault: Fault | None, delay_s: float) -> None:
+        await self._gateway.clock.sleep(delay_s)
+        self._finish(job, fault)
+
+    def _finish(self, job: Job, fault: Fault | None) -> None:
+        """A late answer is sent even when the client has cancelled: the two may cross on the wire."""
+        action = fault.action if fault else None
+        if action == "hang" or (job.is_cancelled and action != "late"):
+            return
+        if fault is None or action in ("late", "notice"):
+            if fault is not None and action == "notice":
+                self.notify(messages.NO_REQUEST, fault.code, fault.text)
+            self._answer(job)
+        elif action == "error":
+            job.settle("fault", fault.code)
+            self.notify(job.moment.req_id, fault.code, fault.text)
+        else:
+            self._spoil(job, fault)
+
+    def _answer(self, job: Job) -> None:
+        data = self._made(job, WHOLE)
+        if data is not None:
+            job.settle("answered")
+            self.send(data)
+
+    def _spoil(self, job: Job, fault: Fault) -> None:
+        """Send less than the answer, or nothing."""
+        share = {"empty": 0.0, "truncate": fault.share}.get(fault.action, WHOLE)
+        data = self._made(job, share) if fault.action != "drop" else b""
+        job.settle("fault")
+        if data is not None:
+            self.send(data[: len(data) // 2] if fault.action == "half" else data)
+        if fault.action in ("half", "drop"):
+            self.close()
+
+    def _made(self, job: Job, share: float) -> bytes | None:
+        """Return the answer, or None after a refusal has been sent."""
+        try:
+            return job.make(share)
+        except Refusal as refusal:
+            job.settle("no_data" if refusal.is_no_data else "refused", refusal.code)
+            self.notify(job.moment.req_id, refusal.code, refusal.text)
+            return None

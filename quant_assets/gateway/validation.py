@@ -36,10 +36,15 @@ BAR_SECONDS: Final = {
 """Legal bar sizes (`1 mins` and `1 sec` are not) and their nominal lengths."""
 _ALIASES: Final = ("1 week", "1 month")
 WHAT_TO_SHOW: Final = frozenset(
-    "TRADES MIDPOINT BID ASK BID_ASK ADJUSTED_LAST HISTORICAL_VOLATILITY OPTION_IMPLIED_VOLATILITY FEE_RATE "
-    "YIELD_BID YIELD_ASK YIELD_BID_ASK YIELD_LAST SCHEDULE AGGTRADES".split()
+    {"TRADES", "MIDPOINT", "BID", "ASK", "BID_ASK", "ADJUSTED_LAST", "SCHEDULE", "AGGTRADES"}
+    | {"HISTORICAL_VOLATILITY", "OPTION_IMPLIED_VOLATILITY", "FEE_RATE"}
+    | {"YIELD_BID", "YIELD_ASK", "YIELD_BID_ASK", "YIELD_LAST"}
 )
 _DURATION = re.compile(r"(\d+) ([SDWMY])")
+_BAD_END: Final = (
+    "End Date/Time: The date, time, or time-zone entered is invalid. "
+    "The correct format is yyyymmdd hh:mm:ss xx/xxxx where yyyymmdd and xx/xxxx are optional."
+)
 _SHORTEST_S: Final = 30
 _LONGEST: Final = {
     "S": (86400, "Historical data request for greater than 86400 seconds rejected."),
@@ -91,9 +96,7 @@ def history_problem(request: HistoryRequest, now: datetime) -> Problem | None:
     try:
         end_instant(request.end, now)
     except (ValueError, OverflowError):
-        return 10314, "End Date/Time: The date, time, or time-zone entered is invalid. The correct format is " + (
-            "yyyymmdd hh:mm:ss xx/xxxx where yyyymmdd and xx/xxxx are optional."
-        )
+        return 10314, _BAD_END
     cause = _duration_cause(request.duration) or _request_cause(request)
     return _invalid(cause) if cause else None
 

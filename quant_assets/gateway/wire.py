@@ -1,7 +1,7 @@
-"""The TWS wire format: length-prefixed frames of NUL-terminated text fields.
+r"""The TWS wire format: length-prefixed frames of NUL-terminated text fields.
 
 Every message is a four-byte big-endian length and that many bytes. The client's first frame alone is preceded by the
-bytes `API\\0` and holds the range of versions it speaks.
+bytes `API\0` and holds the range of versions it speaks.
 """
 
 import re

@@ -31,6 +31,8 @@ _TYPES: dict[Any, str] = {
     pl.Datetime("us", "UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 
+_MEND = "Move it aside and materialize its partition again."
+
 _DEPTH = {"session": "session=*", "vintage": "vintage=*", "session_profile": "session=*/profile=*"}
 
 
@@ -107,15 +109,11 @@ class ReadOnlyConnection:
         import duckdb
 
         text = str(error)
-        unknown = re.search(r"Table with name (\S+) does not exist", text)
-        if unknown:
+        if unknown := re.search(r"Table with name (\S+) does not exist", text):
             return UnknownNameError("table", unknown.group(1), self._names)
-        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and (
-            path := re.search(r"['\"](/[^'\"]+\.parquet)['\"]", text)
-        ):
-            return CorruptFileError(
-                Path(path.group(1)), text.splitlines()[0], "Move it aside and materialize it again."
-            )
+        path = re.search(r"(/.+?\.parquet)", text)
+        if path and isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
+            return CorruptFileError(Path(path.group(1)), text.splitlines()[0], _MEND)
         return ConfigurationError("SQL", text.strip())
 
 
@@ -128,7 +126,9 @@ def connect(layout: Layout, tables: Iterable[Table] = ALL) -> ReadOnlyConnection
     connection = duckdb.connect(":memory:", config={"temp_directory": spill, "autoinstall_known_extensions": "false"})
     connection.execute("SET python_enable_replacements = false")
     install_views(connection, layout, chosen)
-    connection.execute(f"SET allowed_directories = [{_quoted(str(layout.lakehouse.absolute()))}]")
+    root = layout.lakehouse.absolute()
+    reachable = ", ".join(_quoted(spelling) for spelling in (root.as_posix(), _literal(root)))
+    connection.execute(f"SET allowed_directories = [{reachable}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return ReadOnlyConnection(connection, chosen)
@@ -138,23 +138,37 @@ def install_views(connection: Any, layout: Layout, tables: Iterable[Table] = ALL
     """Create one view per table in a DuckDB connection, which is also set to show instants in UTC.
 
     A view reads whatever files its table has when it is queried. A table without files becomes an empty view with the
-    declared columns; make the views again to see its first file.
+    declared columns; make the views again to see its first file. A table whose first file is corrupt becomes a view
+    that says so when it is asked, so that the other tables can still be.
     """
+    import duckdb
+
     connection.execute("SET TimeZone = 'UTC'")
     for table in tables:
-        connection.execute(f'CREATE OR REPLACE VIEW "{table.name}" AS {view_sql(layout, table)}')
+        create = f'CREATE OR REPLACE VIEW "{table.name}" AS'
+        try:
+            connection.execute(f"{create} {view_sql(layout, table)}")
+        except duckdb.Error as error:
+            connection.execute(f"{create} {_failing_sql(table, str(error).splitlines()[0])}")
 
 
 def view_sql(layout: Layout, table: Table) -> str:
     """Return the SELECT behind a table's view: its declared columns, all batches of a bronze table."""
-    names = ", ".join(f'"{name}"' for name in table.schema)
     files = layout.table(table).absolute()
-    pattern = f"{_DEPTH[table.partition_by]}/{'*' if table.append_only else 'part'}.parquet"
-    if not any(not file.name.startswith(".") for file in files.glob(pattern)):
-        nulls = ", ".join(f'NULL::{_TYPES[dtype]} AS "{name}"' for name, dtype in table.schema.items())
-        return f"SELECT {nulls} WHERE false"
+    pattern = f"{_DEPTH[table.partition_by]}/{'[!.]*' if table.append_only else 'part'}.parquet"
+    if next(files.glob(pattern), None) is None:
+        return f"SELECT {_nulls(table)} WHERE false"
+    names = ", ".join(f'"{name}"' for name in table.schema)
     source = _quoted(f"{_literal(files)}/{pattern}")
     return f"SELECT {names} FROM read_parquet({source}, hive_partitioning = false, union_by_name = false)"  # noqa: S608
+
+
+def _nulls(table: Table) -> str:
+    return ", ".join(f'NULL::{_TYPES[dtype]} AS "{name}"' for name, dtype in table.schema.items())
+
+
+def _failing_sql(table: Table, message: str) -> str:
+    return f"SELECT {_nulls(table)} FROM (SELECT error({_quoted(message)}) AS e) WHERE e IS NOT NULL"  # noqa: S608
 
 
 def run_sql(layout: Layout, sql: str) -> pl.DataFrame:
@@ -170,6 +184,8 @@ def run_sql(layout: Layout, sql: str) -> pl.DataFrame:
 
 
 def _not_a_select(what: str) -> ConfigurationError:
+    if what == "MULTI":  # DuckDB makes a type for the values first
+        return ConfigurationError("SQL", "PIVOT has to say its values here.", "Write `ON column IN ('a', 'b')`.")
     return ConfigurationError("SQL", f"{what} is refused: the lakehouse is read-only here.", "Ask with SELECT.")
 
 

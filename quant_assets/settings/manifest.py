@@ -132,12 +132,12 @@ class Manifest(_Strict):
     profiles: Mapping[str, Profile]
     aliases: Mapping[str, str] = Field(default_factory=dict)
 
-    @field_validator("profiles")
+    @field_validator("profiles", "aliases")
     @classmethod
-    def _names_are_safe(cls, profiles: Mapping[str, Profile]) -> Mapping[str, Profile]:
-        for name in profiles:
+    def _names_are_safe(cls, named: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in named:
             safe_name("profile", name)
-        return profiles
+        return named
 
     @field_validator("symbology")
     @classmethod
@@ -176,21 +176,33 @@ class Manifest(_Strict):
         return self.profiles[self.resolve(name)]
 
 
-def load_manifest(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Manifest:
-    """Read and validate a manifest; `overrides` replace keys of top-level sections (from environment or command line).
+def load_manifest(
+    path: Path,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    origins: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Read and validate a manifest.
+
+    Args:
+        path: the file.
+        overrides: section → key → value, which replace what the file says (from environment or command line).
+        origins: `section.key` → where its override comes from, for messages.
 
     Raises:
-        ConfigurationError: the file is absent, is no JSON, or a key or value is wrong; names file, key and legal values.
+        ConfigurationError: the file is absent, is no JSON, or a key or value is wrong; names file, key and what is
+            legal.
     """
     raw = _read_json(path)
     for section, values in (overrides or {}).items():
-        raw[section] = {**raw.get(section, {}), **values}
+        held = raw.get(section, {})
+        raw[section] = {**held, **values} if isinstance(held, dict) else held
     try:
         return Manifest.model_validate(_expand(raw, path))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}, key {key!r}", f"{first['msg']} (got {first['input']!r}).") from None
+        where = (origins or {}).get(key, str(path))
+        raise ConfigurationError(f"{where}, key {key!r}", f"{first['msg']} (got {first['input']!r}).") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -218,6 +230,14 @@ def _expand(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
     result = dict(raw)
     defaults = result.pop("defaults", {})
     declared = result.get("profiles", {})
+    if not isinstance(defaults, dict):
+        raise ConfigurationError(f"{path}, key 'defaults'", f"it must be an object (got {defaults!r}).")
+    if "aliases" in result:
+        raise ConfigurationError(
+            f"{path}, key 'aliases'",
+            "an alias is a profile whose value is a name.",
+            'Write "alias": "name" in profiles.',
+        )
     if not isinstance(declared, dict) or not declared:
         raise ConfigurationError(f"{path}, key 'profiles'", "at least one profile is needed.")
     aliases = {name: value for name, value in declared.items() if isinstance(value, str)}
@@ -227,7 +247,7 @@ def _expand(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
     }
     for key in ("default_profile", "production_profile"):
         name = result.setdefault(key, result.get("default_profile", "default"))
-        if name not in declared:
+        if not isinstance(name, str) or name not in declared:
             raise ConfigurationError(
                 f"{path}, key {key!r}", f"there is no profile {name!r}.", f"Known: {', '.join(declared)}."
             )

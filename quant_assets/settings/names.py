@@ -5,7 +5,7 @@ import re
 from quant_assets.errors import UnsafeNameError
 
 _SYMBOL = re.compile(r"[A-Z0-9](?:[A-Z0-9.\- ]{0,19}[A-Z0-9])?")
-_EXCHANGE = re.compile(r"[A-Z0-9.]{1,16}")
+_EXCHANGE = re.compile(r"[A-Z0-9](?:[A-Z0-9.]{0,14}[A-Z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -27,7 +27,7 @@ def safe_exchange(text: str) -> str:
         UnsafeNameError: it is not.
     """
     if not _EXCHANGE.fullmatch(text) or ".." in text:
-        raise UnsafeNameError("exchange", text, "capitals, digits and '.' (16 characters)")
+        raise UnsafeNameError("exchange", text, "capitals, digits and, inside, '.' (16 characters)")
     return text
 
 

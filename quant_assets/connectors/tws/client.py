@@ -23,7 +23,7 @@ from quant_assets.connectors.base import (
     SessionHours,
     WhatToShow,
 )
-from quant_assets.connectors.tws import library, requests
+from quant_assets.connectors.tws import history, library, requests
 from quant_assets.connectors.tws.codes import Verdict
 from quant_assets.connectors.tws.connection import Timeouts, TwsAddress, open_link
 from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceTransientError
@@ -151,18 +151,16 @@ class TwsClient:
         link, asked_at, text = self._history_link(), self._clock.now(), ""
         call = requests.bars_call(link.client, request, self._timeouts.history_s)
         try:
-            rows = await self._ask(link, call)
+            frame = history.to_frame(await self._ask(link, call), request.bar_size)
         except Refusal as no_data:
-            rows, text = [], no_data.text
-        try:
-            frame = library.to_frame(rows, request.bar_size)
+            frame, text = history.no_bars(request.bar_size), no_data.text
         except ValueError as error:
             raise SourceTransientError(call.what, 0, str(error)) from error
         return BarAnswer(request, frame, asked_at, self._clock.now(), text)
 
     async def schedule(self, contract: Contract, end: datetime, n_sessions: int) -> list[SessionHours]:
         """Return the last `n_sessions` sessions that end before `end`, ascending."""
-        async with self._turn(Paced(("schedule", contract, end, n_sessions), ("schedule", contract))):
+        async with self._turn(Paced.about(contract, "SCHEDULE", end, n_sessions)):
             answer = await self._look_up(
                 lambda tws: requests.schedule_call(tws, contract, end, n_sessions, self._timeouts.history_s)
             )
@@ -170,7 +168,7 @@ class TwsClient:
 
     async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime:
         """Return the start of the oldest bar."""
-        async with self._turn(Paced(("head", contract, what_to_show, use_rth), ("head", contract, what_to_show))):
+        async with self._turn(Paced.about(contract, what_to_show, "head")):
             answer: datetime = await self._look_up(
                 lambda tws: requests.head_call(tws, contract, what_to_show, use_rth, self._timeouts.lookup_s)
             )

@@ -6,7 +6,6 @@ the one installed. Never install both: their event libraries overwrite each othe
 
 import importlib
 import logging
-from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from itertools import starmap
@@ -15,13 +14,7 @@ from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import polars as pl
-
 from quant_assets.connectors.base import (
-    DAILY_ANSWER,
-    MINUTE_ANSWER,
-    BarSize,
     Contract,
     ContractDetails,
     ScanRequest,
@@ -29,9 +22,6 @@ from quant_assets.connectors.base import (
     SessionHours,
 )
 from quant_assets.errors import ConfigurationError
-
-_NOT_AVAILABLE = -1
-_BAR = attrgetter("date", "open", "high", "low", "close", "volume", "average", "barCount")
 
 
 @cache
@@ -113,42 +103,6 @@ def to_details(details: Any) -> ContractDetails:
         category=details.category,
         ids=";".join(f"{pair.tag}={pair.value}" for pair in details.secIdList or ()),
     )
-
-
-def to_frame(bars: Sequence[Any], bar_size: BarSize) -> pl.DataFrame:
-    """The library's bars, in the order received, as one frame that shares nothing with them.
-
-    Raises:
-        ValueError: the time labels are not what this bar size must have.
-    """
-    schema = DAILY_ANSWER if bar_size == "1 day" else MINUTE_ANSWER
-    if not bars:
-        return pl.DataFrame(schema=schema)
-    labels, *values = zip(*map(_BAR, bars), strict=True)
-    (label, _), *columns = schema.items()
-    first = _sessions(label, labels) if bar_size == "1 day" else _instants(label, labels)
-    rest = (pl.Series(name, column, dtype=dtype) for (name, dtype), column in zip(columns, values, strict=True))
-    return _with_nulls(pl.DataFrame([first, *rest]))
-
-
-def _sessions(name: str, labels: Sequence[date]) -> pl.Series:
-    if any(isinstance(label, datetime) for label in labels):
-        raise ValueError(f"daily bars must carry dates, not instants such as {labels[0]}")
-    return pl.Series(name, labels, dtype=pl.Date)
-
-
-def _instants(name: str, labels: Sequence[datetime]) -> pl.Series:
-    """Convert by epoch seconds: Polars takes five times as long over aware datetimes."""
-    if not isinstance(labels[0], datetime) or labels[0].tzinfo is None:
-        raise ValueError(f"intraday bars must carry instants with a zone, not {labels[0]}")
-    seconds = np.fromiter(map(datetime.timestamp, labels), np.int64, len(labels))
-    return pl.Series(name, seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
-
-
-def _with_nulls(frame: pl.DataFrame) -> pl.DataFrame:
-    """Replace the source's "not available", which midpoint and quote bars carry, by null."""
-    marked = [name for name in ("volume", "wap", "bar_count") if (frame[name] == _NOT_AVAILABLE).any()]
-    return frame.with_columns(pl.col(marked).replace(_NOT_AVAILABLE, None)) if marked else frame
 
 
 def to_hours(schedule: Any) -> list[SessionHours]:

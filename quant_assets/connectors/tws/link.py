@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from quant_assets.connectors.tws import history
 from quant_assets.connectors.tws.codes import Verdict, classify
 from quant_assets.connectors.tws.failures import LinkDownError, Refusal
 from quant_assets.errors import SourceTimeoutError
@@ -47,6 +48,7 @@ class Link:
         """Why TWS has no link to the market; empty while it has."""
         self.on_throttled: Callable[[], object] = lambda: None
         """Called when TWS complains about the message rate (100) outside any request."""
+        session.client.decoder.handlers[history.MESSAGE_ID] = self._on_bars
         session.errorEvent += self._on_message
         session.client.apiEnd += self._on_gone
         session.client.conn.disconnected += self._on_gone
@@ -128,6 +130,13 @@ class Link:
         if call.cancel and self.is_open:
             with suppress(ConnectionError):
                 call.cancel(request_id)
+
+    def _on_bars(self, message: list[str]) -> None:
+        request_id, start, end = int(message[1]), *message[2:4]
+        answer = self._waiting.get(request_id)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+        self._session.wrapper.historicalDataEnd(request_id, start, end)
 
     def _on_message(self, request_id: int, code: int, text: str, _contract: Any = None) -> None:
         verdict = classify(code, text)

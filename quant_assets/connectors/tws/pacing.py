@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from quant_assets.clock import Clock
-from quant_assets.connectors.base import BarRequest
+from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.errors import PacingError
 
 _TINY_S = 1e-6
@@ -49,10 +50,17 @@ class Paced:
     weight: int = 1
 
     @classmethod
-    def of(cls, request: BarRequest) -> "Paced":
-        """A bar request; quotes of both sides count twice."""
-        group = (request.contract, request.what_to_show)
-        return cls(request, group, weight=2 if str(request.what_to_show) == "BID_ASK" else 1)
+    def of(cls, request: BarRequest) -> Self:
+        """A bar request; quotes of both sides count twice. Regular hours or not makes no difference to IBKR."""
+        weight = 2 if str(request.what_to_show) == "BID_ASK" else 1
+        subject = (request.end, request.duration, request.bar_size)
+        return cls.about(request.contract, request.what_to_show, *subject, weight=weight)
+
+    @classmethod
+    def about(cls, contract: Contract, what: str, *subject: Hashable, weight: int = 1) -> Self:
+        """Any historical request on a contract: identical when `subject` is the same too."""
+        group = (contract.con_id, contract.symbol, contract.exchange, what)
+        return cls((*group, *subject), group, weight)
 
 
 @dataclass(slots=True)
@@ -183,8 +191,8 @@ class Pacer:
         return self._paused_until - now
 
     def _recover(self) -> None:
-        """One request went well: a full window of them undoes one halving."""
-        self._share = min(1.0, self._share + 0.5 / self.budget.requests_per_window)
+        """One request went well: a full window of them brings back an eighth of the rate."""
+        self._share = min(1.0, self._share + 0.125 / self.budget.requests_per_window)
         if self._share == 1.0:
             self._pause_s = 0.0
 

@@ -124,10 +124,7 @@ class DailyRows:
             closed = answer.bars.filter(pl.col("session") <= vintage).with_columns(
                 pl.lit(vintage).alias("vintage"),
                 pl.lit(is_full).alias("is_full"),
-                pl.when(pl.col("session") == vintage)
-                .then(pl.lit("observed"))
-                .otherwise(pl.lit("observed" if not is_full else "assumed"))
-                .alias("known_basis"),
+                pl.lit("observed").alias("known_basis"),
             )
             bars = _complete(closed, RAW_TWS_DAILY_BARS.schema, constants, answer.answered_at)
         row = _ledger_row(outcome, constants, vintage, bars.height) | {"asked_from": asked_from}

@@ -4,6 +4,7 @@ A block is the unit of computation and of caching: a session computed alone and 
 come from the same block, so they cannot differ.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +36,12 @@ class Bars:
     def take(self, chosen: Mask | slice) -> "Bars":
         """Return the chosen bars, flat when chosen by a mask over two dimensions."""
         return Bars(*(getattr(self, name)[chosen] for name in self.__slots__))
+
+
+def bars_of(prices: Sequence[Floats], volume: Floats, wap: Floats, count: npt.NDArray[np.int64]) -> Bars:
+    """Return bars from (open, high, low, close) and the rest."""
+    open_, high, low, close = prices
+    return Bars(open_, high, low, close, volume, wap, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def priced(boundaries: Floats, scale: Floats, draw: Draws, bar_vol: float, tick:
     low = np.maximum(np.rint(np.minimum(open_, close) * (1 - bar_vol * draw.below)), 1.0)
     prices = [np.round(x * tick, 2) for x in (open_, high, low, close)]
     wap = np.round((prices[0] + prices[1] + prices[2] + prices[3]) / 4, 3)
-    return Bars(*prices, np.zeros(wap.shape), wap, np.zeros(wap.shape, np.int64))
+    return bars_of(prices, np.zeros(wap.shape), wap, np.zeros(wap.shape, np.int64))
 
 
 def traded_volume(expected: Floats, draw: Draws, has_trade: Mask) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -105,7 +112,7 @@ def flattened(bars: Bars, has_trade: Mask) -> Bars:
     position = np.where(has_trade, np.arange(has_trade.shape[1]), 0)
     last = np.take_along_axis(bars.close, np.maximum.accumulate(position, axis=1), axis=1)
     prices = [np.where(has_trade, x, last) for x in (bars.open, bars.high, bars.low, bars.close)]
-    return Bars(*prices, bars.volume, np.where(has_trade, bars.wap, last), bars.count)
+    return bars_of(prices, bars.volume, np.where(has_trade, bars.wap, last), bars.count)
 
 
 def daily(bars: Bars, has_trade: Mask, minutes: npt.NDArray[np.int64]) -> Bars:

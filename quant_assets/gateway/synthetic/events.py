@@ -1,14 +1,14 @@
 """What is planted in the synthetic market, so that a pipeline can be checked against the truth.
 
-| kind      | when                                     | what it does                                                        |
-|-----------|------------------------------------------|---------------------------------------------------------------------|
-| half_day  | the exchange's calendar                  | the session ends early                                              |
-| halt      | every 5th session                        | 15-45 minutes without trades; the daily volume agrees with the bars |
-| gap       | every 4th session                        | 10-60 minutes lost from the minute bars; the daily bar knows them   |
-| bad_print | every 6th session                        | one minute bar x100 or /100; the daily bar does not show it         |
-| split     | every 83rd session                       | on its day the whole history moves to the new price basis           |
-| dividend  | each payer every 63 sessions             | changes ADJUSTED_LAST before its day, and nothing in TRADES         |
-| listing, delisting, symbol_change | fixed dates, universe.py | first session, last session, first session under the new name    |
+half_day       the exchange's calendar   the session ends early
+halt           every 5th session         15-45 minutes without trades; the daily volume agrees with the bars
+gap            every 4th session         10-60 minutes lost from the minute bars; the daily bar knows them
+bad_print      every 6th session         one minute bar x100 or /100; the daily bar does not show it
+split          every 83rd session        on its day the whole history moves to the new price basis
+dividend       a payer's every 63rd      changes ADJUSTED_LAST before its day, and nothing in TRADES
+listing        fixed, universe.LISTED    first session; nothing before it
+delisting      fixed, universe.DELISTED  last session; nothing after it
+symbol_change  fixed, universe.RENAMED   first session under the new name; con_id stays
 
 Sessions are counted from hours.FIRST_SESSION. The seed decides the instrument, the minutes and the size. Halts, gaps
 and bad prints fall on three disjoint groups of instruments, so that none can hide another; never in the first or last

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from quant_assets.gateway.hours import FULL_SESSION_MINUTES, TradingHours
 from quant_assets.gateway.synthetic import blocks
-from quant_assets.gateway.synthetic.blocks import BLOCK_SESSIONS, Bars, Mask, MinuteBlock
+from quant_assets.gateway.synthetic.blocks import BLOCK_SESSIONS, Bars, Mask, MinuteBlock, bars_of
 from quant_assets.gateway.synthetic.events import Events, MinuteEvent
 from quant_assets.gateway.synthetic.paths import session_levels, session_paths, u_shape
 from quant_assets.gateway.synthetic.randomness import Floats, normal, stream_key
@@ -151,4 +151,4 @@ def _misprinted(bars: Bars, factor: Floats) -> Bars:
         return bars
     prices = [np.maximum(np.round(x * factor, 2), 0.01) for x in (bars.open, bars.high, bars.low, bars.close)]
     wap = np.clip(np.round(bars.wap * factor, 3), prices[2], prices[1])
-    return Bars(*prices, bars.volume, wap, bars.count)
+    return bars_of(prices, bars.volume, wap, bars.count)

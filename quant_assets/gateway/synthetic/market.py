@@ -62,7 +62,7 @@ class SyntheticMarket:
 
     def planted_events(self, first: date, last: date) -> pl.DataFrame:
         """Return what was planted in the sessions from `first` to `last`; columns as planted.EVENTS."""
-        return planted.table(self.events, self.listings, self.hours, self.dividend, first, last)
+        return planted.table(self.events, self.listings, self.hours, self.dividend, first=first, last=last)
 
     # ------------------------------------------------------------ bars
 
@@ -75,7 +75,9 @@ class SyntheticMarket:
         until = min(end, as_of - timedelta(minutes=1) + timedelta(microseconds=1))
         bounds = (start.timestamp(), until.timestamp())
         quoted = what in QUOTE_SERIES
-        parts = [self._slice(self._minutes(index, block, quoted=quoted), sessions, bounds) for block in _blocks(sessions)]
+        parts = [
+            self._slice(self._minutes(index, block, quoted=quoted), sessions, bounds) for block in _blocks(sessions)
+        ]
         if not parts:
             return MINUTE_BARS.to_frame()
         ordinal = np.concatenate([part.ordinal for part in parts])
@@ -86,7 +88,7 @@ class SyntheticMarket:
     def daily_bars(self, instrument: Instrument, first: date, last: date, what: str, as_of: datetime) -> pl.DataFrame:
         """Return DAILY_BARS of the closed sessions from `first` to `last`, ascending."""
         index = self._index[instrument.con_id]
-        asked = self.hours.range(first, last)
+        asked = self.hours.between(first, last)
         sessions = self._listed_among(range(asked.start, min(asked.stop, self.hours.closed_by(as_of))), index)
         parts = []
         for block in _blocks(sessions):
@@ -120,8 +122,8 @@ class SyntheticMarket:
         return max(round(self._maker.close(index, ordinal - 1) * yearly / 4, 2), 0.01)
 
     def _totals(self, ordinal: int) -> pl.DataFrame:
-        first = self.hours.date(max(ordinal - ranking.MEAN_VOLUME_SESSIONS + 1, 0))
-        last, closed = self.hours.date(ordinal), self.hours.close_at(ordinal)
+        first = self.hours.session(max(ordinal - ranking.MEAN_VOLUME_SESSIONS + 1, 0))
+        last, closed = self.hours.session(ordinal), self.hours.close_at(ordinal)
         frames = [
             self.daily_bars(x.instrument, first, last, "TRADES", closed).select(
                 pl.lit(x.instrument.con_id, pl.Int64).alias("con_id"), "session", "close", "volume"
@@ -138,9 +140,7 @@ class SyntheticMarket:
         chosen = slice(int(max(first, low)), int(min(last, high)))
         return MinuteBlock(whole.bars.take(chosen), whole.ts[chosen], whole.ordinal[chosen])
 
-    def _on_basis(
-        self, index: int, bars: Bars, ordinal: npt.NDArray[np.int64], what: str, as_of: datetime
-    ) -> Bars:
+    def _on_basis(self, index: int, bars: Bars, ordinal: npt.NDArray[np.int64], what: str, as_of: datetime) -> Bars:
         today = self.hours.ordinal_on_or_before(exchange_date(as_of))
         if what in QUOTE_SERIES:
             bars = quotes.quoted(bars, what, self.listings[index].instrument.min_tick)
@@ -188,5 +188,3 @@ def _concatenated(parts: Sequence[Bars]) -> Bars:
 def _frame(key: pl.Series, bars: Bars) -> pl.DataFrame:
     columns = {name: getattr(bars, name) for name in ("open", "high", "low", "close", "volume", "wap")}
     return pl.DataFrame([key, *(pl.Series(name, x) for name, x in columns.items()), pl.Series("bar_count", bars.count)])
-
-

@@ -25,7 +25,7 @@ Indexes = npt.NDArray[np.int64]
 
 def _time_of(index: Indexes) -> Floats:
     """Return the Brownian time of each point: session n opens at n and closes at n + SESSION_SHARE."""
-    return index // 2 + SESSION_SHARE * (index % 2)
+    return np.asarray(index // 2 + SESSION_SHARE * (index % 2))
 
 
 def brownian(key: int, index: Indexes) -> Floats:
@@ -73,7 +73,7 @@ _CLOCK = np.concatenate([[0.0], np.cumsum(u_shape() ** 0.5)])
 
 def elapsed(minutes: Indexes) -> Floats:
     """Return the share of the session's variance that has passed at each boundary; (n, 391), 1 from the close on."""
-    return np.minimum(_CLOCK[None, :] / _CLOCK[minutes][:, None], 1.0)
+    return np.asarray(np.minimum(_CLOCK[None, :] / _CLOCK[minutes][:, None], 1.0))
 
 
 def session_paths(key: int, first: int, minutes: Indexes, roughness: Floats | None = None) -> Floats:
@@ -94,4 +94,5 @@ def session_paths(key: int, first: int, minutes: Indexes, roughness: Floats | No
     bridge = walk - passed * walk[:, -1:]
     if roughness is not None:
         bridge *= roughness[:, None]
-    return levels[:, :1] + passed * (levels[:, 1:] - levels[:, :1]) + bridge
+    path: Floats = levels[:, :1] + passed * (levels[:, 1:] - levels[:, :1]) + bridge
+    return path

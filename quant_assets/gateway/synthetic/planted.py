@@ -12,13 +12,13 @@ from quant_assets.gateway.synthetic.universe import Listing
 
 EVENTS: Final = pl.Schema(
     {
-        "kind": pl.String,
-        "con_id": pl.Int64,
-        "symbol": pl.String,
-        "session": pl.Date,
+        "kind": pl.String(),
+        "con_id": pl.Int64(),
+        "symbol": pl.String(),
+        "session": pl.Date(),
         "first_ts": pl.Datetime("us", "UTC"),
         "last_ts": pl.Datetime("us", "UTC"),
-        "detail": pl.String,
+        "detail": pl.String(),
     }
 )
 """`con_id` is null for events of the whole exchange; `first_ts` and `last_ts` are the starts of the minutes concerned.
@@ -30,10 +30,10 @@ Row = tuple[Any, ...]
 
 
 def table(
-    events: Events, listed: list[Listing], hours: TradingHours, dividend: Dividend, first: date, last: date
+    events: Events, listed: list[Listing], hours: TradingHours, dividend: Dividend, *, first: date, last: date
 ) -> pl.DataFrame:
     """Return the events of the sessions from `first` to `last`, by session, kind and instrument."""
-    sessions = hours.range(first, last)
+    sessions = hours.between(first, last)
     rows = [
         *_half_days(hours, sessions),
         *_minute_events(events, listed, hours, sessions),
@@ -53,7 +53,15 @@ def _half_days(hours: TradingHours, sessions: range) -> Iterator[Row]:
     for n in sessions:
         if hours.minutes([n])[0] < FULL_SESSION_MINUTES:
             closes = hours.close_at(n)
-            yield ("half_day", None, None, hours.date(n), None, closes - timedelta(minutes=1), f"closes {closes:%H:%M}Z")
+            yield (
+                "half_day",
+                None,
+                None,
+                hours.session(n),
+                None,
+                closes - timedelta(minutes=1),
+                f"closes {closes:%H:%M}Z",
+            )
 
 
 def _minute_events(events: Events, listed: list[Listing], hours: TradingHours, sessions: range) -> Iterator[Row]:
@@ -63,13 +71,13 @@ def _minute_events(events: Events, listed: list[Listing], hours: TradingHours, s
             ts = [datetime.fromtimestamp(opens + 60 * minute, UTC) for minute in (event.first, event.last)]
             minutes = event.last - event.first + 1
             detail = f"x{event.factor:g}" if event.kind == "bad_print" else f"{minutes} minutes"
-            yield _of(listed[event.index], event.kind, hours.date(n), detail, *ts)
+            yield _of(listed[event.index], event.kind, hours.session(n), detail, *ts)
 
 
 def _splits(events: Events, listed: list[Listing], hours: TradingHours, sessions: range) -> Iterator[Row]:
     for split in events.splits:
         if split.ordinal in sessions:
-            yield _of(listed[split.index], "split", hours.date(split.ordinal), f"{split.ratio:g}")
+            yield _of(listed[split.index], "split", hours.session(split.ordinal), f"{split.ratio:g}")
 
 
 def _dividends(
@@ -77,8 +85,8 @@ def _dividends(
 ) -> Iterator[Row]:
     for index, listing in enumerate(listed):
         for n in events.dividend_ordinals(index, sessions.start, sessions.stop - 1):
-            if listing.is_listed_on(hours.date(n)) and listing.is_listed_on(hours.date(n - 1)):
-                yield _of(listing, "dividend", hours.date(n), f"{dividend(index, n):.2f}")
+            if listing.is_listed_on(hours.session(n)) and listing.is_listed_on(hours.session(n - 1)):
+                yield _of(listing, "dividend", hours.session(n), f"{dividend(index, n):.2f}")
 
 
 def _lives(listed: list[Listing], first: date, last: date) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory, list_runs, open_run
 from quant_assets.lakehouse.runs.identity import code_version, environment, merkle_root, run_id
 from quant_assets.lakehouse.runs.record import RunLog
-from quant_assets.lakehouse.runs.seal import hash_findings, seal_run
+from quant_assets.lakehouse.runs.seal import hash_findings, identity, seal_run
 
 __all__ = [
     "MANIFEST",
@@ -12,6 +12,7 @@ __all__ = [
     "code_version",
     "environment",
     "hash_findings",
+    "identity",
     "list_runs",
     "merkle_root",
     "open_run",

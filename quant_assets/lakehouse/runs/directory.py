@@ -68,7 +68,7 @@ class RunDirectory:
 
     def write_json(self, name: str, value: Any) -> bool:
         """Write a value as JSON with sorted keys, once."""
-        return self.write(name, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, default=str) + "\n")
+        return self.write(name, pretty(value))
 
     def write_frame(self, name: str, frame: pl.DataFrame) -> bool:
         """Write a frame as Snappy Parquet, once; another library version may encode equal values in other bytes."""
@@ -136,6 +136,11 @@ class RunDirectory:
     def audit_trail(self) -> list[dict[str, Any]]:
         """`config/selection_audit.json`: every instrument with its verdict."""
         return list(self.read_json("config/selection_audit.json")["instruments"])
+
+
+def pretty(value: Any) -> str:
+    """Return JSON for people, with sorted keys: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def sha256(data: bytes) -> str:

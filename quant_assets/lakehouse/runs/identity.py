@@ -14,7 +14,18 @@ from typing import Any
 import quant_assets
 from quant_assets.settings.names import safe_name
 
-_LIBRARIES = ("numpy", "scipy", "polars", "pyarrow", "skfolio", "scikit-learn", "cvxpy-base", "clarabel", "matplotlib", "jinja2")
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "polars",
+    "pyarrow",
+    "skfolio",
+    "scikit-learn",
+    "cvxpy-base",
+    "clarabel",
+    "matplotlib",
+    "jinja2",
+)
 
 _CODE = (
     "domain/candidates.py",
@@ -61,8 +72,19 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "platform": f"{platform.system()}-{platform.machine()}",
+        "blas": _blas(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
     }
+
+
+def _blas() -> list[dict[str, Any]]:
+    """Return the linear algebra that NumPy computes with: its kernels differ between processors in the last digits."""
+    import numpy  # noqa: F401, ICN001 - loads the library that is looked for
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+    keys = ("internal_api", "version", "architecture", "threading_layer", "num_threads")
+    libraries = (one for one in threadpool_info() if one["user_api"] == "blas" and "numpy" in one["filepath"])
+    return [{key: library.get(key) for key in keys} for library in libraries]
 
 
 def _version(name: str) -> str:

@@ -1,14 +1,22 @@
 """manifest.json: the digest of every file, written last; and the check against it."""
 
+import json
 from typing import Any
 
 from quant_assets.domain.verification import Finding
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory, sha256
+from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory, pretty, sha256
+from quant_assets.lakehouse.runs.identity import merkle_root
 from quant_assets.lakehouse.runs.record import AUDIT, log_problems
 
 _NOT_LISTED = {MANIFEST, AUDIT}
 """The manifest cannot list itself; the log proves itself by its chain."""
+
+
+def identity(run: RunDirectory) -> dict[str, Any]:
+    """Return what the run's id is derived from, read back from its configuration."""
+    inputs = {key: value for key, value in run.inputs.items() if key not in {"run_id", "merkle_root", "code_version"}}
+    return {"inputs": inputs, "config": run.resolved, "code": run.inputs["code_version"]}
 
 
 def seal_run(run: RunDirectory) -> str:
@@ -17,44 +25,64 @@ def seal_run(run: RunDirectory) -> str:
     Raises:
         SnapshotExistsError: the run is sealed and holds something else now.
     """
-    inputs = run.inputs
-    files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in _contents(run)}
-    manifest = {
-        "run_id": run.run_id,
-        "merkle_root": inputs["merkle_root"],
-        "code_version": inputs["code_version"],
-        "inputs": inputs["tables"],
-        "config": run.resolved,
-        "files": files,
-        "chained": [AUDIT],
-    }
-    run.write_json(MANIFEST, manifest)
+    run.write(MANIFEST, _manifest(run))
     return sha256(run.read(MANIFEST))
 
 
-def _contents(run: RunDirectory) -> list[tuple[str, bytes]]:
-    return [(name, run.read(name)) for name in run.files() if name not in _NOT_LISTED]
+def _manifest(run: RunDirectory) -> str:
+    contents = ((name, run.read(name)) for name in run.files() if name not in _NOT_LISTED)
+    return pretty(
+        {
+            "run_id": run.run_id,
+            "merkle_root": run.inputs["merkle_root"],
+            "code_version": run.inputs["code_version"],
+            "inputs": run.inputs["tables"],
+            "config": run.resolved,
+            "files": {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in contents},
+            "chained": [AUDIT],
+        }
+    )
 
 
 def hash_findings(run: RunDirectory) -> list[Finding]:
-    """Compare every file with the manifest: changed, missing and unlisted files are errors, and so is a broken log."""
+    """Compare every byte of a run with what was recorded.
+
+    Files that were changed, are missing or are not listed are errors; so are a manifest that differs from the one
+    that the files call for, a log whose chain is broken, and an id that inputs, configuration and code do not give.
+    """
     try:
-        manifest = run.read_json(MANIFEST)
-        listed: dict[str, Any] = manifest["files"]
-        root_agrees = manifest["run_id"] == run.run_id and run.run_id.endswith(manifest["merkle_root"][:10])
-    except (CorruptFileError, KeyError, TypeError) as error:
-        return [Finding("error", "files", f"{MANIFEST} cannot be used: {error}")]
-    present = dict(_contents(run))
-    problems = [f"{name} is missing" for name in listed if name not in present]
-    problems += [f"{name} is not in the manifest" for name in present if name not in listed]
-    problems += [
-        f"{name} was changed: sha256 {sha256(data)[:12]}…, recorded {listed[name]['sha256'][:12]}…"
-        for name, data in present.items()
-        if name in listed and sha256(data) != listed[name]["sha256"]
-    ]
+        standing = run.read(MANIFEST)
+        problems = [*_file_problems(run, json.loads(standing)["files"])]
+        if not problems and standing != _manifest(run).encode():
+            problems.append(f"{MANIFEST} is not the manifest of these files")
+        problems += _identity_problems(run)
+    except (CorruptFileError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [Finding("error", "files", f"the run cannot be read: {error or type(error).__name__}")]
     problems += [f"{AUDIT}: {problem}" for problem in log_problems(run)]
-    if not root_agrees:
-        problems.append(f"{MANIFEST} belongs to another run")
     if problems:
         return [Finding("error", "files", problem) for problem in problems]
-    return [Finding("info", "files", f"{len(present)} files equal their recorded sha256")]
+    return [Finding("info", "files", f"{len(list(run.files()))} files are as recorded")]
+
+
+def _file_problems(run: RunDirectory, listed: dict[str, dict[str, Any]]) -> list[str]:
+    present = {name: sha256(run.read(name)) for name in run.files() if name not in _NOT_LISTED}
+    missing = [f"{name} is missing" for name in sorted(listed) if name not in present]
+    unlisted = [f"{name} is not in {MANIFEST}" for name in present if name not in listed]
+    changed = [
+        f"{name} was changed: sha256 is {digest[:12]}…, recorded {str(listed[name].get('sha256'))[:12]}…"
+        for name, digest in present.items()
+        if name in listed and listed[name].get("sha256") != digest
+    ]
+    return [*missing, *unlisted, *changed]
+
+
+def _identity_problems(run: RunDirectory) -> list[str]:
+    root = merkle_root(identity(run))
+    inputs = run.inputs
+    problems = (
+        [] if inputs["merkle_root"] == root else ["the merkle root is not that of inputs, configuration and code"]
+    )
+    expected = f"{inputs['session']}-{inputs['profile']}-{root[:10]}"
+    if run.run_id != expected:
+        problems.append(f"the directory should be called {expected}")
+    return problems

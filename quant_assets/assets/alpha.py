@@ -1,0 +1,50 @@
+"""The alpha cycle: a frozen snapshot, and what is computed from it without a network."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from quant_assets.assets.describe import Catalogue, checks
+from quant_assets.assets.discovery import SINGLE
+from quant_assets.assets.pictures import weight_pictures
+from quant_assets.assets.publish import Build, Events, publish
+from quant_assets.domain.tables import REPORTS, RETURNS_MATRIX, SNAPSHOTS, WEIGHTS, Table
+from quant_assets.flows import indexed
+from quant_assets.flows.publishing import Published
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.resources.work import WorkResource
+
+Publish = Callable[[Work, Partition], Published]
+Finish = Callable[[Work, Sequence[Partition]], Mapping[str, Any]]
+
+
+def alpha_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
+    """Return `snapshots`, `returns_matrix`, `weights` and `report`, each standing on the one before."""
+    return [
+        _asset(catalogue, SNAPSHOTS, ["candidates", "curated_tws_1d_bars", "instruments"], indexed.snapshot),
+        _asset(catalogue, RETURNS_MATRIX, ["snapshots"], indexed.returns_matrix),
+        _asset(catalogue, WEIGHTS, ["snapshots", "returns_matrix"], indexed.weights, finish=weight_pictures),
+        _asset(catalogue, REPORTS, ["snapshots", "weights"], indexed.report),
+    ]
+
+
+def _asset(
+    catalogue: Catalogue, table: Table, deps: Sequence[str], publish_one: Publish, finish: Finish | None = None
+) -> dg.AssetsDefinition:
+    name = "report" if table is REPORTS else table.name
+
+    @dg.multi_asset(
+        name=name, specs=[catalogue.spec(table, deps=deps)], check_specs=checks(name), backfill_policy=SINGLE
+    )
+    def body(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        work = quant.work
+
+        def build(_: Work, __: list[Partition]) -> Build:
+            return lambda partition: [publish_one(work, partition)]
+
+        pictures = (lambda partitions: finish(work, partitions)) if finish else None
+        yield from publish(context, work, [table], build, finish=pictures)
+
+    return body

@@ -1,0 +1,92 @@
+"""Bars: bronze as TWS served them, silver as every rule allows."""
+
+import dagster as dg
+
+from quant_assets.assets.describe import Catalogue, checks
+from quant_assets.assets.discovery import SINGLE
+from quant_assets.assets.pictures import coverage_pictures
+from quant_assets.assets.publish import Build, Events, publish
+from quant_assets.domain.tables import (
+    CURATED_TWS_1D_BARS,
+    CURATED_TWS_1M_BARS,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
+)
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.ingest import ingest_daily, ingest_minutes
+from quant_assets.flows.ingested import PERMITTED, SETTLED, raw_daily, raw_minutes
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.resources.work import WorkResource
+
+
+def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
+    """Return `raw_tws_bars`, `raw_tws_daily_bars`, the curated bars with their quarantine, and the daily windows."""
+
+    @dg.multi_asset(
+        name="raw_tws_bars",
+        specs=[catalogue.spec(RAW_TWS_BARS, deps=["universe"], kinds=["tws"])],
+        check_specs=checks("raw_tws_bars", blocking=[SETTLED], warning=[PERMITTED]),
+        backfill_policy=SINGLE,
+    )
+    def raw_tws_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        def build(work: Work, partitions: list[Partition]) -> Build:
+            added = ingest_minutes(work, [partition.session for partition in partitions]).metadata()
+            return lambda partition: [raw_minutes(work, partition.session, added)]
+
+        yield from publish(context, quant.work, [RAW_TWS_BARS], build)
+
+    @dg.multi_asset(
+        name="raw_tws_daily_bars",
+        specs=[catalogue.spec(RAW_TWS_DAILY_BARS, deps=["universe"], kinds=["tws"])],
+        check_specs=checks("raw_tws_daily_bars", warning=["history_served"]),
+        backfill_policy=SINGLE,
+    )
+    def raw_tws_daily_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        def build(work: Work, partitions: list[Partition]) -> Build:
+            added = ingest_daily(work, [partition.session for partition in partitions]).metadata()
+            return lambda partition: [raw_daily(work, partition.session, added)]
+
+        yield from publish(context, quant.work, [RAW_TWS_DAILY_BARS], build)
+
+    @dg.multi_asset(
+        name="curated_tws_1m_bars",
+        specs=[
+            catalogue.spec(table, deps=["raw_tws_bars", "raw_tws_daily_bars"])
+            for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS)
+        ],
+        check_specs=[
+            *checks("curated_tws_1m_bars", blocking=["accounted"]),
+            *checks("quarantine_tws_bars"),
+        ],
+        backfill_policy=SINGLE,
+    )
+    def curated_tws_1m_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        def build(work: Work, _: list[Partition]) -> Build:
+            curator = Curator(work)
+            return lambda partition: curator.minute_bars(partition.session)
+
+        work = quant.work
+        yield from publish(
+            context,
+            work,
+            [CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS],
+            build,
+            finish=lambda partitions: coverage_pictures(work, partitions),
+        )
+
+    @dg.multi_asset(
+        name="curated_tws_1d_bars",
+        specs=[catalogue.spec(CURATED_TWS_1D_BARS, deps=["universe", "raw_tws_daily_bars"])],
+        check_specs=checks("curated_tws_1d_bars", warning=["daily_rows_sound", "history_present"]),
+        backfill_policy=SINGLE,
+    )
+    def curated_tws_1d_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        def build(work: Work, _: list[Partition]) -> Build:
+            curator = Curator(work)
+            return lambda partition: [curator.daily_bars(partition.session)]
+
+        yield from publish(context, quant.work, [CURATED_TWS_1D_BARS], build)
+
+    return [raw_tws_bars, raw_tws_daily_bars, curated_tws_1m_bars, curated_tws_1d_bars]

@@ -1,0 +1,61 @@
+"""Discovery: which instruments are ingested for a session, and what TWS says they are."""
+
+import dagster as dg
+
+from quant_assets.assets.describe import Catalogue, checks
+from quant_assets.assets.publish import Build, Events, publish
+from quant_assets.domain.tables import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.discover import Discovery
+from quant_assets.flows.ingest import ingest_details
+from quant_assets.flows.ingested import raw_details
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.resources.work import WorkResource
+
+SINGLE = dg.BackfillPolicy.single_run()
+
+
+def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
+    """Return `universe`, `raw_instruments` and `instruments`."""
+
+    @dg.multi_asset(
+        name="universe",
+        specs=[catalogue.spec(UNIVERSE, kinds=["tws"])],
+        check_specs=checks("universe"),
+        backfill_policy=SINGLE,
+    )
+    def universe(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        def build(work: Work, _: list[Partition]) -> Build:
+            discovery = Discovery(work)
+            return lambda partition: [discovery.publish(partition.session)]
+
+        yield from publish(context, quant.work, [UNIVERSE], build)
+
+    @dg.multi_asset(
+        name="raw_instruments",
+        specs=[catalogue.spec(RAW_INSTRUMENTS, deps=["universe"], kinds=["tws"])],
+        check_specs=checks("raw_instruments", blocking=["every_member_known"]),
+        backfill_policy=SINGLE,
+    )
+    def raw_instruments(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        def build(work: Work, partitions: list[Partition]) -> Build:
+            added = ingest_details(work, [partition.session for partition in partitions]).metadata()
+            return lambda partition: [raw_details(work, partition.session, added)]
+
+        yield from publish(context, quant.work, [RAW_INSTRUMENTS], build)
+
+    @dg.multi_asset(
+        name="instruments",
+        specs=[catalogue.spec(INSTRUMENTS, deps=["raw_instruments"])],
+        check_specs=checks("instruments"),
+        backfill_policy=SINGLE,
+    )
+    def instruments(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+        def build(work: Work, _: list[Partition]) -> Build:
+            curator = Curator(work)
+            return lambda partition: [curator.instruments(partition.session)]
+
+        yield from publish(context, quant.work, [INSTRUMENTS], build)
+
+    return [universe, raw_instruments, instruments]

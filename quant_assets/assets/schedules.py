@@ -1,0 +1,60 @@
+"""Jobs and schedules: the daily cycle, and the weekly one after the exchange's last session."""
+
+import dagster as dg
+
+from quant_assets.assets.describe import Catalogue
+
+DATA = (
+    "universe",
+    "raw_instruments",
+    "instruments",
+    "raw_tws_bars",
+    "raw_tws_daily_bars",
+    "curated_tws_1m_bars",
+    "quarantine_tws_bars",
+    "curated_tws_1d_bars",
+    "features_price_1m_v1",
+)
+"""The data cycle, partitioned by session."""
+
+ALPHA = ("snapshots", "returns_matrix", "weights", "report")
+"""The alpha cycle, partitioned by session and profile; `candidates` stands between the two."""
+
+
+def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
+    """Return the jobs and the schedules that run them.
+
+    The automation sensor refreshes whatever is missing or stale; the schedules make sure that a day and a week never
+    end without an attempt, also where the sensor is off.
+    """
+    partitions = catalogue.partitions
+    data = dg.define_asset_job("data_cycle", selection=list(DATA), partitions_def=partitions.sessions)
+    alpha = dg.define_asset_job(
+        "alpha_cycle", selection=["candidates", *ALPHA], partitions_def=partitions.alpha
+    )
+    catalog = dg.define_asset_job("refresh_catalog", selection=["catalog"])
+
+    @dg.schedule(
+        name="daily_data_cycle",
+        cron_schedule="0 0 * * *",
+        execution_timezone="UTC",
+        job=data,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Every night, the data cycle of the newest closed session.",
+    )
+    def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        latest = partitions.calendar.latest(context.scheduled_execution_time)
+        return dg.RunRequest(partition_key=str(latest), run_key=f"data|{latest}")
+
+    @dg.schedule(
+        name="weekly_catalog",
+        cron_schedule="0 12 * * 0",
+        execution_timezone="UTC",
+        job=catalog,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Every Sunday noon, the catalog: what is missing after a week.",
+    )
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=f"catalog|{context.scheduled_execution_time:%Y-%m-%d}")
+
+    return [data, alpha, catalog], [daily, weekly]

@@ -1,0 +1,41 @@
+"""Instruments as a slowly changing dimension, keyed by con_id; the symbol is only a label."""
+
+from datetime import date
+
+import polars as pl
+
+from quant_assets.domain import tables
+from quant_assets.domain.tables.discovery import DETAILS
+
+_LABELS = ["symbol", *(column.name for column in DETAILS)]
+
+
+def history(raw: pl.DataFrame, members: pl.DataFrame, session: date) -> pl.DataFrame:
+    """Fold contract details of many sessions into validity ranges, as known at a session.
+
+    Args:
+        raw: rows of `raw_instruments` of sessions up to `session`; of several batches of a session the newest counts.
+        members: con_id of the session's universe.
+        session: the session as of which the dimension is seen.
+
+    Returns:
+        Rows of `instruments`: one per con_id and unbroken stretch of equal details, valid_from and valid_until being
+        the first and last session of the stretch; valid_until is null while nothing newer is known.
+    """
+    known = raw.filter(pl.col("session") <= session).sort("con_id", "session", "ingested_at")
+    daily = known.unique(["con_id", "session"], keep="last", maintain_order=True)
+    changed = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in _LABELS)
+    first = pl.col("session") == pl.col("session").first()
+    stretches = daily.with_columns((changed | first).cast(pl.Int64).cum_sum().over("con_id").alias("_stretch"))
+    folded = stretches.group_by("con_id", "_stretch", maintain_order=True).agg(
+        pl.col("session").first().alias("valid_from"),
+        pl.col("session").last().alias("valid_until"),
+        *(pl.col(name).last() for name in _LABELS),
+    )
+    is_current = pl.col("_stretch") == pl.col("_stretch").max().over("con_id")
+    active = is_current & pl.col("con_id").is_in(members["con_id"].to_list())
+    return folded.with_columns(
+        pl.lit(session).alias("session"),
+        pl.when(~is_current).then("valid_until").alias("valid_until"),
+        active.alias("active"),
+    ).select(tables.INSTRUMENTS.schema.names())

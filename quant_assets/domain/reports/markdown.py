@@ -1,0 +1,70 @@
+"""The report as Markdown, and the index of a run directory."""
+
+from collections.abc import Iterable, Sequence
+
+from quant_assets.domain.reports.data import ReportData
+
+_SYNTHETIC = "> **Synthetic data.** Prices come from the built-in generator, not from a market."
+
+
+def render_markdown(data: ReportData) -> str:
+    """Return the report's essentials as Markdown."""
+    positions = ([one.symbol, one.sector, f"{one.weight:.4%}", _share(one.risk_contribution)] for one in data.held)
+    excluded = ([one.symbol, one.stage, one.reason] for one in data.excluded)
+    inputs = ([name, table["partition"], f"`{table['content_id']}`"] for name, table in data.tables.items())
+    parts = [
+        f"# Weights of {data.profile}, {data.session}",
+        *([_SYNTHETIC] if data.is_synthetic else []),
+        _lead(data),
+        "## Weights",
+        _table(["instrument", "sector", "weight", "share of risk"], positions),
+        "## Excluded",
+        _table(["instrument", "stage", "reason"], excluded),
+        "## Inputs",
+        _table(["table", "partition", "content id"], inputs),
+        f"Verify with `quant run verify {data.run_id}`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def index_markdown(data: ReportData) -> str:
+    """Return INDEX.md: what lies where in the run directory."""
+    files = [
+        ("config/resolved_manifest.json", "the profile, with every default filled in"),
+        ("config/inputs.json", "content ids of the inputs, the window of sessions, the frozen instruments"),
+        ("config/selection_audit.json", "every instrument that was judged, with its verdict"),
+        ("config/environment.json", "interpreter, platform and library versions"),
+        ("data/*_1d.parquet", "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
+        ("data/returns_matrix.parquet", "simple returns, sessions by con_id; null = no return"),
+        ("data/returns_certificate.parquet", "why each instrument is in the matrix or not"),
+        ("data/weights.parquet", "the weights (also as .csv; .json adds exposures, fallbacks and findings)"),
+        ("reports/report.html", "the report, readable offline"),
+        ("reports/report.md", "its essentials as text"),
+        ("plots/weights.png", "the weights as a picture"),
+        ("audit.jsonl", "what happened and when, hash-chained"),
+        ("manifest.json", "sha256 of every file but itself and the log"),
+    ]
+    head = f"# Run {data.run_id}\n\nProfile {data.profile}, session {data.session}, method {data.method}."
+    code = ((f"`{name}`", text) for name, text in files)
+    return f"{head}\n\n{_table(['file', 'content'], code)}\n\nVerify with `quant run verify {data.run_id}`.\n"
+
+
+def _lead(data: ReportData) -> str:
+    return (
+        f"Run `{data.run_id}`. Method **{data.method}**{_instead(data)}. Net {data.net:.4%}, gross {data.gross:.4%}, "
+        f"cash {data.cash:.4%}. Known basis: {data.known_basis}; point in time: {'yes' if data.is_pit else 'no'}."
+    )
+
+
+def _instead(data: ReportData) -> str:
+    return f" instead of {data.requested}" if data.method != data.requested else ""
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2%}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)

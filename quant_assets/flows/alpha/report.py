@@ -1,0 +1,87 @@
+"""From the files of a run to what its report shows."""
+
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from quant_assets.domain.reports import Excluded, Position, Quality, ReportData, correlation, track
+from quant_assets.domain.returns import complete_cases
+from quant_assets.domain.verification import Finding
+from quant_assets.flows.alpha.compute import profile_of
+from quant_assets.lakehouse.runs import RunDirectory
+
+
+def report_data(run: RunDirectory) -> ReportData:
+    """Read everything that the report shows from the run directory."""
+    inputs, profile = run.inputs, profile_of(run)
+    record = json.loads(run.read("data/weights.json"))
+    matrix = run.read_frame("data/returns_matrix.parquet")
+    certificate = run.read_frame("data/returns_certificate.parquet")
+    positions = _positions(run, record)
+    cases = complete_cases(matrix)
+    weight_of = {one.con_id: one.weight for one in positions}
+    symbol_of = {one.con_id: one.symbol for one in positions}
+    return ReportData(
+        run_id=run.run_id,
+        session=inputs["session"],
+        profile=inputs["profile"],
+        description=profile.description,
+        requested=record["requested"],
+        method=record["method"],
+        fallbacks=record["fallbacks"],
+        cash=record["cash"],
+        net=record["net"],
+        gross=record["gross"],
+        max_weight=profile.risk.max_weight,
+        sector_cap=profile.risk.sector_cap,
+        positions=positions,
+        sectors=record["sectors"],
+        correlation=correlation(cases.values, [symbol_of[con_id] for con_id in cases.con_ids]),
+        track=track(cases.values, np.array([weight_of[con_id] for con_id in cases.con_ids]), cases.sessions),
+        n_matrix_sessions=matrix.height,
+        excluded=_excluded(run, certificate),
+        quality=_quality(run, certificate),
+        stale=inputs["stale"],
+        stale_policy=profile.data.stale_policy,
+        known_basis=inputs["known_basis"],
+        is_pit=inputs["is_pit"],
+        findings=[Finding(**one) for one in record["findings"]],
+        tables=inputs["tables"],
+        merkle_root=inputs["merkle_root"],
+        code_version=inputs["code_version"],
+        environment=run.read_json("config/environment.json"),
+    )
+
+
+def _positions(run: RunDirectory, record: dict[str, Any]) -> list[Position]:
+    names = {one["con_id"]: one["long_name"] or "" for one in run.inputs["instruments"]}
+    return [Position(long_name=names[one["con_id"]], **one) for one in record["weights"]]
+
+
+def _excluded(run: RunDirectory, certificate: pl.DataFrame) -> list[Excluded]:
+    """Return who was dropped from the matrix, then who never became a candidate."""
+    dropped = certificate.filter(pl.col("verdict") == "dropped").select("symbol", "reason").rows()
+    rejected = [one for one in run.audit_trail if one["verdict"] == "rejected"]
+    return [
+        *(Excluded(symbol, "returns", reason) for symbol, reason in dropped),
+        *(Excluded(one["symbol"], "screen", one["reasons"]) for one in rejected),
+    ]
+
+
+def _quality(run: RunDirectory, certificate: pl.DataFrame) -> list[Quality]:
+    rows = {row["con_id"]: row for row in certificate.iter_rows(named=True)}
+    return [
+        Quality(
+            symbol=one["symbol"],
+            n_sessions=one["n_sessions"],
+            n_returns=rows[one["con_id"]]["n_returns"],
+            missing_fraction=rows[one["con_id"]]["missing_fraction"],
+            first_session=one["first_session"],
+            last_session=one["last_session"],
+            n_warnings=one["n_warnings"],
+            known_basis=one["known_basis"],
+        )
+        for one in run.inputs["instruments"]
+    ]

@@ -1,0 +1,90 @@
+"""`quant run verify`: does a run hold what it claims, and do its frozen inputs still give its numbers?"""
+
+import numpy as np
+import polars as pl
+
+from quant_assets.control.seal import network_seal
+from quant_assets.domain.optimization import GRID
+from quant_assets.domain.verification import Finding, Severity, errors
+from quant_assets.errors import QuantAssetsError
+from quant_assets.flows.alpha.compute import compute_returns, compute_weights
+from quant_assets.flows.alpha.steps import CERTIFICATE, MATRIX, WEIGHTS_FRAME
+from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.runs import RunDirectory, code_version, environment, hash_findings, open_run
+
+ITERATIVE = frozenset({"min_variance"})
+"""Methods whose solver iterates: elsewhere their weights agree to 1e-6, not to one step of the grid."""
+
+_ITERATIVE_TOLERANCE = 1e-6
+
+
+def verify_run(layout: Layout, run_id: str) -> list[Finding]:
+    """Hash every file of a run against its manifest, then recompute returns and weights from the frozen inputs.
+
+    In the recorded environment and code the numbers must be equal bit for bit. Elsewhere weights may differ by one
+    step of the 1e-9 grid (1e-6 for iterative solvers); the finding `recomputed` says which comparison was made.
+    Nothing is written, and the network is sealed.
+
+    Returns:
+        Findings in fixed order; the run is good when none is an `error`.
+
+    Raises:
+        UnknownNameError: there is no such run.
+    """
+    run = open_run(layout, run_id)
+    if not run.is_finished:
+        return [Finding("error", "files", "the run is not finished: it has no manifest.json. Materialize it again.")]
+    findings = hash_findings(run)
+    if errors(findings):
+        return findings
+    with network_seal():
+        return [*findings, *_recomputed(run)]
+
+
+def _recomputed(run: RunDirectory) -> list[Finding]:
+    differences = _differences(run)
+    try:
+        matrix, rows = compute_returns(run)
+        weighed = compute_weights(run, matrix.matrix)
+    except QuantAssetsError as error:
+        return [Finding("error", "recomputed", f"the frozen inputs no longer give weights: {error}")]
+    tolerance = 0.0 if not differences else _tolerance(weighed.solution.method)
+    how = "bit for bit" if not differences else f"to {tolerance:g}, because {' and '.join(differences)} differ"
+    stored = run.read_frame(WEIGHTS_FRAME)
+    return [
+        Finding("info", "environment", f"compared {how}"),
+        _same("returns", run.read_frame(MATRIX), matrix.matrix, GRID if differences else 0.0),
+        _same("certificate", run.read_frame(CERTIFICATE), rows, GRID if differences else 0.0),
+        _same("weights", stored, weighed.frame, tolerance),
+        *weighed.findings,
+    ]
+
+
+def _differences(run: RunDirectory) -> list[str]:
+    """Return what is not as it was when the run was made."""
+    same = {
+        "the environment": run.read_json("config/environment.json") == environment(),
+        "the code": run.inputs["code_version"] == code_version(),
+    }
+    return [name for name, equal in same.items() if not equal]
+
+
+def _tolerance(method: str) -> float:
+    return _ITERATIVE_TOLERANCE if method in ITERATIVE else 1.5 * GRID
+
+
+def _same(what: str, stored: pl.DataFrame, computed: pl.DataFrame, tolerance: float) -> Finding:
+    """Compare two frames: everything but numbers exactly, numbers within `tolerance`."""
+    if stored.equals(computed):
+        return Finding("info", "recomputed", f"{what}: equal bit for bit", 0.0)
+    numbers = [name for name, dtype in stored.schema.items() if dtype.is_float()]
+    is_alike = stored.schema == computed.schema and stored.drop(numbers).equals(computed.drop(numbers))
+    if not is_alike:
+        return Finding("error", "recomputed", f"{what}: other rows, names or verdicts than stored")
+    a, b = stored.select(numbers).to_numpy(), computed.select(numbers).to_numpy()
+    distance = float(np.max(np.abs(a - b), where=~np.isnan(a) & ~np.isnan(b), initial=0.0))
+    is_close = bool((np.isnan(a) == np.isnan(b)).all()) and distance <= tolerance
+    severity: Severity = "info" if is_close else "error"
+    return Finding(
+        severity, "recomputed", f"{what}: largest difference {distance:.3g}, allowed {tolerance:g}", distance
+    )

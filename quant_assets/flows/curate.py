@@ -1,0 +1,222 @@
+"""From bronze to silver, one session at a time: read, call the domain, publish what passes."""
+
+from collections.abc import Mapping
+from datetime import date
+
+import polars as pl
+
+from quant_assets.domain import instruments as instruments_domain
+from quant_assets.domain import quality
+from quant_assets.domain.bars import daily_window
+from quant_assets.domain.tables import (
+    CURATED_TWS_1D_BARS,
+    CURATED_TWS_1M_BARS,
+    INSTRUMENTS,
+    QUARANTINE_TWS_BARS,
+    RAW_INSTRUMENTS,
+    RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
+    UNIVERSE,
+)
+from quant_assets.errors import NotPublishedError
+from quant_assets.flows.ingest.daily import vintages_near
+from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
+from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.content import combined_id
+from quant_assets.lakehouse.layout import Partition
+
+_ACCOUNTED = "accounted"
+DAILY_VERSION = "1"
+
+
+def universe_of(work: Work, session: date) -> pl.DataFrame:
+    """Return the universe of a session.
+
+    Raises:
+        NotPublishedError: it is missing.
+    """
+    return work.lake.curated.read(UNIVERSE, Partition(session))
+
+
+def unsettled(work: Work, session: date) -> pl.DataFrame:
+    """Return the universe's instruments whose 1-minute bars of a session have no outcome to rely on."""
+    ledger = read_ledger(work, [session]).filter(pl.col("bar_size") == "1 min")
+    done = settled(ledger, work.clock.now(), throttle_of(work))
+    return universe_of(work, session).join(done, on="con_id", how="anti").select("con_id", "symbol")
+
+
+class Curator:
+    """Curates sessions of one run; what several sessions share is read once."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._vintages: dict[date, pl.DataFrame] = {}
+        self._details: dict[date, pl.DataFrame] = {}
+
+    # ------------------------------------------------------------ 1-minute bars
+
+    def minute_bars(self, session: date) -> tuple[Published, Published]:
+        """Publish `curated_tws_1m_bars` and `quarantine_tws_bars` of a session, in one pass over its raw rows.
+
+        Raises:
+            NotPublishedError: the raw bars or the universe of the session are missing.
+        """
+        work, partition = self._work, Partition(session)
+        missing = unsettled(work, session)
+        if not missing.is_empty():
+            names = ", ".join(missing["symbol"].head(5).to_list())
+            raise NotPublishedError("raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {_MEND}")
+        inputs = self._minute_inputs(session)
+        standing = unchanged(work, CURATED_TWS_1M_BARS, partition, inputs)
+        rejected = unchanged(work, QUARANTINE_TWS_BARS, partition, inputs)
+        return (standing, rejected) if standing and rejected else self._curate(session, inputs)
+
+    def _minute_inputs(self, session: date) -> dict[str, str]:
+        lake, partition = self._work.lake, Partition(session)
+        members = lake.curated.footer(UNIVERSE, partition)
+        return {
+            "raw_tws_bars": lake.raw.input_id(RAW_TWS_BARS, partition),
+            "raw_tws_daily_bars": self._vintages_id(session),
+            "universe": members.content_id if members else "",
+            "transform": quality.TRANSFORM_VERSION,
+        }
+
+    def _curate(self, session: date, inputs: Mapping[str, str]) -> tuple[Published, Published]:
+        work, partition = self._work, Partition(session)
+        hours = work.calendar.hours(session)
+        raw = work.lake.raw.read(RAW_TWS_BARS, partition)
+        members = universe_of(work, session)
+        divided = quality.curate_minutes(raw, session, hours, self._previous_closes(session))
+        counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
+        findings = [_balance(raw, divided)]
+        watermark = work.lake.raw.watermark(RAW_TWS_BARS, partition)
+        rejected = publish_frame(
+            work, QUARANTINE_TWS_BARS, partition, divided.quarantine, inputs=inputs, watermark=watermark
+        )
+        published = publish_frame(
+            work, CURATED_TWS_1M_BARS, partition, divided.valid, inputs=inputs, watermark=watermark, findings=findings
+        )
+        by_rule = quality.rule_counts(divided.quarantine)
+        return (
+            published.with_metadata(
+                coverage=round(float(counts["coverage"].mean() or 0.0), 4),
+                reordered_rows=divided.n_reordered,
+                superseded_rows=divided.n_superseded,
+            ),
+            rejected.with_metadata(**{f"rule_{rule}": n for rule, n in by_rule.items()}),
+        )
+
+    def _previous_closes(self, session: date) -> pl.DataFrame:
+        """Return con_id and previous_close, from the daily history as of the session."""
+        before = self._work.calendar.previous(session)
+        empty = pl.DataFrame(schema={"con_id": pl.Int64, "previous_close": pl.Float64})
+        vintages = self._vintages_of(session)
+        if before is None or vintages.is_empty():
+            return empty
+        window = daily_window(vintages, session, [before])
+        return window.select("con_id", pl.col("close").alias("previous_close"))
+
+    # ------------------------------------------------------------ daily bars
+
+    def daily_bars(self, session: date) -> Published:
+        """Publish `curated_tws_1d_bars`: the window as of a session.
+
+        Raises:
+            NotPublishedError: no vintage speaks for any instrument, or the universe is missing.
+        """
+        work, partition = self._work, Partition(session)
+        n_lookback = work.settings.manifest.max_lookback_sessions
+        members = universe_of(work, session)
+        footer = work.lake.curated.footer(UNIVERSE, partition)
+        inputs = {
+            "raw_tws_daily_bars": self._vintages_id(session),
+            "universe": footer.content_id if footer else "",
+            "lookback": str(n_lookback),
+            "transform": DAILY_VERSION,
+        }
+        if standing := unchanged(work, CURATED_TWS_1D_BARS, partition, inputs):
+            return standing
+        vintages = self._vintages_of(session)
+        if vintages.is_empty():
+            raise NotPublishedError("raw_tws_daily_bars", partition.key, _MEND)
+        sessions = work.calendar.window(session, n_lookback)
+        window = daily_window(vintages, session, sessions).join(members, on="con_id", how="semi")
+        sound, broken = quality.sound_daily(window)
+        finished = quality.finish_daily(sound, len(sessions), DAILY_VERSION)
+        absent = members.join(finished, on="con_id", how="anti")
+        findings = [
+            Finding("daily_rows_sound", broken.is_empty(), f"{broken.height} daily rows break a rule", blocking=False),
+            Finding(
+                "history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False
+            ),
+        ]
+        watermark = max(work.lake.raw.watermark(RAW_TWS_DAILY_BARS, Partition(v)) for v in vintages_near(work, session))
+        return publish_frame(
+            work, CURATED_TWS_1D_BARS, partition, finished, inputs=inputs, watermark=watermark, findings=findings
+        )
+
+    def _vintages_of(self, session: date) -> pl.DataFrame:
+        for vintage in (near := vintages_near(self._work, session)):
+            if vintage not in self._vintages:
+                self._vintages[vintage] = self._work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage))
+        frames = [self._vintages[vintage] for vintage in near]
+        return pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty()
+
+    def _vintages_id(self, session: date) -> str:
+        raw = self._work.lake.raw
+        return combined_id(
+            raw.input_id(RAW_TWS_DAILY_BARS, Partition(vintage)) for vintage in vintages_near(self._work, session)
+        )
+
+    # ------------------------------------------------------------ instruments
+
+    def instruments(self, session: date) -> Published:
+        """Publish `instruments`: the dimension as known at a session.
+
+        Raises:
+            NotPublishedError: the details or the universe of the session are missing.
+        """
+        work, partition = self._work, Partition(session)
+        raw = work.lake.raw
+        if not raw.batches(RAW_INSTRUMENTS, partition):
+            raise NotPublishedError("raw_instruments", partition.key, _MEND)
+        known = [stored for stored in raw.partitions(RAW_INSTRUMENTS) if stored.session <= session]
+        footer = work.lake.curated.footer(UNIVERSE, partition)
+        inputs = {
+            "raw_instruments": combined_id(raw.input_id(RAW_INSTRUMENTS, stored) for stored in known),
+            "universe": footer.content_id if footer else "",
+        }
+        if standing := unchanged(work, INSTRUMENTS, partition, inputs):
+            return standing
+        for stored in known:
+            if stored.session not in self._details:
+                self._details[stored.session] = raw.read(RAW_INSTRUMENTS, stored)
+        rows = pl.concat([self._details[stored.session] for stored in known])
+        frame = instruments_domain.history(rows, universe_of(work, session), session)
+        return publish_frame(
+            work, INSTRUMENTS, partition, frame, inputs=inputs, watermark=raw.watermark(RAW_INSTRUMENTS, partition)
+        )
+
+
+_MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
+
+
+def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
+    """Check that every raw row is valid, rejected, or superseded by a newer answer: none is silently gone."""
+    accounted = divided.valid.height + divided.quarantine.height + divided.n_superseded
+    return Finding(
+        _ACCOUNTED,
+        accounted == raw.height,
+        f"{raw.height} raw rows, but {accounted} accounted for",
+        metadata={
+            "raw": raw.height,
+            "valid": divided.valid.height,
+            "quarantined": divided.quarantine.height,
+            "superseded": divided.n_superseded,
+        },
+    )
+
+
+def _names(frame: pl.DataFrame) -> str:
+    return ", ".join(frame["symbol"].head(8).to_list()) + (" …" if frame.height > 8 else "")  # noqa: PLR2004

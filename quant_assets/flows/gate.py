@@ -1,0 +1,119 @@
+"""The way to TWS: a real one, or the replay gateway started inside this process; the client cannot tell which."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Self, TypeVar
+
+from quant_assets.clock import Clock, ScaledClock, SystemClock
+from quant_assets.connectors.tws.client import TwsClient
+from quant_assets.connectors.tws.connection import Timeouts, TwsAddress
+from quant_assets.connectors.tws.pacing import Pacer, PacingBudget
+from quant_assets.connectors.tws.retry import RetryPolicy
+from quant_assets.control.locks import hold
+from quant_assets.errors import ConfigurationError
+from quant_assets.flows.work import OpenSource
+from quant_assets.gateway.embedded import EmbeddedGateway
+from quant_assets.gateway.market import Market
+from quant_assets.gateway.rules import Rules
+from quant_assets.lakehouse.layout import Layout
+from quant_assets.settings import Settings
+from quant_assets.settings.manifest import ReplayConfig
+
+T = TypeVar("T")
+
+
+class TwsGate:
+    """Connects when a job needs it, lets one job in at a time, and disconnects after it.
+
+    In `replay` mode the gateway starts with the first job and stops with `close`; its pacing clock and the client's
+    are the same, so that IBKR's rules hold with their documented numbers while the waiting is shortened.
+    """
+
+    def __init__(self, settings: Settings, *, run_id: str = "") -> None:
+        self._settings, self._run_id = settings, run_id
+        self._embedded: EmbeddedGateway | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the embedded gateway, if it was started."""
+        if self._embedded:
+            self._embedded.stop()
+            self._embedded = None
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether requests go to the embedded replay gateway."""
+        return self._settings.manifest.tws.mode == "replay"
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The clock that waits are counted on."""
+        return ScaledClock(self._settings.manifest.replay.time_scale) if self.is_replay else SystemClock()
+
+    @cached_property
+    def budget(self) -> PacingBudget:
+        """What may be asked of the source."""
+        tws = self._settings.manifest.tws
+        return PacingBudget(requests_per_window=tws.max_requests_per_10_min, in_flight=tws.max_in_flight)
+
+    @cached_property
+    def pacer(self) -> Pacer:
+        """One pacer for all jobs, so that the rules hold across connections."""
+        return Pacer(self.budget, self.clock)
+
+    def run(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
+        """Connect, run the job, disconnect; one process at a time.
+
+        Raises:
+            LockHeldError: another process is using TWS, and went on doing so for `lakehouse.lock_wait_s`.
+            SourceUnavailableError: TWS cannot be reached.
+        """
+        wait_s = self._settings.manifest.lakehouse.lock_wait_s
+        locks = Layout(self._settings.data).locks
+        with hold("tws", locks, wait_s=wait_s, owner={"run": self._run_id, "stage": "ingestion"}), asyncio.Runner() as runner:
+            return runner.run(self._connected(job))
+
+    async def _connected(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
+        tws = self._settings.manifest.tws
+        timeouts = Timeouts(connect_s=tws.connect_timeout_s, history_s=tws.request_timeout_s)
+        async with TwsClient(self._address(), self.clock, timeouts, pacer=self.pacer) as client:
+            return await job(OpenSource(client, self.pacer, RetryPolicy(attempts=tws.attempts)))
+
+    def _address(self) -> TwsAddress:
+        tws = self._settings.manifest.tws
+        if not self.is_replay:
+            return TwsAddress(tws.host, tws.port, tws.client_id, tws.client_id_range)
+        if self._embedded is None:
+            replay = self._settings.manifest.replay
+            self._embedded = EmbeddedGateway(lambda: open_market(replay), Rules(), self.clock)
+        return TwsAddress(self._embedded.host, self._embedded.port, tws.client_id, tws.client_id_range)
+
+    def requests_served(self) -> int:
+        """Return how many requests for data the embedded gateway has answered; 0 when none was needed."""
+        return self._embedded.data_requests() if self._embedded else 0
+
+
+def open_market(replay: ReplayConfig) -> Market:
+    """Return the market that the replay gateway serves.
+
+    Raises:
+        ConfigurationError: the recording does not exist.
+        CorruptFileError: it cannot be read.
+    """
+    if replay.market == "synthetic":
+        from quant_assets.gateway.synthetic import SyntheticMarket
+
+        return SyntheticMarket(seed=replay.seed)
+    from quant_assets.gateway.recording import RecordedMarket
+
+    path = Path(replay.market)
+    if not path.is_file():
+        raise ConfigurationError("replay.market", f"there is no recording at {path}.", "Give a Parquet file, or `synthetic`.")
+    return RecordedMarket.open(path, symbols=replay.symbols or None)

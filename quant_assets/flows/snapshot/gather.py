@@ -1,0 +1,163 @@
+"""What a snapshot needs from the lakehouse, or everything that is missing and how it is mended."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
+from quant_assets.errors import SnapshotIncompleteError
+from quant_assets.flows.screen import Reader
+from quant_assets.lakehouse.content import content_id
+from quant_assets.lakehouse.footer import Footer
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.settings.manifest import Profile
+
+BAR_COLUMNS = ("timestamp", "open", "high", "low", "close", "adj_close", "volume")
+"""Columns of a frozen instrument; `timestamp` is midnight UTC of the session date, in seconds."""
+
+_Missing = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be frozen."""
+
+    session: date
+    profile_name: str
+    profile: Profile
+    window: tuple[date, ...]
+
+    @property
+    def mend(self) -> str:
+        """The command that brings what is missing."""
+        return f"quant flow data --session {self.session}"
+
+    @property
+    def partitions(self) -> tuple[tuple[Table, Partition], ...]:
+        """The partitions that are read."""
+        return (
+            (CANDIDATES, Partition(self.session, self.profile_name)),
+            (CURATED_TWS_1D_BARS, Partition(self.session)),
+            (INSTRUMENTS, Partition(self.session)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Candidates and bars as read, and each accepted instrument described."""
+
+    candidates: pl.DataFrame
+    bars: pl.DataFrame
+    footers: dict[str, Footer]
+    instruments: list[dict[str, Any]]
+    stale: tuple[str, ...]
+
+
+def gather(store: Reader, request: Request) -> Gathered:
+    """Read everything that a run needs.
+
+    Raises:
+        SnapshotIncompleteError: lists everything that is missing, too short, stale or altered.
+    """
+    missing: _Missing = []
+    footers = {table.name: store.footer(table, partition) for table, partition in request.partitions}
+    for table, partition in request.partitions:
+        if footers[table.name] is None:
+            missing.append((f"{table.name}[{partition.key}] is not published", request.mend))
+    if missing:
+        raise SnapshotIncompleteError(request.session, request.profile_name, missing)
+    found = {name: footer for name, footer in footers.items() if footer}
+    frames = {table.name: store.read(table, partition) for table, partition in request.partitions}
+    missing += _altered(frames, found, request)
+    accepted = frames["candidates"].filter(pl.col("verdict") == "accepted").sort("rank")
+    bars = frames["curated_tws_1d_bars"].filter(
+        pl.col("session").is_in(list(request.window)), pl.col("con_id").is_in(accepted["con_id"].to_list())
+    )
+    instruments = _instruments(accepted, bars, frames["instruments"], request.session)
+    missing += _unfit(instruments, request)
+    if missing:
+        raise SnapshotIncompleteError(request.session, request.profile_name, missing)
+    stale = tuple(one["symbol"] for one in instruments if one["last_session"] != request.session.isoformat())
+    return Gathered(frames["candidates"], bars.sort("con_id", "session"), found, instruments, stale)
+
+
+def _altered(frames: dict[str, pl.DataFrame], footers: dict[str, Footer], request: Request) -> _Missing:
+    """Name tables whose rows are not what their footer says, whether damaged or replaced while being read."""
+    return [
+        (f"{table.name}[{partition.key}] does not hold the content that its footer names", request.mend)
+        for table, partition in request.partitions
+        if content_id(frames[table.name], table.content_columns, table.key) != footers[table.name].content_id
+    ]
+
+
+def _instruments(
+    accepted: pl.DataFrame, bars: pl.DataFrame, details: pl.DataFrame, session: date
+) -> list[dict[str, Any]]:
+    """Describe each accepted instrument: who it is, in which file it goes, and how much of it there is."""
+    valid = (pl.col("valid_from") <= session) & (pl.col("valid_until").is_null() | (pl.col("valid_until") >= session))
+    known = {row["con_id"]: row for row in details.filter(valid).sort("valid_from").iter_rows(named=True)}
+    history = {con_id: frame for (con_id,), frame in bars.partition_by("con_id", as_dict=True).items()}
+    names = Counter(_stem(symbol) for symbol in accepted["symbol"])
+    described = []
+    for con_id, symbol in accepted.select("con_id", "symbol").iter_rows():
+        stem = _stem(symbol) if names[_stem(symbol)] == 1 else f"{_stem(symbol)}_{con_id}"
+        one = known.get(con_id, {})
+        described.append(
+            {
+                "con_id": con_id,
+                "symbol": symbol,
+                "file": f"data/{stem}_1d.parquet",
+                "sector": one.get("industry"),
+                "long_name": one.get("long_name"),
+                "currency": one.get("currency"),
+                **_history(history.get(con_id, bars.clear())),
+            }
+        )
+    return described
+
+
+def _history(bars: pl.DataFrame) -> dict[str, Any]:
+    observed = bool((bars["known_basis"] == "observed").all())
+    sessions = bars["session"]
+    return {
+        "n_sessions": bars.height,
+        "first_session": str(sessions.min()) if bars.height else None,
+        "last_session": str(sessions.max()) if bars.height else None,
+        "n_warnings": bars.filter(pl.col("dq_status") != "ok").height,
+        "known_basis": "observed" if observed else "assumed",
+        "content_id": content_id(frozen(bars), BAR_COLUMNS, ("timestamp",)),
+    }
+
+
+def _stem(symbol: str) -> str:
+    return symbol.replace(":", "_").replace(" ", "-")
+
+
+def _unfit(instruments: list[dict[str, Any]], request: Request) -> _Missing:
+    """Name every accepted instrument that cannot be frozen."""
+    if not instruments:
+        return [(f"candidates[{request.profile_name}|{request.session}] accepted nobody", request.mend)]
+    return [(problem, request.mend) for one in instruments for problem in _problems(one, request)]
+
+
+def _problems(one: dict[str, Any], request: Request) -> list[str]:
+    who, data = f"{one['symbol']} (con_id {one['con_id']})", request.profile.data
+    if not one["n_sessions"]:
+        return [f"{who} has no daily bars in the window"]
+    problems = []
+    if one["long_name"] is None:
+        problems.append(f"{who} has no contract details valid at {request.session}")
+    if one["n_sessions"] < data.min_sessions_floor:
+        problems.append(f"{who} has {one['n_sessions']} of {data.min_sessions_floor} sessions")
+    if data.stale_policy == "fail" and one["last_session"] != request.session.isoformat():
+        problems.append(f"{who} is stale: its last bar is of {one['last_session']}")
+    return problems
+
+
+def frozen(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars of one instrument in the shape of a run's file."""
+    seconds = pl.col("session").cast(pl.Datetime("ms")).dt.epoch("s").cast(pl.Int64).alias("timestamp")
+    return bars.select(seconds, *BAR_COLUMNS[1:]).sort("timestamp")

@@ -1,0 +1,38 @@
+"""The one resource that assets need: settings, stores and the way to TWS, as a unit of work."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from quant_assets.control.progress import ConsoleProgress
+from quant_assets.flows.gate import TwsGate
+from quant_assets.flows.work import Work
+from quant_assets.settings import Settings
+
+
+class WorkResource(dg.ConfigurableResource):
+    """Opens one unit of work per Dagster run; the replay gateway starts only when something is asked of it."""
+
+    data: str
+    configs: str
+
+    _work: Work | None = PrivateAttr(default=None)
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["WorkResource"]:
+        """Give the run its unit of work, and stop the gateway after it."""
+        settings = Settings.from_env(data=Path(self.data), configs=Path(self.configs))
+        settings.check_data_directory()
+        run_id = (context.run_id or "direct")[:12]
+        with TwsGate(settings, run_id=run_id) as gate:
+            self._work = Work(settings, gate, run_id=run_id, progress=ConsoleProgress())
+            yield self
+
+    @property
+    def work(self) -> Work:
+        """The unit of work of this run."""
+        assert self._work is not None, "the resource is used inside a run"
+        return self._work

@@ -1,0 +1,82 @@
+import io
+import logging
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from quant_assets.clock import ManualClock
+from quant_assets.control.progress import ConsoleProgress, NullProgress, eta_text
+
+
+def plain(clock, every_s=10.0):
+    return ConsoleProgress(clock=clock, every_s=every_s, console=Console(file=io.StringIO(), force_terminal=False))
+
+
+@pytest.fixture
+def clock():
+    return ManualClock(datetime(2024, 1, 2, tzinfo=UTC))
+
+
+def test_lines_are_rate_limited_but_start_and_end_are_always_said(clock, caplog):
+    with caplog.at_level(logging.INFO), plain(clock).task("ingest", total=100) as task:
+        for number in range(100):
+            clock.advance(0.25)
+            task.advance(1, note=f"S{number}", eta_s=60.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ingest: start, 100 to do",
+        "ingest: at 40/100 (40%), S39, 1 min 00 s left",
+        "ingest: at 80/100 (80%), S79, 1 min 00 s left",
+        "ingest: done 100/100 (100%)",
+    ]
+
+
+def test_a_task_that_fails_says_where_it_stopped(clock, caplog):
+    with caplog.at_level(logging.INFO), pytest.raises(ZeroDivisionError), plain(clock).task("ingest", total=3) as task:
+        task.advance(1, note="AAPL")
+        _ = 1 / 0
+    assert caplog.records[-1].getMessage() == "ingest: stopped 1/3 (33%), AAPL"
+
+
+def test_an_unknown_total_and_nothing_to_do(clock, caplog):
+    with caplog.at_level(logging.INFO):
+        with plain(clock).task("scan") as task:
+            task.advance(7)
+        with plain(clock).task("ingest", total=0):
+            pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "scan: start",
+        "scan: done 7",
+        "ingest: start, 0 to do",
+        "ingest: done 0",
+    ]
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(clock, caplog):
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with (
+        caplog.at_level(logging.INFO),
+        ConsoleProgress(clock=clock, console=console).task("ingest [1m]", total=2) as task,
+    ):
+        task.advance(2, note="BRK [B]", eta_s=65)
+    shown = console.file.getvalue()
+    assert "ingest [1m]" in shown
+    assert "2/2" in shown
+    assert "BRK [B]" in shown
+    assert "1 min 05 s left" in shown
+    assert caplog.records == []
+
+
+def test_null_shows_nothing(caplog, capsys):
+    with caplog.at_level(logging.INFO), NullProgress().task("ingest", total=1) as task:
+        task.advance(1, note="AAPL", eta_s=1)
+    assert caplog.records == []
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (42.4, "42 s"), (59.6, "1 min 00 s"), (65, "1 min 05 s"), (7800, "2 h 10 min"), (-3, "0 s")],
+)
+def test_durations_as_people_say_them(seconds, text):
+    assert eta_text(seconds) == text

@@ -1,0 +1,119 @@
+"""The error tree as drawn equals the error tree as built, and every message names culprit and mend."""
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from quant_assets import errors
+from quant_assets.errors import QuantAssetsError
+
+
+def drawn():
+    """Child → parent as drawn in the docstring."""
+    parents, path = {}, []
+    for line in errors.__doc__.splitlines():
+        match = re.match(r"([│ ]*[├└]── )?([A-Z]\w+)(?:\s{2,}|$)", line)
+        if not match:
+            continue
+        depth = len(match.group(1) or "") // 4
+        path[depth:] = [match.group(2)]
+        if depth:
+            parents[match.group(2)] = path[depth - 1]
+    return parents
+
+
+def built():
+    classes = [
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, QuantAssetsError)
+    ]
+    return {cls.__name__: cls.__base__.__name__ for cls in classes if cls is not QuantAssetsError}
+
+
+def test_the_tree_is_the_one_that_is_drawn():
+    assert drawn() == built()
+
+
+@pytest.mark.parametrize(
+    ("branch", "code"),
+    [("RetryLater", 75), ("FixConfiguration", 2), ("DataWrong", 65), ("NetworkSealedError", 70), ("DefectError", 70)],
+)
+def test_exit_codes_belong_to_branches(branch, code):
+    top = getattr(errors, branch)
+    assert top.__base__ is QuantAssetsError
+    assert top.exit_code == code
+
+    def leaves(cls):
+        return [cls, *(leaf for child in cls.__subclasses__() for leaf in leaves(child))]
+
+    assert {leaf.exit_code for leaf in leaves(top)} == {code}
+    assert re.search(rf"{branch}\s+{code}\s", errors.__doc__), "the docstring says the code too"
+
+
+DAY = date(2024, 1, 2)
+
+SAMPLES = [
+    (
+        errors.SourceUnavailableError("127.0.0.1:7497", "connection refused", "Start TWS."),
+        ["127.0.0.1:7497", "Start TWS"],
+    ),
+    (errors.SourceTimeoutError("AAPL 1 W", 60), ["AAPL 1 W", "60 s", "tws.request_timeout_s"]),
+    (errors.PacingError("AAPL", 600, "max rate"), ["AAPL", "600 s", "max rate"]),
+    (errors.LockHeldError("tws", {"run": "r1", "pid": 7}, 1.5), ["tws", "run=r1", "pid=7", "Run again"]),
+    (errors.LockHeldError("tws", {}, 0), ["unknown", "Run again"]),
+    (errors.DiskFullError(Path("/x/y"), OSError(28, "No space left")), ["/x/y", "No space left", "free some space"]),
+    (errors.ConfigurationError("m.json, key 'a'", "is wrong.", "Do b."), ["m.json", "'a'", "Do b."]),
+    (
+        errors.UnknownNameError("profile", "defualt", ["default", "fast"]),
+        ["'defualt'", "Did you mean 'default'?", "fast"],
+    ),
+    (errors.UnknownNameError("profile", "zzz", []), ["'zzz'", "none"]),
+    (errors.UnsafeNameError("symbol", "../etc", "capitals"), ["../etc", "capitals"]),
+    (errors.NotASessionError("2024-01-01", "New Year", [DAY]), ["2024-01-01", "New Year", "2024-01-02"]),
+    (errors.FutureSessionError(DAY, date(2023, 12, 29)), ["2024-01-02", "2023-12-29"]),
+    (errors.EmptyUniverseError(DAY, []), ["2024-01-02", "configs/lists", "configs/manifest.json"]),
+    (
+        errors.UnknownContractError("AAPL", 200, "no definition", "Check the symbol."),
+        ["AAPL", "200", "Check the symbol"],
+    ),
+    (errors.ShapeError("universe", ["column 'x' is missing"]), ["universe", "'x'"]),
+    (errors.CorruptFileError(Path("/x/y"), "no magic", "Move it."), ["/x/y", "no magic", "Move it."]),
+    (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
+    (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
+    (errors.SessionsNotPublishedError("t", {"2024-01-02": "gaps"}, 4), ["1 of 5", "2024-01-02 (gaps)"]),
+    (
+        errors.SnapshotIncompleteError(DAY, "default", [("bars of AAPL", "quant repair")]),
+        ["bars of AAPL", "quant repair"],
+    ),
+    (errors.SnapshotExistsError("r1", "a" * 64, "b" * 64), ["r1", "aaaaaaaaaaaa…", "bbbbbbbbbbbb…"]),
+    (errors.VerificationError("r1", ["weights differ"]), ["r1", "weights differ"]),
+    (errors.InfeasibleError("No weights.", "Raise risk.max_weight."), ["No weights.", "risk.max_weight"]),
+    (
+        errors.NoCandidatesError(DAY, "default", 40, {"price too low": 30, "coverage": 10}),
+        ["'default'", "none of 40", "2024-01-02", "price too low (30)", "quant flow data", "configs/manifest.json"],
+    ),
+    (
+        errors.NotEnoughReturnsError("3 returns are left.", "Lower data.min_sessions_floor."),
+        ["3 returns", "Lower data"],
+    ),
+    (errors.NetworkSealedError("1.2.3.4:80"), ["1.2.3.4:80", "sealed"]),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), SAMPLES, ids=lambda value: type(value).__name__)
+def test_messages_name_the_culprit_and_the_mend(error, words):
+    for word in words:
+        assert word in str(error)
+
+
+def test_every_leaf_has_a_sample():
+    parents = set(built().values())
+    abstract = {"BadRequestError", "NoPermissionError", "DefectError"}  # made like a sibling, or from free text
+    assert {name for name in built() if name not in parents} - abstract == {
+        type(error).__name__ for error, _ in SAMPLES
+    }
+
+
+def test_long_lists_are_cut_and_say_so():
+    assert "and 8 more" in str(errors.VerificationError("r", [f"p{number}" for number in range(20)]))
