@@ -36,6 +36,7 @@ QuantAssetsError                     exit code
 Each error takes its culprits as data and writes its own sentence: what is wrong, and how it is mended.
 """
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
@@ -305,6 +306,17 @@ class InfeasibleError(DataWrong):
 
     def __init__(self, what: str, mend: str) -> None:
         super().__init__(f"{what} {mend}")
+
+
+# ---------------------------------------------------------------- choosing between them
+
+
+def cannot_write(path: Path, cause: OSError) -> QuantAssetsError:
+    """Return the error for a file that could not be written: a full disk heals, wrong permissions do not."""
+    if cause.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return DiskFullError(path, cause)
+    problem = f"it cannot be written ({cause.strerror or cause})."
+    return ConfigurationError(str(path), problem, "Check what stands there, its owner and its permissions.")
 
 
 # ---------------------------------------------------------------- sealed, or broken

@@ -2,24 +2,8 @@
 
 import dagster as dg
 
+from quant_assets.assets.cycles import ALPHA, DATA
 from quant_assets.assets.describe import Catalogue
-
-DATA = (
-    "universe",
-    "raw_instruments",
-    "instruments",
-    "raw_tws_bars",
-    "raw_tws_daily_bars",
-    "curated_tws_1m_bars",
-    "quarantine_tws_bars",
-    "curated_tws_1d_bars",
-    "features_price_1m_v1",
-)
-"""The data cycle, partitioned by session."""
-
-ALPHA = ("snapshots", "returns_matrix", "weights", "report")
-"""The alpha cycle, partitioned by session and profile; `candidates` stands between the two."""
-
 
 def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Return the jobs and the schedules that run them.

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from quant_assets.clock import Clock, SystemClock
-from quant_assets.errors import DiskFullError
+from quant_assets.errors import cannot_write
 
 GENESIS = "0" * 64
 """`prev_hash` of the first line."""
@@ -82,7 +82,8 @@ class AuditLog:
             extra: further fields, JSON values only.
 
         Raises:
-            DiskFullError: the line could not be written.
+            DiskFullError: there is no space for the line.
+            ConfigurationError: the file cannot be written for another reason.
             ValueError: an extra field has the name of a field of the chain, or is NaN.
         """
         if reserved := {"timestamp", "progress", "prev_hash", "hash"} & set(extra):
@@ -106,7 +107,7 @@ def _append(path: Path, body: dict[str, Any]) -> dict[str, Any]:
         with FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False):
             return _append_locked(path, body)
     except OSError as error:
-        raise DiskFullError(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def verify(path: Path) -> list[Finding]:

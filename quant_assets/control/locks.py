@@ -86,7 +86,10 @@ def hold(
 
 
 def holder_of(name: str, directory: Path) -> dict[str, object] | None:
-    """Return what the holder says of itself, or None while nobody has the lock; the kernel decides, not the note."""
+    """Return what the holder says of itself, or None while nobody has the lock; the kernel decides, not the note.
+
+    Looking takes a free lock for an instant, so a starter that does not wait at all can be refused by an onlooker.
+    """
     lock_path, holder_path = _paths(name, directory)
     if not lock_path.exists():
         return None

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from uuid import uuid4
 
 from quant_assets.clock import Clock, SystemClock
-from quant_assets.errors import CorruptFileError, DiskFullError
+from quant_assets.errors import CorruptFileError, cannot_write
 from quant_assets.settings.names import safe_name
 
 Phase = Literal["ingestion", "verification", "complete"]
@@ -58,7 +58,8 @@ def write_status(
     """Replace a stage's status and return it.
 
     Raises:
-        DiskFullError: it could not be written; the status before still stands.
+        DiskFullError: there is no space; the status before still stands.
+        ConfigurationError: it cannot be written for another reason.
     """
     now = (clock or SystemClock()).now().astimezone(UTC)
     status = Status(phase, now, health_check, candidate_count, lock_id, can_resume)
@@ -103,4 +104,4 @@ def _replace(path: Path, text: str) -> None:
         staged.replace(path)
     except OSError as error:
         staged.unlink(missing_ok=True)
-        raise DiskFullError(path, error) from error
+        raise cannot_write(path, error) from error

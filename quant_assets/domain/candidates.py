@@ -58,7 +58,7 @@ def screen(  # noqa: PLR0917 - three frames, then who asks and by which threshol
     judged = (
         universe.select("con_id", "symbol", "exchange", "asset_class", "profiles", pl.col("is_pit").alias("member_pit"))
         .join(_details(instruments, session), on="con_id", how="left")
-        .join(metrics(daily, session), on="con_id", how="left")
+        .join(metrics(daily, session, data.lookback_sessions), on="con_id", how="left")
         .with_columns(reasons=_reasons(profile_name, session, selection, data))
     )
     ranked = _rank(judged, selection)
@@ -67,16 +67,18 @@ def screen(  # noqa: PLR0917 - three frames, then who asks and by which threshol
     return _table(ranked, profile_name, session)
 
 
-def metrics(daily: pl.DataFrame, session: date) -> pl.DataFrame:
+def metrics(daily: pl.DataFrame, session: date, lookback_sessions: int) -> pl.DataFrame:
     """Return per con_id what the screen looks at, from the bars of `session` and before.
 
-    `dollar_volume` is the median of close x volume over the last 20 bars; `momentum` the adjusted return from 252 to
+    `n_sessions` counts bars within the last `lookback_sessions` sessions that anybody traded in; the other metrics
+    count bars of the instrument itself, and may reach further back. `dollar_volume` is the median of close x volume over the last 20 bars; `momentum` the adjusted return from 252 to
     21 bars ago; `volatility` the sample deviation of the last 63 simple returns, per year. Null where bars are too few.
     """
     bars = daily.filter(pl.col("session") <= session).sort("con_id", "session")
+    window = bars.get_column("session").unique().sort().tail(lookback_sessions)
     adjusted = pl.col("adj_close")
     return bars.group_by("con_id", maintain_order=True).agg(
-        n_sessions=pl.len(),
+        n_sessions=(pl.col("session") >= window.min()).sum().cast(pl.Int64),
         last_session=pl.col("session").last(),
         close=pl.col("close").last(),
         coverage=pl.col("coverage").last(),

@@ -103,14 +103,15 @@ class HistoryService:
     def _body(
         self, request: HistoryRequest, instrument: Instrument, window: Window, now: datetime
     ) -> tuple[int, bytes]:
-        known_until = min(window.end, now.replace(second=0, microsecond=0))
-        key = (instrument.con_id, request.what, request.bar_size, request.format_date)
-        key_of_time = (window.start, known_until, window.end <= now, exchange_date(now))
-        found = self._cache.get((key, key_of_time))
+        length = timedelta(seconds=BAR_SECONDS[request.bar_size])
+        known_until = min(window.end + length, now.replace(second=0, microsecond=0))
+        what = (instrument.con_id, request.what, request.bar_size, request.format_date)
+        key = (*what, window.start, window.end, known_until, exchange_date(now))
+        found = self._cache.get(key)
         if found is None:
             frame = self._bars(request, instrument, window, now)
             found = (frame.height, encoded(frame, request.format_date))
-            self._cache.put((key, key_of_time), *found)
+            self._cache.put(key, *found)
         return found
 
     def _bars(self, request: HistoryRequest, instrument: Instrument, window: Window, now: datetime) -> pl.DataFrame:

@@ -48,7 +48,10 @@ def read_recording(path: Path, symbols: Collection[str] | None = None) -> pl.Dat
     except pl.exceptions.PolarsError as cause:
         first_line = str(cause).splitlines()[0]
         raise CorruptFileError(path, first_line, _MEND) from cause
-    _check_known(rows, symbols)
+    missing = set(symbols or ()) - set(rows["symbol"].unique())
+    if missing:
+        known = pl.scan_parquet(path).select(pl.col("symbol").unique()).collect()["symbol"]
+        raise UnknownNameError("recorded symbol", min(missing), known)
     return rows
 
 
@@ -90,10 +93,3 @@ def _ids(symbols: Collection[str]) -> dict[str, int]:
             problem = f"symbols {other!r} and {symbol!r} get the same contract id {con_id_of(symbol)}."
             raise ConfigurationError("recording", problem, "Load one of them only, with symbols=, or record con_id.")
     return {symbol: con_id for con_id, symbol in owners.items()}
-
-
-def _check_known(rows: pl.DataFrame, symbols: Collection[str] | None) -> None:
-    recorded = set(rows["symbol"].unique().to_list())
-    for symbol in symbols or ():
-        if symbol not in recorded:
-            raise UnknownNameError("recorded symbol", symbol, recorded)

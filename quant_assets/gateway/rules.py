@@ -78,7 +78,7 @@ class HistoryLedger:
         return Counter(entry.outcome for entry in self.entries)
 
     def still_open(self) -> list[HistoryEntry]:
-        """Return the requests that occupy a slot."""
+        """Return the requests that have been neither answered, refused nor cancelled."""
         return [entry for entry in self.entries if entry.outcome == "open"]
 
 

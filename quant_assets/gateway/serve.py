@@ -17,6 +17,7 @@ async def serve(
     clock: Clock | None = None,
     *,
     on_ready: Callable[[Gateway], None] | None = None,
+    market_clock: Clock | None = None,
     faults: FaultPlan = NO_FAULTS,
     latency_s: float = 0.0,
 ) -> None:
@@ -25,7 +26,7 @@ async def serve(
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    gateway = Gateway(market, rules, clock, faults=faults, latency_s=latency_s)
+    gateway = Gateway(market, rules, clock, market_clock=market_clock, faults=faults, latency_s=latency_s)
     await gateway.start(host, port)
     if on_ready is not None:
         on_ready(gateway)

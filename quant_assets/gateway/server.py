@@ -47,7 +47,9 @@ class Gateway:
     Args:
         market: where bars come from.
         rules: rate limits; IBKR's documented numbers by default.
-        clock: the gateway's now. No bar that completes later is sent, and rate limits are counted on it.
+        clock: what rate limits and latency are counted on.
+        market_clock: tells the gateway's now: no bar that completes later is sent, and the price basis is that day's.
+            `clock` by default; give another one when `clock` runs faster, or the market's days would fly by too.
         faults: what goes wrong.
         accounts: account names, separated by commas.
         max_version: newest server version offered, 157 to 178.
@@ -60,6 +62,7 @@ class Gateway:
         rules: Rules | None = None,
         clock: Clock | None = None,
         *,
+        market_clock: Clock | None = None,
         faults: FaultPlan = NO_FAULTS,
         accounts: str = "DU0000000",
         max_version: int = MAX_VERSION,
@@ -68,6 +71,7 @@ class Gateway:
         self.market = market
         self.rules = rules or Rules()
         self.clock = clock or SystemClock()
+        self.market_clock = market_clock or self.clock
         self.faults, self.accounts, self.max_version, self.latency_s = faults, accounts, max_version, latency_s
         self.history = HistoryService(market)
         self.pacing = Pacing(self.rules, self.clock)
@@ -79,8 +83,8 @@ class Gateway:
         self._server: asyncio.Server | None = None
 
     def now(self) -> datetime:
-        """Return the gateway's time."""
-        return self.clock.now()
+        """Return the market's time."""
+        return self.market_clock.now()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes a free one, which `port` then holds.

@@ -53,6 +53,10 @@ class Session(asyncio.Protocol):
             task.cancel()
         self._slots.lose()
 
+    @property
+    def _is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
     def close(self, *, abort: bool = False) -> None:
         """Close the connection: in order, or with a reset."""
         if self._transport is not None:
@@ -60,7 +64,7 @@ class Session(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Write, unless the connection is gone or the gateway is frozen."""
-        if self._transport is not None and not self._transport.is_closing() and not self._gateway.is_frozen:
+        if self._transport is not None and not self._is_closing and not self._gateway.is_frozen:
             self._transport.write(data)
 
     def notify(self, req_id: int, code: int, text: str) -> None:
@@ -68,10 +72,10 @@ class Session(asyncio.Protocol):
         self.send(messages.error(self.version, req_id, code, text))
 
     def data_received(self, data: bytes) -> None:
-        """Handle every whole frame that has arrived."""
+        """Handle every whole frame that has arrived, until the connection is being closed."""
         self._frames.feed(data)
         try:
-            while (payload := self._frames.next_frame()) is not None:
+            while not self._is_closing and (payload := self._frames.next_frame()) is not None:
                 self._on_frame(payload)
         except WireError as cause:
             _log.warning("closed a connection: %s", cause)
@@ -85,7 +89,7 @@ class Session(asyncio.Protocol):
             try:
                 self._on_message(number(fields[0]), fields)
             except (IndexError, ValueError) as cause:
-                _log.warning("malformed request %s: %r", fields, cause)
+                _log.warning("malformed request %s: %r", fields, cause, exc_info=True)
                 self.notify(messages.NO_REQUEST, 320, "Error reading request. Message is malformed.")
 
     def _greet(self, payload: bytes) -> None:

@@ -62,6 +62,16 @@ class _Store:
         found = {self._partition_of(file) for file in self.layout.table(table).glob("*=*/**/[!.]*.parquet")}
         return sorted(found)
 
+    def reindex(self, table: Table) -> int:
+        """Rebuild a table's manifest from the footers of its files; returns how many there are.
+
+        Raises:
+            CorruptFileError: a file's footer cannot be read.
+        """
+        with self._lock(table):
+            files = self.layout.table(table).glob("*=*/**/[!.]*.parquet")
+            return self.manifest(table).rebuild(files, self._now())
+
     @staticmethod
     def _partition_of(file: Path) -> Partition:
         labels = dict(part.split("=", 1) for part in file.parent.parts if "=" in part)

@@ -166,7 +166,9 @@ def test_a_future_end_means_now():
 def test_a_weekend_measured_by_the_clock_has_no_data():
     async def scenario():
         async with connected() as (ib, _):
-            code, text = await refused(history(ib, stock("QTEA"), endDateTime="20261115-20:00:00", durationStr="3600 S"))
+            code, text = await refused(
+                history(ib, stock("QTEA"), endDateTime="20261115-20:00:00", durationStr="3600 S")
+            )
         assert code == 162
         assert "no data" in text
 
@@ -211,14 +213,20 @@ def test_scans_are_ranked_by_the_last_closed_session():
         async with connected() as (ib, _):
             found = {}
             for code in ("MOST_ACTIVE", "TOP_PERC_GAIN", "TOP_PERC_LOSE", "HOT_BY_VOLUME"):
-                ask = library().ScannerSubscription(instrument="STK", locationCode="STK.US.MAJOR", scanCode=code, numberOfRows=10)
+                ask = library().ScannerSubscription(
+                    instrument="STK", locationCode="STK.US.MAJOR", scanCode=code, numberOfRows=10
+                )
                 rows = await ib.reqScannerDataAsync(ask)
                 assert [row.rank for row in rows] == list(range(10))
                 found[code] = [row.contractDetails.contract.conId for row in rows]
             volumes, changes = {}, {}
             for i in range(40):
                 contract = library().Contract(conId=970000001 + i, exchange="SMART")
-                bars = await ib.reqHistoricalDataAsync(contract, "", "2 D", "1 day", "TRADES", True, 2) if i not in (24, 34) else []
+                bars = (
+                    await ib.reqHistoricalDataAsync(contract, "", "2 D", "1 day", "TRADES", True, 2)
+                    if i not in (24, 34)
+                    else []
+                )
                 if bars:
                     volumes[contract.conId] = bars[-1].volume
                     changes[contract.conId] = bars[-1].close / bars[0].close

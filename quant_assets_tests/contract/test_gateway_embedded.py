@@ -11,7 +11,7 @@ from quant_assets.errors import ConfigurationError
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.rules import Rules
 from quant_assets.gateway.serve import serve
-from quant_assets_tests.unit.gateway.clients import NOW, history, new_client, stock, synthetic
+from quant_assets_tests.unit.gateway.clients import NOW, eventually, history, new_client, stock, synthetic
 
 
 def ask_once(port):
@@ -57,9 +57,7 @@ def test_stopping_drops_a_connected_client():
         with EmbeddedGateway(synthetic, Rules.off(), ManualClock(NOW)) as gateway:
             ib = new_client()
             await ib.connectAsync("127.0.0.1", gateway.port, timeout=5)
-        async with asyncio.timeout(5):
-            while ib.isConnected():
-                await asyncio.sleep(0.005)
+        await eventually(lambda: not ib.isConnected())
 
     asyncio.run(scenario())
 
@@ -87,7 +85,9 @@ def test_serve_tells_when_it_is_ready_and_ends_when_cancelled():
     async def scenario():
         ready = asyncio.Event()
         seen = []
-        task = asyncio.create_task(serve(synthetic(), port=0, on_ready=lambda gateway: (seen.append(gateway.port), ready.set())))
+        task = asyncio.create_task(
+            serve(synthetic(), port=0, on_ready=lambda gateway: (seen.append(gateway.port), ready.set()))
+        )
         await ready.wait()
         _, writer = await asyncio.open_connection("127.0.0.1", seen[0])
         writer.close()

@@ -75,7 +75,10 @@ def test_a_late_answer_arrives_after_its_delay():
 
 def test_a_notice_comes_before_the_answer():
     async def scenario():
-        async with connected(faults=striking("history", "notice", 2107, "HMDS data farm connection is inactive")) as (ib, _):
+        async with connected(faults=striking("history", "notice", 2107, "HMDS data farm connection is inactive")) as (
+            ib,
+            _,
+        ):
             assert await history(ib, stock("QTEA"))
             assert (-1, 2107, "HMDS data farm connection is inactive") in ib.errors
 

@@ -15,7 +15,7 @@ from quant_assets_tests.unit.gateway.clients import NOW, RECORDING, connected, h
 needs_recording = pytest.mark.skipif(not RECORDING.exists(), reason=f"no recording at {RECORDING}")
 
 
-def vendor_row(symbol, file_row, time, close, volume=100.0, dividends=0.0, day="2020-01-06"):
+def vendor_row(symbol, file_row, time, close, *, volume=100.0, dividends=0.0, day="2020-01-06"):
     text = f"{day} {time}:00-05:00"
     row = {"symbol": symbol, "file_row": file_row, "datetime": text, "dividends": dividends, "volume": volume}
     return row | ({"open": close, "high": close, "low": close, "close": close})
@@ -48,7 +48,13 @@ def test_rows_keep_the_sources_order_with_duplicates_and_stragglers(dirty):
             assert details.contract.conId == con_id_of("AAA")
             assert details.longName == "AAA (recorded)"
             bars = await history(ib, stock("AAA"), endDateTime="20200106-22:00:00")
-        assert [(bar.date.minute, bar.close) for bar in bars] == [(31, 10.1), (30, 10.0), (31, 10.9), (33, 10.2), (0, 99.0)]
+        assert [(bar.date.minute, bar.close) for bar in bars] == [
+            (31, 10.1),
+            (30, 10.0),
+            (31, 10.9),
+            (33, 10.2),
+            (0, 99.0),
+        ]
         assert {(bar.average, bar.barCount) for bar in bars} == {(-1.0, -1)}
 
     asyncio.run(scenario())
@@ -58,7 +64,14 @@ def test_daily_bars_take_the_first_duplicate_in_time_order_inside_the_session(di
     async def scenario():
         async with connected(RecordedMarket.open(dirty)) as (ib, _):
             (bar,) = await history(ib, stock("AAA"), endDateTime="20200106-22:00:00", barSizeSetting="1 day")
-        assert (bar.date, bar.open, bar.high, bar.low, bar.close, bar.volume) == (date(2020, 1, 6), 10.0, 10.2, 10.0, 10.2, 200)
+        assert (bar.date, bar.open, bar.high, bar.low, bar.close, bar.volume) == (
+            date(2020, 1, 6),
+            10.0,
+            10.2,
+            10.0,
+            10.2,
+            200,
+        )
 
     asyncio.run(scenario())
 
@@ -100,7 +113,15 @@ def test_some_symbols_can_be_chosen(dirty):
 
 def test_the_native_layout_keeps_ids_wap_and_counts(tmp_path):
     opened = datetime(2020, 1, 6, 14, 30, tzinfo=UTC)
-    bars = {"open": 5.0, "high": 6.0, "low": 4.0, "close": 5.5, "volume": [100.0, 300.0], "wap": [5.0, 5.4], "bar_count": [3, 4]}
+    bars = {
+        "open": 5.0,
+        "high": 6.0,
+        "low": 4.0,
+        "close": 5.5,
+        "volume": [100.0, 300.0],
+        "wap": [5.0, 5.4],
+        "bar_count": [3, 4],
+    }
     path = tmp_path / "native.parquet"
     ts = [opened, opened + timedelta(minutes=1)]
     pl.DataFrame({"con_id": 77, "symbol": "CCC", "ts": ts} | bars).write_parquet(path)
@@ -173,7 +194,9 @@ def test_the_gateway_ranks_recorded_sessions(etfs):
         from quant_assets.clock import ManualClock
 
         async with connected(etfs, clock=ManualClock(datetime(2020, 1, 7, 22, tzinfo=UTC))) as (ib, _):
-            ask = library().ScannerSubscription(instrument="STK", locationCode="STK.US.MAJOR", scanCode="MOST_ACTIVE", numberOfRows=5)
+            ask = library().ScannerSubscription(
+                instrument="STK", locationCode="STK.US.MAJOR", scanCode="MOST_ACTIVE", numberOfRows=5
+            )
             rows = await ib.reqScannerDataAsync(ask)
             assert [row.rank for row in rows] == [0, 1, 2, 3, 4]
             best = [row.contractDetails.contract.symbol for row in rows]

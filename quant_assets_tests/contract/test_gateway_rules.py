@@ -141,9 +141,24 @@ def test_ten_minutes_pass_in_a_blink_on_a_scaled_clock():
     asyncio.run(scenario())
 
 
+def test_fast_pacing_does_not_move_the_markets_day():
+    async def scenario():
+        pacing = ScaledClock(1e7, NOW)
+        async with connected(rules=Rules(), clock=pacing, market_clock=ManualClock(NOW)) as (ib, _):
+            await pacing.sleep(86400)
+            assert await ib.reqCurrentTimeAsync() == NOW
+            (bar,) = await history(ib, stock("QTEA"), endDateTime="", barSizeSetting="1 day")
+            assert bar.date == NOW.date()
+
+    asyncio.run(scenario())
+
+
 def test_the_51st_open_request_is_refused_and_cancelling_frees_slots():
     async def scenario():
-        async with connected(rules=Rules(burst=None, window=None, messages_a_second=None), faults=NEVER_ANSWERED) as (ib, gateway):
+        async with connected(rules=Rules(burst=None, window=None, messages_a_second=None), faults=NEVER_ANSWERED) as (
+            ib,
+            gateway,
+        ):
             for i in range(55):
                 send_history(ib, 100 + i, stock("QTEA"), duration=f"{i + 1} D")
             await eventually(lambda: len(ib.errors) == 3 + 5)
@@ -206,7 +221,9 @@ def test_the_third_strike_of_the_message_rate_ends_the_session():
             for strike in (1, 2, 3):
                 for _ in range(51):
                     ib.client.reqCurrentTime()
-                await eventually(lambda s=strike: any(code == 100 and text.endswith(f"({s})") for _, code, text in ib.errors))
+                await eventually(
+                    lambda s=strike: any(code == 100 and text.endswith(f"({s})") for _, code, text in ib.errors)
+                )
                 assert (strike < 3) or await _is_gone(ib)
                 clock.advance(1.1)
 
@@ -235,8 +252,20 @@ def test_a_lost_connection_frees_its_slots():
     async def scenario():
         async with connected(faults=NEVER_ANSWERED) as (ib, gateway):
             send_history(ib, 7, stock("QTEA"))
-            await eventually(lambda: gateway.history_ledger.still_open())
+            await eventually(gateway.history_ledger.still_open)
             ib.disconnect()
             await eventually(lambda: gateway.history_ledger.outcomes() == {"lost": 1})
+
+    asyncio.run(scenario())
+
+
+def test_what_follows_in_the_pipe_of_a_closed_session_is_not_served():
+    async def scenario():
+        async with connected(rules=Rules(messages_a_second=20, strikes=1), clock=ManualClock(NOW)) as (ib, gateway):
+            before = gateway.requests.snapshot()["current_time"]
+            for _ in range(60):
+                ib.client.reqCurrentTime()
+            await _is_gone(ib)
+            assert gateway.requests.snapshot()["current_time"] - before <= 20
 
     asyncio.run(scenario())

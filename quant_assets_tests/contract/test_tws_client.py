@@ -81,9 +81,9 @@ def a_day(contract: Contract, day: date = WEEK[3]) -> BarRequest:
     return BarRequest(contract, HOURS[day][1], "1 D")
 
 
-async def until(condition, seconds: float = 3.0) -> None:  # noqa: ANN001
+async def until(condition, seconds: float = 3.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the condition is on the gateway's thread
             await asyncio.sleep(0.005)
 
 
@@ -192,10 +192,12 @@ def test_a_malformed_request_is_refused_at_once(market, contracts):
 
 def test_the_51st_open_request_is_refused_and_the_fifty_are_answered(market, contracts):
     async def scenario() -> None:
-        with gateway(market, Rules(burst=None, identical_s=None, window=None, messages_a_second=None), latency_s=0.3) as running:
+        with gateway(
+            market, Rules(burst=None, identical_s=None, window=None, messages_a_second=None), latency_s=0.3
+        ) as running:
             async with client_of(running) as client:
-                asks = [client.bars(BarRequest(c, HOURS[d][1], "1 D")) for d in WEEK[:2] for c in contracts[:26]][:51]
-                results = await asyncio.gather(*asks, return_exceptions=True)
+                requests = [a_day(contract, day) for day in WEEK[:2] for contract in contracts][:51]
+                results = await asyncio.gather(*map(client.bars, requests), return_exceptions=True)
         assert [type(r) for r in results if isinstance(r, Exception)] == [TooManyOpenError]
 
     asyncio.run(scenario())
@@ -203,7 +205,9 @@ def test_the_51st_open_request_is_refused_and_the_fifty_are_answered(market, con
 
 def test_entitlements_are_permanent_and_say_what_to_subscribe(market, contracts):
     async def scenario() -> None:
-        fault = Fault("error", 162, "Historical Market Data Service error message:No market data permissions for NYSE STK")
+        fault = Fault(
+            "error", 162, "Historical Market Data Service error message:No market data permissions for NYSE STK"
+        )
         with gateway(market, faults=on(contracts[0].symbol, fault, times=None)) as running:
             async with client_of(running) as client:
                 with pytest.raises(NoPermissionError, match="Subscribe to streaming level-1 data"):
@@ -282,7 +286,7 @@ def test_a_second_client_takes_the_next_id(market):
 # ---------------------------------------------------------------- whole plans
 
 
-async def carried_out(running: EmbeddedGateway, plan, clock: Clock, timeouts: Timeouts) -> list[Outcome]:  # noqa: ANN001
+async def carried_out(running: EmbeddedGateway, plan, clock: Clock, timeouts: Timeouts) -> list[Outcome]:
     pacer = Pacer(PacingBudget(), clock)
     async with TwsClient(TwsAddress(port=running.port), clock, timeouts, pacer=pacer) as client:
         return [outcome async for outcome in fetch_all(client, pacer, plan, POLICY)]
@@ -299,7 +303,9 @@ def test_a_plan_of_three_windows_breaks_no_rule(market, contracts):
             outcomes = await carried_out(running, plan, clock, PATIENT)
             assert running.history_ledger.breaches() == []
             assert running.history_ledger.outcomes() == {"answered": 140}
-        assert {Need(o.planned.request.contract, s) for o in outcomes if o.answer for s in o.planned.sessions} == set(needs)
+        assert {Need(o.planned.request.contract, s) for o in outcomes if o.answer for s in o.planned.sessions} == set(
+            needs
+        )
         held = sum(served(market, contract, WEEK).height for contract in contracts[:28])
         assert sum(outcome.answer.bars.height for outcome in outcomes if outcome.answer) == held
 

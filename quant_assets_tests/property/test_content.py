@@ -30,7 +30,7 @@ def identify(some_rows):
 def meaning(some_rows):
     """What rows say, in a form in which equal sayings are equal: -0.0 is 0.0 and all NaNs are one."""
     return {
-        (row["key"], "nan" if row["price"] != row["price"] else row["price"], row["text"], row["flag"])  # noqa: PLR0124
+        (row["key"], "nan" if row["price"] != row["price"] else row["price"], row["text"], row["flag"])
         for row in some_rows
     }
 

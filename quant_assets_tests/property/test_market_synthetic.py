@@ -19,12 +19,12 @@ ordinals = st.integers(RECENT.start, RECENT.stop - 1)
 indexes = st.integers(0, 41)
 
 
-def minutes_of(market, index, first, last=None, what="TRADES", as_of=AS_OF):
+def minutes_of(market, index, first, last=None, *, what="TRADES", as_of=AS_OF):
     end = HOURS.close_at(first if last is None else last)
     return market.minute_bars(market.listings[index].instrument, HOURS.open_at(first), end, what, as_of)
 
 
-def days_of(market, index, first, last=None, what="TRADES", as_of=AS_OF):
+def days_of(market, index, first, last=None, *, what="TRADES", as_of=AS_OF):
     instrument, last = market.listings[index].instrument, first if last is None else last
     return market.daily_bars(instrument, HOURS.session(first), HOURS.session(last), what, as_of)
 

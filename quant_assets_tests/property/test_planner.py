@@ -43,9 +43,7 @@ def problems(draw):
     days = draw(calendars())
     contracts = [Contract(f"S{i}", i + 1) for i in range(draw(st.integers(1, 4)))]
     needs = [
-        Need(contract, day)
-        for contract in contracts
-        for day in draw(st.lists(st.sampled_from(days), max_size=40))
+        Need(contract, day) for contract in contracts for day in draw(st.lists(st.sampled_from(days), max_size=40))
     ]
     return days, needs, draw(st.sampled_from(list(SESSIONS_IN)))
 

@@ -1,5 +1,6 @@
 """The error tree as drawn equals the error tree as built, and every message names culprit and mend."""
 
+import errno
 import re
 from datetime import date
 from pathlib import Path
@@ -113,6 +114,15 @@ def test_every_leaf_has_a_sample():
     assert {name for name in built() if name not in parents} - abstract == {
         type(error).__name__ for error, _ in SAMPLES
     }
+
+
+def test_a_full_disk_heals_and_wrong_permissions_do_not():
+    path = Path("/x/y")
+    assert isinstance(errors.cannot_write(path, OSError(errno.ENOSPC, "No space left")), errors.DiskFullError)
+    assert isinstance(errors.cannot_write(path, OSError(errno.EDQUOT, "Quota")), errors.DiskFullError)
+    refused = errors.cannot_write(path, PermissionError(errno.EACCES, "Permission denied"))
+    assert isinstance(refused, errors.ConfigurationError)
+    assert "/x/y: it cannot be written (Permission denied)" in str(refused)
 
 
 def test_long_lists_are_cut_and_say_so():

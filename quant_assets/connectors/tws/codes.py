@@ -75,9 +75,9 @@ _BY_TEXT_OF_162 = (
 )
 
 _MENDS = {
-    Verdict.PACING: "Lower tws.pacing.requests_per_window in the configuration.",
-    Verdict.TOO_MANY_OPEN: "Lower tws.pacing.in_flight in the configuration; other clients of this TWS count too.",
-    Verdict.TOO_LONG: "Ask for a shorter duration: lower tws.max_duration in the configuration.",
+    Verdict.PACING: "Lower tws.max_requests_per_10_min in the configuration.",
+    Verdict.TOO_MANY_OPEN: "Lower tws.max_in_flight in the configuration; other clients of this TWS count too.",
+    Verdict.TOO_LONG: "Ask for a shorter duration: lower tws.max_minute_duration in the configuration.",
     Verdict.UNKNOWN_CONTRACT: (
         "Check symbol, exchange and currency. Around TWS's nightly reset a valid symbol may be refused too: "
         "run again after it before the instrument is dropped."

@@ -16,6 +16,8 @@ from quant_assets.errors import PacingError
 
 _TINY_S = 1e-6
 """Waits below this are rounding, not waiting."""
+_MANY_WINDOWS = 512
+"""From here on, windows of contracts and requests that are long over are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Window:
 
     def wait_s(self, now: float, weight: int = 1, share: float = 1.0) -> float:
         """Seconds until `weight` more units fit, if nothing else happens before; `share` scales the limit."""
-        self._entries = [e for e in self._entries if e.is_open or now - e.at < self.span_s - _TINY_S]
+        self._forget(now)
         excess = sum(e.weight for e in self._entries) + weight - max(weight, int(self.limit * share))
         wait = 0.0
         for at, freed in sorted((now if e.is_open else e.at, e.weight) for e in self._entries):
@@ -94,10 +96,13 @@ class Window:
         self._entries.append(entry)
         return entry
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is counted any more, as of the last look."""
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is counted any more."""
+        self._forget(now)
         return not self._entries
+
+    def _forget(self, now: float) -> None:
+        self._entries = [e for e in self._entries if e.is_open or now - e.at < self.span_s - _TINY_S]
 
 
 class Pacer:
@@ -105,6 +110,7 @@ class Pacer:
 
     def __init__(self, budget: PacingBudget, clock: Clock) -> None:
         self.budget, self.clock = budget, clock
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(budget.in_flight)
         self._history = Window(budget.requests_per_window, budget.window_s)
         self._messages = Window(budget.messages_per_s, 1.0)
@@ -123,7 +129,7 @@ class Pacer:
         A `PacingError` inside slows this pacer down.
         """
         paced = request if isinstance(request, Paced) else Paced.of(request)
-        async with self._slots:
+        async with self._places():
             if not self.budget.enforced:
                 yield
                 return
@@ -149,9 +155,16 @@ class Pacer:
         finally:
             self._leave([entry])
 
+    def _places(self) -> asyncio.Semaphore:
+        """The in-flight places, made anew for each event loop: the pacer outlives a connection, a semaphore cannot."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._slots = loop, asyncio.Semaphore(self.budget.in_flight)
+        return self._slots
+
     async def _admit(self, paced: Paced) -> list[_Entry]:
-        windows = self._windows(paced)
-        while (wait := self._wait_s(windows, paced.weight)) > 0:
+        # Looked up anew after each sleep: while this request slept, its windows may have been forgotten and made anew.
+        while (wait := self._wait_s(windows := self._windows(paced), paced.weight)) > 0:
             await self.clock.sleep(wait)
         now = self.clock.monotonic()
         return [window.enter(now, weight) for window, weight in windows]
@@ -159,8 +172,9 @@ class Pacer:
     def _windows(self, paced: Paced) -> list[tuple[Window, int]]:
         """The windows that count this request, and what it counts there."""
         budget = self.budget
-        for key in [key for key, window in self._keyed.items() if window.is_idle]:
-            del self._keyed[key]
+        if len(self._keyed) > _MANY_WINDOWS:
+            now = self.clock.monotonic()
+            self._keyed = {key: window for key, window in self._keyed.items() if not window.is_idle(now)}
         identical = self._keyed.setdefault(("same", paced.identity), Window(1, budget.identical_s))
         group = self._keyed.setdefault(("group", paced.group), Window(budget.per_contract, budget.per_contract_s))
         return [(self._history, paced.weight), (self._messages, 1), (identical, 1), (group, paced.weight)]

@@ -106,7 +106,7 @@ def plan_minutes(
         DefectError: a need lies on a day that `hours` does not know.
     """
     if max_duration not in SESSIONS_IN:
-        raise ConfigurationError("tws.max_duration", f"{max_duration!r} is not one of {', '.join(SESSIONS_IN)}.")
+        raise ConfigurationError("tws.max_minute_duration", f"{max_duration!r} is not one of {', '.join(SESSIONS_IN)}.")
     calendar = [SessionHours(session, *hours[session]) for session in sorted(hours)]
     template = BarRequest(Contract(""), None, "1 D", "1 min", what_to_show, use_rth)
     series = [

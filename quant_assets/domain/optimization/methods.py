@@ -34,6 +34,9 @@ class EqualWeight:
 class MinVariance:
     """The long-only portfolio of least sample variance (skfolio MeanRisk).
 
+    The solver and its tolerance are skfolio's defaults: at the size of daily returns weights are right to about 1e-4
+    of capital, and an instrument at its bound may keep a trace.
+
     Sector caps are linear constraints. Where the caps leave no room to invest everything, the budget is what they
     allow and the rest is cash: least variance would otherwise be all cash.
     """

@@ -78,7 +78,9 @@ def _curve(
     for k in range(round((high - low) / step) + 1):
         level = low + k * step
         lines.append(f'<path d="M60 {y(level):.2f}H{_WIDTH - 8}" stroke="{RULE}"/>')
-        lines.append(_text(52, y(level) + 4, f"{level:+.{digits}%}" if abs(level) > step / 2 else "0%", anchor="end", fill=MUTED))
+        lines.append(
+            _text(52, y(level) + 4, f"{level:+.{digits}%}" if abs(level) > step / 2 else "0%", anchor="end", fill=MUTED)
+        )
     points = " ".join(f"{x(i):.2f},{y(value):.2f}" for i, value in enumerate(values))
     if fill:
         area = f"60,{y(0.0):.2f} {points} {x(len(values) - 1):.2f},{y(0.0):.2f}"

@@ -80,7 +80,7 @@ def build_report(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
             run.write("plots/weights.png", weights_png(run.read_frame(WEIGHTS_FRAME)))
             run.write("INDEX.md", index_markdown(data))
             log.note("report", status="ok")
-        seal_run(run)
+            seal_run(run)
     row = {**label(run), "html": f"artifacts/runs/{run.run_id}/{REPORT}", "manifest_sha256": sha256(run.read(MANIFEST))}
     return REPORTS.conform(REPORTS.frame([row]))
 
@@ -98,11 +98,12 @@ def _is_served(run: RunDirectory) -> bool:
 def _sealed(run: RunDirectory, clock: Clock | None) -> Iterator[RunLog]:
     """Close the network seal around a step, and log its strength; a connection that a library hid is an error too."""
     log = RunLog(run, clock or SystemClock())
-    with network_seal() as seal:
-        log.note("sealed", strength=seal.strength)
-        yield log
-    if seal.refused:
-        raise NetworkSealedError(", ".join(seal.refused))
+    with run.writing(clock):
+        with network_seal() as seal:
+            log.note("sealed", strength=seal.strength)
+            yield log
+        if seal.refused:
+            raise NetworkSealedError(", ".join(seal.refused))
 
 
 def _csv(frame: pl.DataFrame) -> str:

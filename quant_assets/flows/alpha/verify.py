@@ -9,6 +9,8 @@ from quant_assets.domain.verification import Finding, Severity, errors
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.alpha.compute import compute_returns, compute_weights
 from quant_assets.flows.alpha.steps import CERTIFICATE, MATRIX, WEIGHTS_FRAME
+from quant_assets.flows.snapshot import BAR_COLUMNS
+from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, code_version, environment, hash_findings, open_run
 
@@ -37,8 +39,20 @@ def verify_run(layout: Layout, run_id: str) -> list[Finding]:
     findings = hash_findings(run)
     if errors(findings):
         return findings
+    findings += _frozen_findings(run)
     with network_seal():
         return [*findings, *_recomputed(run)]
+
+
+def _frozen_findings(run: RunDirectory) -> list[Finding]:
+    """Compare the content of frozen bars with the ids that the run's name is derived from."""
+    changed = [
+        Finding("error", "inputs", f"{one['file']} does not hold the bars that were frozen")
+        for one in run.inputs["instruments"]
+        if content_id(run.read_frame(one["file"]), BAR_COLUMNS, ("timestamp",)) != one["content_id"]
+    ]
+    n_instruments = len(run.inputs["instruments"])
+    return changed or [Finding("info", "inputs", f"the bars of {n_instruments} instruments have their content ids")]
 
 
 def _recomputed(run: RunDirectory) -> list[Finding]:

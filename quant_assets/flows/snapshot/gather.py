@@ -54,6 +54,8 @@ class Gathered:
     footers: dict[str, Footer]
     instruments: list[dict[str, Any]]
     stale: tuple[str, ...]
+    tolerated: tuple[str, ...]
+    """What `stale_policy` let pass: short and stale histories."""
 
 
 def gather(store: Reader, request: Request) -> Gathered:
@@ -62,26 +64,34 @@ def gather(store: Reader, request: Request) -> Gathered:
     Raises:
         SnapshotIncompleteError: lists everything that is missing, too short, stale or altered.
     """
-    missing: _Missing = []
-    footers = {table.name: store.footer(table, partition) for table, partition in request.partitions}
-    for table, partition in request.partitions:
-        if footers[table.name] is None:
-            missing.append((f"{table.name}[{partition.key}] is not published", request.mend))
-    if missing:
-        raise SnapshotIncompleteError(request.session, request.profile_name, missing)
-    found = {name: footer for name, footer in footers.items() if footer}
+    footers = _footers(store, request)
     frames = {table.name: store.read(table, partition) for table, partition in request.partitions}
-    missing += _altered(frames, found, request)
     accepted = frames["candidates"].filter(pl.col("verdict") == "accepted").sort("rank")
-    bars = frames["curated_tws_1d_bars"].filter(
-        pl.col("session").is_in(list(request.window)), pl.col("con_id").is_in(accepted["con_id"].to_list())
-    )
+    is_frozen = pl.col("session").is_in(list(request.window)), pl.col("con_id").is_in(accepted["con_id"].to_list())
+    bars = frames["curated_tws_1d_bars"].filter(*is_frozen).sort("con_id", "session")
     instruments = _instruments(accepted, bars, frames["instruments"], request.session)
-    missing += _unfit(instruments, request)
+    if missing := [*_altered(frames, footers, request), *_unfit(instruments, request)]:
+        raise SnapshotIncompleteError(request.session, request.profile_name, missing)
+    return Gathered(
+        candidates=frames["candidates"],
+        bars=bars,
+        footers=footers,
+        instruments=instruments,
+        stale=tuple(one["symbol"] for one in instruments if one["last_session"] != request.session.isoformat()),
+        tolerated=tuple(text for one in instruments for text in _weaknesses(one, request)),
+    )
+
+
+def _footers(store: Reader, request: Request) -> dict[str, Footer]:
+    footers = {table.name: store.footer(table, partition) for table, partition in request.partitions}
+    missing = [
+        (f"{table.name}[{partition.key}] is not published", request.mend)
+        for table, partition in request.partitions
+        if footers[table.name] is None
+    ]
     if missing:
         raise SnapshotIncompleteError(request.session, request.profile_name, missing)
-    stale = tuple(one["symbol"] for one in instruments if one["last_session"] != request.session.isoformat())
-    return Gathered(frames["candidates"], bars.sort("con_id", "session"), found, instruments, stale)
+    return {name: footer for name, footer in footers.items() if footer}
 
 
 def _altered(frames: dict[str, pl.DataFrame], footers: dict[str, Footer], request: Request) -> _Missing:
@@ -140,21 +150,35 @@ def _unfit(instruments: list[dict[str, Any]], request: Request) -> _Missing:
     """Name every accepted instrument that cannot be frozen."""
     if not instruments:
         return [(f"candidates[{request.profile_name}|{request.session}] accepted nobody", request.mend)]
-    return [(problem, request.mend) for one in instruments for problem in _problems(one, request)]
+    return [problem for one in instruments for problem in _problems(one, request)]
 
 
-def _problems(one: dict[str, Any], request: Request) -> list[str]:
-    who, data = f"{one['symbol']} (con_id {one['con_id']})", request.profile.data
+def _problems(one: dict[str, Any], request: Request) -> _Missing:
+    who = _who(one)
     if not one["n_sessions"]:
-        return [f"{who} has no daily bars in the window"]
+        return [(f"{who} has no daily bars in the window", request.mend)]
     problems = []
     if one["long_name"] is None:
-        problems.append(f"{who} has no contract details valid at {request.session}")
-    if one["n_sessions"] < data.min_sessions_floor:
-        problems.append(f"{who} has {one['n_sessions']} of {data.min_sessions_floor} sessions")
-    if data.stale_policy == "fail" and one["last_session"] != request.session.isoformat():
-        problems.append(f"{who} is stale: its last bar is of {one['last_session']}")
+        problems.append((f"{who} has no contract details valid at {request.session}", request.mend))
+    if request.profile.data.stale_policy == "fail":
+        mend = f"{request.mend}   (or data.stale_policy warn in profile {request.profile_name})"
+        problems += [(problem, mend) for problem in _weaknesses(one, request)]
     return problems
+
+
+def _weaknesses(one: dict[str, Any], request: Request) -> list[str]:
+    """Say where an instrument's history is short or stale: errors under `stale_policy` fail, on record otherwise."""
+    who, floor = _who(one), request.profile.data.min_sessions_floor
+    weaknesses = []
+    if one["n_sessions"] < floor:
+        weaknesses.append(f"{who} has {one['n_sessions']} of {floor} sessions")
+    if one["last_session"] != request.session.isoformat():
+        weaknesses.append(f"{who} is stale: its last bar is of {one['last_session']}")
+    return weaknesses
+
+
+def _who(one: dict[str, Any]) -> str:
+    return f"{one['symbol']} (con_id {one['con_id']})"
 
 
 def frozen(bars: pl.DataFrame) -> pl.DataFrame:

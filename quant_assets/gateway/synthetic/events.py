@@ -16,6 +16,7 @@ half hour of a session.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -65,11 +66,15 @@ class Events:
         self._key = stream_key(seed, "events")
         self._hours = hours
         self._listed = listed
+        self._of_session = lru_cache(8192)(self._drawn)
         self._plain = [i for i, listing in enumerate(listed) if listing.has_plain_life]
         self.splits = [self._split(n) for n in range(SPLIT_EVERY, len(hours.opens), SPLIT_EVERY)]
 
-    def of_session(self, ordinal: int) -> list[MinuteEvent]:
+    def of_session(self, ordinal: int) -> tuple[MinuteEvent, ...]:
         """Return the halts, gaps and bad prints of one session."""
+        return self._of_session(ordinal)
+
+    def _drawn(self, ordinal: int) -> tuple[MinuteEvent, ...]:
         found = []
         if ordinal % HALT_EVERY == 0:
             found.append(self._stretch("halt", ordinal, 0, HALT_MINUTES))
@@ -78,7 +83,7 @@ class Events:
         if ordinal % BAD_PRINT_EVERY == 0:
             factor = BAD_PRINT_FACTORS[pick(self._key, ordinal * 64 + 40, 2)]
             found.append(self._stretch("bad_print", ordinal, 2, (1, 1), factor))
-        return found
+        return tuple(found)
 
     def dividend_ordinals(self, index: int, first: int, last: int) -> range:
         """Return the ex-dividend sessions of an instrument in [first, last]."""

@@ -47,6 +47,7 @@ class SyntheticMarket:
         self._index = {listing.instrument.con_id: i for i, listing in enumerate(self.listings)}
         self._minutes = lru_cache(_CACHED_MINUTE_BLOCKS)(self._maker.minutes)
         self._daily = lru_cache(_CACHED_DAILY_BLOCKS)(self._maker.daily)
+        self._totals_of = lru_cache(8)(self._totals)
 
     # ------------------------------------------------------------ who
 
@@ -110,7 +111,7 @@ class SyntheticMarket:
 
     def scan(self, code: str, n_rows: int, as_of: datetime) -> list[Instrument]:
         """Return the best instruments of the last closed session."""
-        found = ranking.ranked(self._totals(self.hours.closed_by(as_of) - 1), code, n_rows)
+        found = ranking.ranked(self._totals_of(self.hours.closed_by(as_of) - 1), code, n_rows)
         by_id = {x.con_id: x for x in self.instruments(as_of)}
         return [by_id[con_id] for con_id in found]
 
@@ -159,7 +160,9 @@ class SyntheticMarket:
     def _dividend_factor(self, index: int, ordinal: npt.NDArray[np.int64], until: int) -> Floats:
         factor = np.ones(len(ordinal))
         first = int(ordinal[0]) if len(ordinal) else until
-        for ex in self.events.dividend_ordinals(index, first + 1, until):
+        delisted = self.listings[index].delisted
+        last = min(until, self.hours.ordinal_on_or_before(delisted)) if delisted else until
+        for ex in self.events.dividend_ordinals(index, first + 1, last):
             factor[ordinal < ex] *= 1 - self.dividend(index, ex) / self._maker.close(index, ex - 1)
         return factor
 

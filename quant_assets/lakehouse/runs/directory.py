@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.clock import Clock
+from quant_assets.control.locks import hold
 from quant_assets.errors import CorruptFileError, SnapshotExistsError, UnknownNameError, UnsafeNameError
 from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.layout import Layout
@@ -19,6 +22,7 @@ MANIFEST = "manifest.json"
 
 _MEND = "Restore the run directory from a backup, or remove it and materialize the snapshot again."
 _READ_ONLY = 0o444
+_WAIT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,18 @@ class RunDirectory:
     def is_finished(self) -> bool:
         """Whether the manifest that seals the run is there."""
         return (self.path / MANIFEST).is_file()
+
+    @contextmanager
+    def writing(self, clock: Clock | None = None) -> Iterator[None]:
+        """Be the one writer of this run, and clear away what killed writers left beside their targets.
+
+        Raises:
+            LockHeldError: another process writes this run for longer than two minutes.
+        """
+        with hold(self.run_id, self.path.parent / ".locks", clock, _WAIT_S, {"run": self.run_id}):
+            for leftover in [*self.path.rglob(".staged-*")]:
+                leftover.unlink(missing_ok=True)
+            yield
 
     def file(self, name: str) -> Path:
         """Return the path of a file by its name relative to the run.

@@ -27,6 +27,8 @@ _LIBRARIES = (
     "jinja2",
 )
 
+_PROFILE_ROOM = 42
+
 _CODE = (
     "domain/candidates.py",
     "domain/returns.py",
@@ -106,5 +108,8 @@ def canonical(value: Any) -> bytes:
 
 
 def run_id(session: date, profile: str, root: str) -> str:
-    """Return `<session>-<profile>-<first 10 of the root>`: equal inputs, configuration and code give an equal name."""
-    return safe_name("run id", f"{session}-{profile}-{root[:10]}")
+    """Return `<session>-<profile>-<first 10 of the root>`: equal inputs, configuration and code give an equal name.
+
+    A name that becomes part of a path has 64 characters at most; a longer profile is cut, the root tells it apart.
+    """
+    return safe_name("run id", f"{session}-{profile[:_PROFILE_ROOM]}-{root[:10]}")

@@ -1,12 +1,13 @@
 """manifest.json: the digest of every file, written last; and the check against it."""
 
 import json
+from datetime import date
 from typing import Any
 
 from quant_assets.domain.verification import Finding
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory, pretty, sha256
-from quant_assets.lakehouse.runs.identity import merkle_root
+from quant_assets.lakehouse.runs.identity import merkle_root, run_id
 from quant_assets.lakehouse.runs.record import AUDIT, log_problems
 
 _NOT_LISTED = {MANIFEST, AUDIT}
@@ -82,7 +83,7 @@ def _identity_problems(run: RunDirectory) -> list[str]:
     problems = (
         [] if inputs["merkle_root"] == root else ["the merkle root is not that of inputs, configuration and code"]
     )
-    expected = f"{inputs['session']}-{inputs['profile']}-{root[:10]}"
+    expected = run_id(date.fromisoformat(inputs["session"]), inputs["profile"], root)
     if run.run_id != expected:
         problems.append(f"the directory should be called {expected}")
     return problems

@@ -17,7 +17,9 @@ DATA = DataConfig(lookback_sessions=120, min_sessions_floor=100)
 SELECTION = SelectionConfig(top_n=3, min_price=5.0, min_dollar_volume=1e6, min_coverage=0.9)
 
 
-def judge(prices, *, universe=None, instruments=None, selection=SELECTION, data=DATA, edit=lambda frame: frame, **kwargs):
+def judge(
+    prices, *, universe=None, instruments=None, selection=SELECTION, data=DATA, edit=lambda frame: frame, **kwargs
+):
     ids = list(range(101, 101 + prices.shape[1]))
     frame = screen(
         edit(scenario.daily(SESSIONS, prices, **kwargs)),
@@ -101,7 +103,7 @@ def test_each_ranking_orders_by_its_own_metric(ranking, best):
 def test_metrics_equal_hand_worked_numbers():
     sessions = scenario.weekdays(260)
     prices = np.linspace(100, 359, 260)[:, None]  # 100, 101, … 359
-    row = metrics(scenario.daily(sessions, prices), sessions[-1]).row(0, named=True)
+    row = metrics(scenario.daily(sessions, prices), sessions[-1], 260).row(0, named=True)
     assert row["n_sessions"] == 260
     assert row["close"] == 359
     assert row["dollar_volume"] == pytest.approx(349.5e6)  # median of 340 … 359, times a million shares
@@ -113,8 +115,10 @@ def test_metrics_equal_hand_worked_numbers():
 def test_bars_after_the_session_are_never_looked_at():
     prices = scenario.closes(120, 2)
     until = scenario.daily(SESSIONS, prices).filter(pl.col("session") <= SESSIONS[99])
-    assert metrics(scenario.daily(SESSIONS, prices), SESSIONS[99]).drop("coverage").equals(
-        metrics(until, SESSIONS[99]).drop("coverage")
+    assert (
+        metrics(scenario.daily(SESSIONS, prices), SESSIONS[99], 120)
+        .drop("coverage")
+        .equals(metrics(until, SESSIONS[99], 120).drop("coverage"))
     )
 
 
@@ -146,7 +150,9 @@ def test_a_stale_instrument_passes_the_screen_only_where_the_policy_lets_it():
 
 
 def test_details_are_those_valid_at_the_session():
-    old = scenario.instruments(SESSION, [101]).with_columns(primary_exchange=pl.lit("AMEX"), valid_until=pl.lit(date(2023, 1, 5)))
+    old = scenario.instruments(SESSION, [101]).with_columns(
+        primary_exchange=pl.lit("AMEX"), valid_until=pl.lit(date(2023, 1, 5))
+    )
     new = scenario.instruments(SESSION, [101]).with_columns(valid_from=pl.lit(date(2023, 1, 6)))
     assert judge(flat(50), instruments=pl.concat([old, new]))[101]["symbol"] == "NYSE:S101"
 
@@ -158,3 +164,12 @@ def test_candidates_do_not_depend_on_row_order_and_metadata_is_sorted_json():
     assert rows == shuffled
     assert list(json.loads(rows[101]["metadata"])) == sorted(json.loads(rows[101]["metadata"]))
     assert CANDIDATES.frame(list(rows.values())).height == 4
+
+
+def test_history_is_counted_within_the_lookback_of_the_profile():
+    prices = flat(50, 60)
+    prices[100:110, 1] = np.nan  # 110 sessions in all, 40 of the last 50
+    short = DataConfig(lookback_sessions=50, min_sessions_floor=45)
+    rows = judge(prices, data=short)
+    assert rows[101]["verdict"] == "accepted"
+    assert rows[102]["reasons"] == "too_short: 40 of 45 sessions"

@@ -138,7 +138,9 @@ def test_too_few_complete_cases_name_who_misses_most():
 
 def test_the_certificate_has_a_row_per_instrument_with_its_span():
     result = returns_matrix(matrix([1, 2], _1=[None, 100.0, 110.0, 99.0], _2=[5.0] * 4), **LIMITS)
-    rows = certificate(result.verdicts, {1: "NYSE:A", 2: "NYSE:B"}, session=DAYS[-1], profile="p", run_id="r").to_dicts()
+    rows = certificate(
+        result.verdicts, {1: "NYSE:A", 2: "NYSE:B"}, session=DAYS[-1], profile="p", run_id="r"
+    ).to_dicts()
     assert [(row["symbol"], row["verdict"], row["n_returns"], row["first_session"]) for row in rows] == [
         ("NYSE:A", "kept", 2, DAYS[1]),
         ("NYSE:B", "dropped", 3, DAYS[0]),
@@ -157,5 +159,7 @@ def test_a_thousand_instruments_take_less_than_two_seconds():
         }
     )
     start = time.perf_counter()
-    returns_matrix(closes_matrix(frame, sessions, range(1, 1001)), floor_sessions=2, max_abs_return=9e9, max_missing_fraction=0.1)
+    returns_matrix(
+        closes_matrix(frame, sessions, range(1, 1001)), floor_sessions=2, max_abs_return=9e9, max_missing_fraction=0.1
+    )
     assert time.perf_counter() - start < 2.0

@@ -84,7 +84,8 @@ def test_the_error_names_what_was_asked_and_what_tws_said(code, text, error):
 
 
 @pytest.mark.parametrize(
-    "verdict", [Verdict.BAD_REQUEST, Verdict.NO_PERMISSION, Verdict.UNKNOWN_CONTRACT, Verdict.TOO_LONG, Verdict.TRANSIENT]
+    "verdict",
+    [Verdict.BAD_REQUEST, Verdict.NO_PERMISSION, Verdict.UNKNOWN_CONTRACT, Verdict.TOO_LONG, Verdict.TRANSIENT],
 )
 def test_what_ends_a_request_says_what_to_do(verdict):
     assert mend_of(verdict).endswith(".")

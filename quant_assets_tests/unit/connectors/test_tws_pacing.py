@@ -1,6 +1,8 @@
 """IBKR's rules on a clock that only moves when slept on: the lengths slept are the assertion."""
 
+import asyncio
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -101,8 +103,6 @@ async def test_a_request_counts_from_its_answer():
 
 @on_loop
 async def test_no_more_than_the_budget_is_in_flight():
-    import asyncio
-
     pacer, release, inside = Pacer(PacingBudget(in_flight=3), ManualClock(START)), asyncio.Event(), []
 
     async def hold(con_id: int) -> None:
@@ -118,6 +118,52 @@ async def test_no_more_than_the_budget_is_in_flight():
     assert inside == [0, 1, 2, 3], "a cancelled holder gives its place back"
     release.set()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_one_pacer_keeps_the_rules_over_several_event_loops():
+    """Each connection of a process runs on a loop of its own; TWS counts them together."""
+    clock = ManualClock(START)
+    pacer = Pacer(PacingBudget(in_flight=2, requests_per_window=5), clock)
+
+    async def one(con_id: int) -> None:
+        async with pacer.slot(request(con_id)):
+            await asyncio.sleep(0)
+
+    async def crowd(first: int) -> None:
+        await asyncio.gather(*(one(first + i) for i in range(3)))
+
+    for first in (0, 3, 6):
+        asyncio.run(crowd(first))
+    assert sum(clock.slept) >= 600.0
+
+
+@on_loop
+async def test_what_is_long_over_is_forgotten_and_what_counts_is_not():
+    clock = ManualClock(START)
+    pacer = Pacer(PacingBudget(requests_per_window=10_000, messages_per_s=10_000), clock)
+    await ask(pacer, *(request(con_id) for con_id in range(600)))
+    clock.advance(14)
+    await ask(pacer, request(1000))
+    await ask(pacer, request(599))
+    assert clock.slept == [1.0]
+    clock.advance(60)
+    await ask(pacer, request(1001))
+    assert len(pacer._keyed) < 10
+
+
+@on_loop
+async def test_identical_requests_that_wait_together_still_go_one_by_one():
+    clock = ManualClock(START)
+    pacer = Pacer(PacingBudget(), clock)
+    went: list[float] = []
+
+    async def one() -> None:
+        async with pacer.slot(request(1)):
+            went.append(clock.monotonic())
+
+    pacer.refused()
+    await asyncio.gather(*(one() for _ in range(4)))
+    assert all(later - earlier >= 15.0 for earlier, later in pairwise(went))
 
 
 @on_loop
@@ -184,7 +230,9 @@ def test_the_estimate_of_a_known_budget():
     assert estimate_s(PacingBudget(enforced=False), 10_000) == 0.0
 
 
-@pytest.mark.parametrize("wrong", [{"in_flight": 0}, {"in_flight": 51}, {"requests_per_window": 0}, {"per_contract": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"in_flight": 0}, {"in_flight": 51}, {"requests_per_window": 0}, {"per_contract": 0}]
+)
 def test_an_impossible_budget_is_refused(wrong):
     with pytest.raises(ValueError, match="must be"):
         PacingBudget(**wrong)

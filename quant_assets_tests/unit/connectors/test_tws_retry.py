@@ -33,7 +33,9 @@ from quant_assets_tests.unit.connectors.loop import on_loop
 
 START = datetime(2024, 2, 1, tzinfo=UTC)
 DAYS = [date(2024, 1, 1) + timedelta(days=i) for i in range(5)]
-HOURS = {day: (datetime(2024, 1, day.day, 14, 30, tzinfo=UTC), datetime(2024, 1, day.day, 21, tzinfo=UTC)) for day in DAYS}
+HOURS = {
+    day: (datetime(2024, 1, day.day, 14, 30, tzinfo=UTC), datetime(2024, 1, day.day, 21, tzinfo=UTC)) for day in DAYS
+}
 POLICY = RetryPolicy(attempts=3, base_s=2.0, cap_s=10.0, jitter=0.0, outage_s=100.0)
 
 LOST = LinkDownError("here", "lost")
@@ -128,7 +130,9 @@ async def test_too_slow_and_too_long_are_split_until_they_pass(error):
 async def test_one_bad_session_does_not_cost_the_others():
     source = Source()
     bad_end = HOURS[DAYS[1]][1]
-    source.judge = lambda r: SLOW if r.end >= bad_end >= r.end - timedelta(days=int(r.duration.split()[0]) - 1) else None
+    source.judge = lambda r: (
+        SLOW if r.end >= bad_end >= r.end - timedelta(days=int(r.duration.split()[0]) - 1) else None
+    )
     outcomes = await carry_out(source, planned(4), ManualClock(START))
     assert {o.planned.sessions: type(o.result) for o in outcomes} == {
         (DAYS[0],): BarAnswer,
@@ -213,7 +217,7 @@ async def test_a_reader_who_stops_early_stops_the_work():
 async def test_a_defect_is_raised_and_not_swallowed_in_a_worker():
     class Broken(Source):
         async def bars(self, request: BarRequest) -> BarAnswer:
-            raise ZeroDivisionError
+            raise ZeroDivisionError(request)
 
     with pytest.raises(ZeroDivisionError):
         _ = [o async for o in fetch_all(Broken(), pacer(ManualClock(START)), [planned(1)], POLICY)]

@@ -4,13 +4,24 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from quant_assets.clock import ManualClock, SystemClock
+from quant_assets.clock import ManualClock, ScaledClock, SystemClock
 from quant_assets.connectors.base import BarRequest, Contract, ScanRequest, SessionHours
-from quant_assets.connectors.tws import Pacer, PacingBudget, RetryPolicy, Timeouts, TwsAddress, TwsClient
+from quant_assets.connectors.tws import (
+    Need,
+    Outcome,
+    Pacer,
+    PacingBudget,
+    RetryPolicy,
+    Timeouts,
+    TwsAddress,
+    TwsClient,
+    fetch_all,
+    plan_minutes,
+)
 from quant_assets.connectors.tws.failures import (
     ClientIdInUseError,
     LinkDownError,
@@ -51,7 +62,7 @@ async def connected(peer: Peer, timeouts: Timeouts = PATIENT) -> AsyncIterator[T
 async def test_a_closed_port_a_silent_port_and_a_taken_id_are_three_errors():
     async with Peer() as peer:
         free_port = peer.port
-    with pytest.raises(PortRefusedError, match="connection refused.*Start TWS or IB Gateway"):
+    with pytest.raises(PortRefusedError, match=r"connection refused.*Start TWS or IB Gateway"):
         await TwsClient(TwsAddress(port=free_port), SystemClock(), QUICK).connect()
     async with Peer(hello=False) as peer:
         with pytest.raises(PortSilentError, match=r"within 0\.3 s.*API is not answering.*restart TWS"):
@@ -65,12 +76,12 @@ async def test_a_closed_port_a_silent_port_and_a_taken_id_are_three_errors():
 
 @on_loop
 async def test_the_next_free_client_id_is_taken_and_kept():
-    async with Peer(taken_ids=frozenset({40, 41})) as peer:
-        async with TwsClient(TwsAddress(port=peer.port), SystemClock(), PATIENT) as client:
-            peer.writers[-1].transport.abort()
-            await asyncio.sleep(0.02)
-            await client.connect()
-            assert client.epoch == 2
+    peer = Peer(taken_ids=frozenset({40, 41}))
+    async with connected(peer) as client:
+        peer.writers[-1].transport.abort()
+        await asyncio.sleep(0.02)
+        await client.connect()
+        assert client.epoch == 2
     assert peer.client_ids == [40, 41, 42, 42]
 
 
@@ -367,6 +378,36 @@ async def test_reconnecting_backs_off_on_the_clock_and_gives_up():
     assert clock.slept == [1.0, 2.0, 3.0]
 
 
+@on_loop
+async def test_a_nightly_restart_in_the_middle_of_a_plan():
+    """The port closes with requests in flight, stays closed, and opens again: every request is answered in the end."""
+    calendar = {datetime(2024, 1, day, tzinfo=UTC).date(): datetime(2024, 1, day, 14, 30, tzinfo=UTC) for day in (4, 5)}
+    hours = {day: (opens, opens + timedelta(hours=6.5)) for day, opens in calendar.items()}
+    plan = plan_minutes([Need(Contract(s, n + 1), d) for n, s in enumerate("ABCD") for d in hours], hours, "1 D")
+    clock = ScaledClock(100)
+    policy = RetryPolicy(attempts=4, base_s=1.0, cap_s=4.0, outage_s=600.0)
+    peer = Peer()
+    peer.on["20"] = lambda _: None
+    await peer.__aenter__()
+    async with TwsClient(TwsAddress(port=peer.port), clock, PATIENT) as client:
+        pacer = Pacer(PacingBudget(), clock)
+
+        async def restart() -> None:
+            await peer.until("20", 6)
+            await peer.__aexit__()
+            await asyncio.sleep(0.1)
+            peer.on["20"] = lambda fields: bars(fields[1], three_minutes())
+            await peer.__aenter__()
+
+        async def work() -> list[Outcome]:
+            return [outcome async for outcome in fetch_all(client, pacer, plan, policy)]
+
+        outcomes, _ = await asyncio.gather(work(), restart())
+        assert client.epoch == 2
+    await peer.__aexit__()
+    assert sorted(o.planned.sessions[0].day for o in outcomes if o.answer) == [4] * 4 + [5] * 4
+
+
 # ---------------------------------------------------------------- the other questions
 
 
@@ -401,7 +442,9 @@ async def test_schedule_head_and_scan():
         head = await client.head_timestamp(AAPL, "TRADES", use_rth=True)
         scanned = await client.scan(ScanRequest("MOST_ACTIVE", filters=(("usdMarketCapAbove", "1e9"),)))
     at = (datetime(2024, 1, 4, 14, 30, tzinfo=UTC), datetime(2024, 1, 4, 21, tzinfo=UTC))
-    assert schedule == [SessionHours(date(2024, 1, 4), *at)], "the session that has not ended before the end is left out"
+    assert schedule == [SessionHours(date(2024, 1, 4), *at)], (
+        "the session that has not ended before the end is left out"
+    )
     assert head == datetime(1980, 12, 12, 14, 30, tzinfo=UTC)
     assert [(r.rank, r.contract.symbol, r.contract.con_id) for r in scanned] == [(0, "AAPL", 265598)]
     (scan,) = [fields for fields in peer.received if fields[0] == "22"]

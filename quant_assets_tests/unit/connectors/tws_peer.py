@@ -42,7 +42,7 @@ class Peer:
         self.writers: list[asyncio.StreamWriter] = []
         self.client_ids: list[int] = []
         self.on: dict[str, Callable[[Fields], bytes | None]] = {
-            "49": lambda fields: frame(49, 1, 1_704_465_000),
+            "49": lambda _: frame(49, 1, 1_704_465_000),
             "20": lambda fields: bars(fields[1], three_minutes()),
         }
 
@@ -68,7 +68,7 @@ class Peer:
 
     async def until(self, message_id: str, times: int = 1) -> None:
         async with asyncio.timeout(3):
-            while self.count(message_id) < times:
+            while self.count(message_id) < times:  # noqa: ASYNC110 - no event is worth one per message id
                 await asyncio.sleep(0.002)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

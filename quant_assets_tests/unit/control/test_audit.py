@@ -13,7 +13,7 @@ import pytest
 from quant_assets.clock import ManualClock
 from quant_assets.control import audit
 from quant_assets.control.audit import AuditLog, Finding, read, verify
-from quant_assets.errors import DiskFullError
+from quant_assets.errors import ConfigurationError, DiskFullError
 
 
 @pytest.fixture
@@ -176,6 +176,12 @@ def test_a_full_disk_stops_the_caller_because_the_log_is_a_record(log, monkeypat
         log.record("after")
     monkeypatch.undo()
     assert verify(log.path) == []
+
+
+def test_another_reason_is_no_full_disk(log):
+    log.path.mkdir()
+    with pytest.raises(ConfigurationError, match=r"audit\.jsonl: it cannot be written \(Is a directory\)"):
+        log.record("a")
 
 
 @pytest.mark.parametrize("field", ["timestamp", "hash", "prev_hash", "progress"])

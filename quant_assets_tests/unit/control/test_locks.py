@@ -133,7 +133,8 @@ def test_an_error_inside_frees_the_lock(tmp_path):
     assert holder_of("tws", tmp_path) is None
 
 
-def test_waiting_is_said_once(child, tmp_path, caplog):
+@pytest.mark.usefixtures("child")
+def test_waiting_is_said_once(tmp_path, caplog):
     with caplog.at_level(logging.INFO), pytest.raises(LockHeldError), hold("tws", tmp_path, wait_s=0.8):
         pytest.fail("two holders")
     waiting = [record for record in caplog.records if "waiting for lock 'tws'" in record.getMessage()]

@@ -32,9 +32,13 @@ def test_lines_are_rate_limited_but_start_and_end_are_always_said(clock, caplog)
 
 
 def test_a_task_that_fails_says_where_it_stopped(clock, caplog):
-    with caplog.at_level(logging.INFO), pytest.raises(ZeroDivisionError), plain(clock).task("ingest", total=3) as task:
-        task.advance(1, note="AAPL")
-        _ = 1 / 0
+    def fail_after_the_first():
+        with plain(clock).task("ingest", total=3) as task:
+            task.advance(1, note="AAPL")
+            _ = 1 / 0
+
+    with caplog.at_level(logging.INFO), pytest.raises(ZeroDivisionError):
+        fail_after_the_first()
     assert caplog.records[-1].getMessage() == "ingest: stopped 1/3 (33%), AAPL"
 
 

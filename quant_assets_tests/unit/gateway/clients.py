@@ -41,7 +41,9 @@ def new_client() -> Any:
 
 
 @asynccontextmanager
-async def serving(market: Any = None, rules: Rules | None = None, clock: Any = None, **options: Any) -> AsyncIterator[Gateway]:
+async def serving(
+    market: Any = None, rules: Rules | None = None, clock: Any = None, **options: Any
+) -> AsyncIterator[Gateway]:
     gateway = Gateway(market or synthetic(), rules or Rules.off(), clock or ManualClock(NOW), **options)
     await gateway.start()
     try:
@@ -78,7 +80,9 @@ def history(ib: Any, contract: Any, **changes: Any) -> Awaitable[Any]:
     return ib.reqHistoricalDataAsync(contract, **asked)
 
 
-def send_history(ib: Any, req_id: int, contract: Any, end: str = "20261119-23:00:00", what: str = "TRADES", duration: str = "1 D") -> None:
+def send_history(
+    ib: Any, req_id: int, contract: Any, *, end: str = "20261119-23:00:00", what: str = "TRADES", duration: str = "1 D"
+) -> None:
     """Send the bytes only, as a client that does not wait would."""
     ib.client.reqHistoricalData(req_id, contract, end, duration, "1 min", what, True, 2, False, [])
 
@@ -93,5 +97,5 @@ async def refused(awaitable: Awaitable[Any]) -> tuple[int, str]:
 
 async def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in the library or the gateway
             await asyncio.sleep(0.005)

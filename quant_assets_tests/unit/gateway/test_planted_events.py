@@ -38,7 +38,7 @@ def minutes(market, event, as_of=NOW):
     return market.minute_bars(instrument(market, event["con_id"]), day, day + DAY, "TRADES", as_of)
 
 
-def daily(market, con_id, first, last, what="TRADES", as_of=NOW):
+def daily(market, con_id, first, last, what="TRADES", *, as_of=NOW):
     return market.daily_bars(instrument(market, con_id), first, last, what, as_of)
 
 
@@ -109,7 +109,8 @@ def test_a_dividend_moves_adjusted_prices_and_no_others(market, events):
         eve = market.hours.session(market.hours.ordinal_on_or_after(event["session"]) - 1)
         as_of = datetime(*event["session"].timetuple()[:3], 23, tzinfo=UTC)
         trades, adjusted = (
-            daily(market, event["con_id"], eve, event["session"], what, as_of) for what in ("TRADES", "ADJUSTED_LAST")
+            daily(market, event["con_id"], eve, event["session"], what, as_of=as_of)
+            for what in ("TRADES", "ADJUSTED_LAST")
         )
         factor = adjusted["close"] / trades["close"]
         raw_close = daily(market, event["con_id"], eve, eve, as_of=as_of - DAY)["close"][0]
@@ -134,11 +135,25 @@ def test_lives_begin_end_and_change_names_when_the_table_says(market):
         assert market.find(opened - DAY, symbol=event["detail"].removeprefix("was ")).con_id == event["con_id"]
 
 
+def test_what_is_delisted_pays_no_more(market):
+    (gone,) = of_kind(market.planted_events(date(2026, 9, 1), date(2026, 9, 30)), "delisting")
+    first, last = gone["session"] - 200 * DAY, gone["session"]
+    soon, late = (
+        daily(market, gone["con_id"], first, last, "ADJUSTED_LAST", as_of=datetime(year, 10, 1, 22, tzinfo=UTC))
+        for year in (2026, 2027)
+    )
+    assert soon.equals(late)
+
+
 def test_the_half_day_is_known(market, events):
     (thanksgiving, christmas) = of_kind(events, "half_day")
     assert (thanksgiving["session"], christmas["session"]) == (date(2026, 11, 27), date(2026, 12, 24))
     bars = market.minute_bars(
-        market.find(NOW, symbol="QTEB"), datetime(2026, 11, 27, tzinfo=UTC), datetime(2026, 11, 28, tzinfo=UTC), "TRADES", NOW
+        market.find(NOW, symbol="QTEB"),
+        datetime(2026, 11, 27, tzinfo=UTC),
+        datetime(2026, 11, 28, tzinfo=UTC),
+        "TRADES",
+        NOW,
     )
     assert len(bars) == 210
     assert bars["ts"][-1] == thanksgiving["last_ts"]
@@ -193,9 +208,15 @@ def test_instruments_of_one_sector_move_together_more_than_others(market, bar):
 
 def test_volume_is_u_shaped(market):
     bars = market.minute_bars(
-        market.find(NOW, symbol="QTEA"), datetime(2026, 11, 2, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC), "TRADES", NOW
+        market.find(NOW, symbol="QTEA"),
+        datetime(2026, 11, 2, tzinfo=UTC),
+        datetime(2026, 11, 21, tzinfo=UTC),
+        "TRADES",
+        NOW,
     )
-    by_hour = bars.group_by(pl.col("ts").dt.convert_time_zone("America/New_York").dt.time()).agg(pl.col("volume").mean())
+    by_hour = bars.group_by(pl.col("ts").dt.convert_time_zone("America/New_York").dt.time()).agg(
+        pl.col("volume").mean()
+    )
     volume = by_hour.sort("ts")["volume"]
     assert volume[:15].mean() > 2 * volume[180:210].mean()
     assert volume[-15:].mean() > 1.5 * volume[180:210].mean()

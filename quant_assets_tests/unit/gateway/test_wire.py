@@ -37,7 +37,9 @@ def test_what_is_not_tws_is_an_error(junk):
         buffer.next_frame()
 
 
-@pytest.mark.parametrize(("text", "versions"), [(b"v157..176", (157, 176)), (b"v100..178 +PACEAPI", (100, 178)), (b"v170", (170, 170))])
+@pytest.mark.parametrize(
+    ("text", "versions"), [(b"v157..176", (157, 176)), (b"v100..178 +PACEAPI", (100, 178)), (b"v170", (170, 170))]
+)
 def test_greetings(text, versions):
     assert parse_hello(text) == versions
 

@@ -29,6 +29,12 @@ def layout(tmp_path):
 
 
 @pytest.fixture
+def filled(lakehouse):
+    """The layout of a lakehouse that holds something."""
+    return lakehouse.layout
+
+
+@pytest.fixture
 def lakehouse(layout):
     lake = Lakehouse(layout)
     for number, day in enumerate(DAYS):

@@ -15,8 +15,8 @@ NOW = datetime(2024, 1, 9, 22, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def catalog(lakehouse, layout):
-    return build_catalog(layout, ALL, SESSIONS, NOW)
+def catalog(filled):
+    return build_catalog(filled, ALL, SESSIONS, NOW)
 
 
 def test_a_table_in_numbers(catalog, lakehouse, layout):
@@ -98,10 +98,10 @@ def test_an_empty_lakehouse_has_a_catalog(layout):
     assert {entry["rows"] for entry in catalog["tables"].values()} == {0}
 
 
-def test_an_unreadable_file_degrades_its_session_and_nothing_else(lakehouse, layout):
-    layout.file(UNIVERSE, Partition(date(2024, 1, 5))).write_bytes(b"PAR1 nonsense")
-    layout.file(CURATED_TWS_1D_BARS, Partition(date(2024, 1, 5))).write_bytes(b"PAR1 nonsense")
-    catalog = build_catalog(layout, ALL, SESSIONS, NOW)
+def test_an_unreadable_file_degrades_its_session_and_nothing_else(filled):
+    filled.file(UNIVERSE, Partition(date(2024, 1, 5))).write_bytes(b"PAR1 nonsense")
+    filled.file(CURATED_TWS_1D_BARS, Partition(date(2024, 1, 5))).write_bytes(b"PAR1 nonsense")
+    catalog = build_catalog(filled, ALL, SESSIONS, NOW)
     entry = catalog["tables"]["universe"]
     assert entry["unreadable_files"] == ["lakehouse/discovery/universe/session=2024-01-05/part.parquet"]
     assert entry["conditions"]["2024-01-05"] == "degraded"
@@ -110,12 +110,12 @@ def test_an_unreadable_file_degrades_its_session_and_nothing_else(lakehouse, lay
     assert catalog["instruments"] == {}
 
 
-def test_it_is_written_atomically_and_deterministically(catalog, lakehouse, layout):
-    path = write_catalog(layout, catalog)
-    assert path == layout.catalog
+def test_it_is_written_atomically_and_deterministically(catalog, filled):
+    path = write_catalog(filled, catalog)
+    assert path == filled.catalog
     first = path.read_bytes()
-    assert read_catalog(layout) == catalog == json.loads(first)
-    write_catalog(layout, build_catalog(layout, ALL, SESSIONS, NOW))
+    assert read_catalog(filled) == catalog == json.loads(first)
+    write_catalog(filled, build_catalog(filled, ALL, SESSIONS, NOW))
     assert path.read_bytes() == first
     assert [other.name for other in path.parent.iterdir() if other.name.startswith(".")] == []
 

@@ -139,7 +139,7 @@ def test_every_declared_rule_is_in_the_model():
             assert present == bounds, (table.name, column.name)
 
 
-def test_the_environment_cannot_switch_validation_off(monkeypatch):
+def test_the_environment_cannot_switch_validation_off():
     from pandera.config import config_context
 
     with config_context(validation_enabled=False):

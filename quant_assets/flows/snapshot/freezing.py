@@ -74,8 +74,9 @@ def freeze(  # noqa: PLR0917 - where from, where to, then what
     root = merkle_root(identity)
     run = RunDirectory(layout.run(run_id(session, profile_name, root)))
     names = {"run_id": run.run_id, "merkle_root": root, "code_version": identity["code"]}
-    is_unchanged = not _write(run, request, gathered, {**described, **names})
-    _log(RunLog(run, clock), request, gathered)
+    with run.writing(clock):
+        is_unchanged = not _write(run, request, gathered, {**described, **names})
+        _log(RunLog(run, clock), request, gathered)
     return Snapshot(
         run=run,
         frame=_row(run, request, described, root),
@@ -131,8 +132,9 @@ def _write(run: RunDirectory, request: Request, gathered: Gathered, inputs: dict
 
 
 def _log(log: RunLog, request: Request, gathered: Gathered) -> None:
-    if gathered.stale:
-        log.note("stale", policy=request.profile.data.stale_policy, symbols=list(gathered.stale), status="warn")
+    if gathered.tolerated:
+        policy = request.profile.data.stale_policy
+        log.note("tolerated", status="warn" if policy == "warn" else "ok", policy=policy, problems=gathered.tolerated)
     log.note("frozen", status="ok", n_instruments=len(gathered.instruments), n_sessions=len(request.window))
 
 

@@ -1,0 +1,17 @@
+"""Which assets make up which cycle, by name; importable without Dagster."""
+
+DATA = (
+    "universe",
+    "raw_instruments",
+    "instruments",
+    "raw_tws_bars",
+    "raw_tws_daily_bars",
+    "curated_tws_1m_bars",
+    "quarantine_tws_bars",
+    "curated_tws_1d_bars",
+    "features_price_1m_v1",
+)
+"""The data cycle, partitioned by session."""
+
+ALPHA = ("snapshots", "returns_matrix", "weights", "report")
+"""The alpha cycle, partitioned by session and profile; `candidates` stands between the two."""

@@ -1,0 +1,73 @@
+"""The `quant` command. Each group lives in its own module and is imported only when it is asked for."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+import quant_assets
+
+_COMMANDS = {
+    "demo": ("quant_assets.cli.demo", "demo", "Run everything once, on the synthetic market, and show the weights."),
+    "flow": ("quant_assets.cli.flow", "flow", "Run a cycle: data, alpha, production, all."),
+    "status": ("quant_assets.cli.status", "status", "Show what is published, how fresh it is, and what is missing."),
+    "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
+    "run": ("quant_assets.cli.run", "run", "List, show and verify runs of the alpha cycle."),
+    "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
+    "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
+    "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
+    "audit": ("quant_assets.cli.audit", "audit", "Prove the audit log's chain, or follow it."),
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are modules; their names and help are known without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from quant_assets.errors import UnknownNameError
+
+            raise UnknownNameError("command", args[0], _COMMANDS) from None
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(quant_assets.__version__, prog_name="quant")
+def cli() -> None:
+    """quant_assets: from the TWS socket to portfolio weights.
+
+    Data live in $QUANT_DATA (default: data), configuration in $QUANT_CONFIGS (default: configs).
+    """
+
+
+def main() -> None:
+    """Run the command line; our own errors become one message and the exit code of their branch."""
+    from quant_assets.errors import QuantAssetsError
+
+    try:
+        cli(standalone_mode=False)
+    except QuantAssetsError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        click.secho("interrupted: what was committed stands; the same command goes on from there", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)

@@ -1,0 +1,108 @@
+"""What the commands share: options, tables, JSON, and the unit of work."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import Any, TypeVar
+
+import click
+import polars as pl
+
+from quant_assets.errors import NotASessionError
+from quant_assets.flows.gate import TwsGate
+from quant_assets.flows.work import Work
+from quant_assets.settings import Settings
+
+_PLAIN_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+
+
+def session_options(function: F) -> F:
+    """Add `--session` and `--sessions`."""
+    single = click.option("--session", metavar="YYYY-MM-DD", help="One session; the newest closed one when left out.")
+    several = click.option("--sessions", metavar="A..B", help="A closed range of sessions, the earlier one first.")
+    return single(several(function))
+
+
+def sessions_from(work: Work, session: str | None, sessions: str | None) -> list[date]:
+    """Return the sessions that were asked for, all of them closed.
+
+    Raises:
+        NotASessionError: a holiday, a reversed range, or no date at all.
+        FutureSessionError: a session that has not closed.
+        click.UsageError: both options were given.
+    """
+    if session and sessions:
+        raise click.UsageError("give --session or --sessions, not both")
+    now = work.clock.now()
+    if sessions:
+        first, _, last = sessions.partition("..")
+        found = work.calendar.between(parse_day(first), parse_day(last or first))
+        work.calendar.require_closed(work.calendar.require(parse_day(last or first)), now)
+        work.calendar.require(parse_day(first))
+        return found
+    return [work.calendar.require_closed(parse_day(session), now) if session else work.latest_session()]
+
+
+def parse_day(text: str) -> date:
+    """Parse a date.
+
+    Raises:
+        NotASessionError: it is none.
+    """
+    try:
+        return date.fromisoformat(text.strip(". "))
+    except ValueError:
+        raise NotASessionError(repr(text), "write it as YYYY-MM-DD") from None
+
+
+@contextmanager
+def open_work() -> Iterator[Work]:
+    """Open a unit of work on the configured data directory, with a progress bar on a terminal."""
+    from quant_assets.control.progress import ConsoleProgress
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_env()
+    settings.check_data_directory()
+    with TwsGate(settings, run_id="cli") as gate:
+        yield Work(settings, gate, run_id="cli", progress=ConsoleProgress())
+
+
+def print_json(value: Any) -> None:
+    """Print JSON; dates and paths become text."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_table(rows: Sequence[dict[str, Any]] | pl.DataFrame, title: str = "") -> None:
+    """Print rows as a table that fits the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for name, dtype in frame.schema.items():
+        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*("" if value is None else _shown(value) for value in row))
+    Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def print_synthetic_banner(settings: Settings) -> None:
+    """Say that prices are invented, wherever a person reads numbers made from them."""
+    manifest = settings.manifest
+    if manifest.tws.mode == "replay" and manifest.replay.market == "synthetic":
+        click.secho("SYNTHETIC MARKET: every price below is invented; no instrument of it exists.", fg="yellow", err=True)

@@ -1,0 +1,135 @@
+"""`quant flow`: the cycles, run through Dagster so that the UI shows them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+
+import click
+
+from quant_assets.assets.cycles import ALPHA, DATA
+from quant_assets.cli.common import (
+    json_option,
+    open_work,
+    print_json,
+    print_synthetic_banner,
+    session_options,
+    sessions_from,
+)
+from quant_assets.flows.work import Work
+from quant_assets.registry import Registry, RunOutcome, range_of
+from quant_assets.settings import Settings
+
+
+@click.group()
+def flow() -> None:
+    """Run a cycle of the asset graph; what is published already is left alone."""
+
+
+@flow.command()
+@session_options
+@json_option
+def data(session: str | None, sessions: str | None, *, as_json: bool) -> None:
+    """Data cycle: discovery, ingestion, quality, features, and the candidates of every profile."""
+    registry, chosen = _prepare(session, sessions)
+    finish([run_data(registry, chosen)], as_json=as_json)
+
+
+@flow.command()
+@click.option("--profile", metavar="NAME", help="Profile or alias; the default profile when left out.")
+@session_options
+@json_option
+def alpha(profile: str | None, session: str | None, sessions: str | None, *, as_json: bool) -> None:
+    """Alpha cycle of a profile: snapshot, returns, weights, report; without the network."""
+    registry, chosen = _prepare(session, sessions)
+    finish([run_alpha(registry, chosen, profile or registry.settings.manifest.default_profile)], as_json=as_json)
+
+
+@flow.command()
+@session_options
+@json_option
+def production(session: str | None, sessions: str | None, *, as_json: bool) -> None:
+    """Alpha cycle of the production profile; fails and says so when the data cycle has not run before."""
+    registry, chosen = _prepare(session, sessions)
+    finish([run_alpha(registry, chosen, registry.settings.manifest.production_profile)], as_json=as_json)
+
+
+@flow.command(name="all")
+@session_options
+@json_option
+def all_(session: str | None, sessions: str | None, *, as_json: bool) -> None:
+    """Data cycle, then production."""
+    registry, chosen = _prepare(session, sessions)
+    outcomes = [run_data(registry, chosen)]
+    if outcomes[0].success:
+        outcomes.append(run_alpha(registry, chosen, registry.settings.manifest.production_profile))
+    finish(outcomes, as_json=as_json)
+
+
+def _prepare(session: str | None, sessions: str | None) -> tuple[Registry, list[date]]:
+    """Read the configuration and the sessions before Dagster is imported, so that mistakes are told at once."""
+    with open_work() as work:
+        chosen = sessions_from(work, session, sessions)
+        require_partitions(work, chosen)
+        settings: Settings = work.settings
+    print_synthetic_banner(settings)
+    return Registry(settings), chosen
+
+
+def require_partitions(work: Work, sessions: Sequence[date]) -> None:
+    """Refuse sessions before the first partition.
+
+    Raises:
+        click.UsageError: names the first session that has one.
+    """
+    start = work.settings.manifest.lakehouse.start_session
+    if sessions[0] < start:
+        raise click.UsageError(
+            f"{sessions[0]} lies before the first partition {start}; lower lakehouse.start_session in configs/manifest.json"
+        )
+
+
+def run_data(registry: Registry, sessions: Sequence[date]) -> RunOutcome:
+    """Run the data cycle over sessions, then the candidates of every active profile, then the catalog."""
+    outcome = registry.run(DATA, *range_of(sessions))
+    if not outcome.success:
+        return outcome
+    profiles = list(registry.settings.manifest.active_profiles)
+    screened = registry.run(["candidates"], *range_of(sessions, profiles[0], profiles[-1]))
+    registry.run(["catalog"])
+    return _joined(outcome, screened)
+
+
+def run_alpha(registry: Registry, sessions: Sequence[date], profile: str) -> RunOutcome:
+    """Run the alpha cycle of a profile over sessions, then the catalog."""
+    outcome = registry.run(ALPHA, *range_of(sessions, registry.settings.manifest.resolve(profile)))
+    registry.run(["catalog"])
+    return outcome
+
+
+def _joined(first: RunOutcome, second: RunOutcome) -> RunOutcome:
+    return RunOutcome(
+        run_id=f"{first.run_id},{second.run_id}",
+        success=first.success and second.success,
+        failures=(*first.failures, *second.failures),
+        requests=first.requests + second.requests,
+        rewritten=first.rewritten + second.rewritten,
+        warnings=(*first.warnings, *second.warnings),
+    )
+
+
+def finish(outcomes: Sequence[RunOutcome], *, as_json: bool) -> None:
+    """Tell what was done, and exit with the code of the worst failure."""
+    if as_json:
+        print_json([asdict(outcome) for outcome in outcomes])
+    for outcome in outcomes:
+        if not as_json:
+            click.echo(
+                f"{'ok' if outcome.success else 'FAILED'}: {outcome.requests} TWS requests, {outcome.rewritten} rows written"
+            )
+        for warning in outcome.warnings:
+            click.secho(f"warning: {warning}", fg="yellow", err=True)
+        for _, sentence in outcome.failures:
+            click.secho(f"error: {sentence}", fg="red", err=True)
+    code = max(outcome.exit_code for outcome in outcomes)
+    if code:
+        click.get_current_context().exit(code)

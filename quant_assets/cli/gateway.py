@@ -1,0 +1,71 @@
+"""`quant gateway`: the replay TWS gateway as a program."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from quant_assets.cli.common import parse_day, print_json, print_table
+from quant_assets.flows.gate import open_market
+from quant_assets.settings.manifest import ReplayConfig
+
+
+@click.group()
+def gateway() -> None:
+    """Serve a market over the TWS protocol, to this product or to any other client of the API."""
+
+
+@gateway.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=7497, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--recording", type=click.Path(path_type=Path), help="Serve this Parquet recording; else the synthetic market.")
+@click.option("--symbols", help="Of a recording, serve only these; comma-separated.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the synthetic market.")
+@click.option("--time-scale", default=1.0, show_default=True, help="Let the pacing clock run this many times as fast.")
+@click.option("--latency", default=0.0, show_default=True, help="Answer historical requests after this many seconds.")
+@click.option("--no-pacing", is_flag=True, help="Do not enforce IBKR's request limits.")
+def serve(
+    *,
+    host: str,
+    port: int,
+    recording: Path | None,
+    symbols: str | None,
+    seed: int,
+    time_scale: float,
+    latency: float,
+    no_pacing: bool,
+) -> None:
+    """Serve until interrupted."""
+    from quant_assets.clock import ScaledClock
+    from quant_assets.gateway.rules import Rules
+    from quant_assets.gateway.serve import serve as serve_market
+    from quant_assets.gateway.server import Gateway
+
+    chosen = tuple(part.strip() for part in symbols.split(",")) if symbols else ()
+    market = open_market(ReplayConfig(market=str(recording) if recording else "synthetic", seed=seed, symbols=chosen))
+
+    def ready(running: Gateway) -> None:
+        click.echo(f"replay gateway on {host}:{running.port}: {market.description}")
+        click.echo("press Ctrl-C to stop")
+
+    rules = Rules.off() if no_pacing else Rules()
+    try:
+        asyncio.run(serve_market(market, host, port, rules, ScaledClock(time_scale), ready, latency_s=latency))
+    except KeyboardInterrupt:
+        click.echo("stopped")
+
+
+@gateway.command()
+@click.option("--first", required=True, metavar="YYYY-MM-DD", help="First session.")
+@click.option("--last", required=True, metavar="YYYY-MM-DD", help="Last session.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the synthetic market.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def events(*, first: str, last: str, seed: int, as_json: bool) -> None:
+    """List what is planted in the synthetic market: halts, gaps, bad prints, splits, dividends, listings."""
+    from quant_assets.gateway.synthetic import SyntheticMarket
+
+    planted = SyntheticMarket(seed=seed).planted_events(parse_day(first), parse_day(last))
+    if as_json:
+        print_json(planted.to_dicts())
+    else:
+        print_table(planted)

@@ -1,0 +1,30 @@
+"""`quant lake`: maintenance of the lakehouse."""
+
+import click
+
+from quant_assets.cli.common import open_work
+from quant_assets.domain.tables import ALL, table
+from quant_assets.flows.catalog import refresh_catalog
+
+
+@click.group()
+def lake() -> None:
+    """Maintain the lakehouse."""
+
+
+@lake.command()
+@click.argument("names", nargs=-1)
+def reindex(names: tuple[str, ...]) -> None:
+    """Rebuild the manifests of tables (all of them when none is named) from the footers of their files."""
+    with open_work() as work:
+        for one in [table(name) for name in names] or ALL:
+            store = work.lake.raw if one.append_only else work.lake.curated
+            click.echo(f"{one.name}: {store.reindex(one)} files")
+
+
+@lake.command()
+def catalog() -> None:
+    """Refresh data/lakehouse/_metadata/catalog.json."""
+    with open_work() as work:
+        refresh_catalog(work)
+        click.echo(str(work.layout.catalog))

@@ -1,0 +1,135 @@
+"""Runs of the asset graph from Python: the same assets, the same instance and the same events as in the UI."""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from quant_assets import errors
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.settings import Settings
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What one Dagster run came to."""
+
+    run_id: str
+    success: bool
+    failures: tuple[tuple[str, str], ...] = ()
+    """(error class, sentence) of each failed step."""
+    requests: int = 0
+    """Requests for data that were sent to TWS."""
+    rewritten: int = 0
+    """Rows that were inserted or updated, over all tables."""
+    warnings: tuple[str, ...] = field(default=())
+    """Checks that did not pass but do not block."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the worst failure's branch; 0 for success."""
+        codes = [getattr(errors, name, errors.QuantAssetsError).exit_code for name, _ in self.failures]
+        return 0 if self.success else max(codes, default=1)
+
+
+class Registry:
+    """Runs parts of the asset graph for one configuration."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._definitions: Any = None
+
+    @property
+    def definitions(self) -> Any:
+        """The Dagster definitions, built on first use: importing Dagster takes a second."""
+        if self._definitions is None:
+            from quant_assets.definitions import build_definitions
+
+            self._definitions = build_definitions(self.settings)
+        return self._definitions
+
+    def run(self, assets: Sequence[str], first: Partition | None = None, last: Partition | None = None) -> RunOutcome:
+        """Materialize assets over a closed range of partitions, in this process, recorded in the instance.
+
+        Args:
+            assets: names of assets that share their partitions.
+            first: first partition; None for assets without partitions.
+            last: last partition; `first` when left out.
+        """
+        import dagster as dg
+
+        tags = {} if first is None else _partition_tags(first, last or first)
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        with open_instance() as instance:
+            result = job.execute_in_process(
+                asset_selection=[dg.AssetKey(name) for name in assets],
+                instance=instance,
+                raise_on_error=False,
+                partition_key=tags.get("dagster/partition"),
+                tags={key: value for key, value in tags.items() if key != "dagster/partition"},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+        return _outcome(result)
+
+
+def _partition_tags(first: Partition, last: Partition) -> dict[str, str]:
+    if first == last:
+        return {"dagster/partition": first.key}
+    return {"dagster/asset_partition_range_start": first.key, "dagster/asset_partition_range_end": last.key}
+
+
+def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
+    """Open the Dagster instance: of DAGSTER_HOME, else of the dagster.yaml in the working directory, else a passing one."""
+    import dagster as dg
+
+    root = root or Path.cwd()
+    if os.environ.get("DAGSTER_HOME"):  # noqa: TID251 - Dagster's own variable
+        return dg.DagsterInstance.get()
+    if (root / "dagster.yaml").is_file():
+        return dg.DagsterInstance.from_config(str(root))
+    return dg.DagsterInstance.ephemeral()
+
+
+def _outcome(result: Any) -> RunOutcome:
+    failures = tuple(_failure(event) for event in result.all_node_events if event.is_step_failure)
+    counts = [materialization.metadata for materialization in _materializations(result)]
+    checks = result.get_asset_check_evaluations()
+    return RunOutcome(
+        run_id=result.run_id,
+        success=result.success,
+        failures=failures,
+        requests=max((_number(one, "tws_requests") for one in counts), default=0),
+        rewritten=sum(_number(one, "inserted") + _number(one, "updated") for one in counts),
+        warnings=tuple(
+            f"{check.asset_key.to_user_string()}: {check.check_name}" + (f" — {check.description}" if check.description else "")
+            for check in checks
+            if not check.passed and not check.blocking
+        ),
+    )
+
+
+def _materializations(result: Any) -> Iterable[Any]:
+    return (
+        event.event_specific_data.materialization for event in result.all_node_events if event.is_step_materialization
+    )
+
+
+def _number(metadata: dict[str, Any], name: str) -> int:
+    return int(metadata[name].value) if name in metadata else 0
+
+
+def _failure(event: Any) -> tuple[str, str]:
+    data = event.step_failure_data
+    user = data.user_failure_data
+    if user is not None:
+        kind = user.metadata.get("error")
+        return (str(kind.value) if kind else "QuantAssetsError", user.description or event.step_key)
+    error = data.error.cause or data.error
+    return "DefectError", f"{event.step_key}: {error.to_string()}"
+
+
+def range_of(sessions: Sequence[date], profile: str = "", last_profile: str = "") -> tuple[Partition, Partition]:
+    """Return the first and last partition of consecutive sessions, and of consecutive profiles."""
+    return Partition(sessions[0], profile), Partition(sessions[-1], last_profile or profile)
