@@ -36,4 +36,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     )
 
 
-defs = build_definitions(Settings.from_env())
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the definitions of the configuration in the environment; read when Dagster loads, not at import."""
+    return build_definitions(Settings.from_env())

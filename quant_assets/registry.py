@@ -93,7 +93,8 @@ def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
 
 
 def _outcome(result: Any) -> RunOutcome:
-    failures = tuple(_failure(event) for event in result.all_node_events if event.is_step_failure)
+    steps = tuple(_failure(event) for event in result.all_node_events if event.is_step_failure)
+    failures = steps or tuple(_run_failure(event) for event in result.all_events if event.is_failure)
     counts = [materialization.metadata for materialization in _materializations(result)]
     checks = result.get_asset_check_evaluations()
     return RunOutcome(
@@ -128,6 +129,12 @@ def _failure(event: Any) -> tuple[str, str]:
         return (str(kind.value) if kind else "QuantAssetsError", user.description or event.step_key)
     error = data.error.cause or data.error
     return "DefectError", f"{event.step_key}: {error.to_string()}"
+
+
+def _run_failure(event: Any) -> tuple[str, str]:
+    """Return what ended a run before any step did, such as a resource that could not start."""
+    error = getattr(event.event_specific_data, "error", None)
+    return "DefectError", f"{event.message or 'the run failed'} {error.to_string() if error else ''}".strip()
 
 
 def range_of(sessions: Sequence[date], profile: str = "", last_profile: str = "") -> tuple[Partition, Partition]:

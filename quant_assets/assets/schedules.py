@@ -12,9 +12,9 @@ def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[dg.JobDefinition], li
     end without an attempt, also where the sensor is off.
     """
     partitions = catalogue.partitions
-    data = dg.define_asset_job("data_cycle", selection=list(DATA), partitions_def=partitions.sessions)
+    data = dg.define_asset_job("data_cycle", selection=list(DATA))
     alpha = dg.define_asset_job(
-        "alpha_cycle", selection=["candidates", *ALPHA], partitions_def=partitions.alpha
+        "alpha_cycle", selection=["candidates", *ALPHA]
     )
     catalog = dg.define_asset_job("refresh_catalog", selection=["catalog"])
 

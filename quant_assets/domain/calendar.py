@@ -1,5 +1,6 @@
 """Sessions, their minutes, and which of them have closed. All instants are UTC."""
 
+import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,15 +28,42 @@ class Hours:
         return int((self.closes_at - self.opens_at).total_seconds() // 60)
 
 
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One exchange's sessions and their hours."""
+
+    hours: dict[date, Hours]
+    timezone: str
+
+
 @lru_cache(maxsize=8)
-def _exchange(name: str) -> Any:
+def _exchange(name: str) -> _Exchange:
+    """Read a calendar once; sessions up to a year ahead are known.
+
+    Raises:
+        ConfigurationError: there is no such exchange.
+    """
     import exchange_calendars
 
-    try:
-        return exchange_calendars.get_calendar(name, start=str(_HISTORY_START))
-    except exchange_calendars.errors.InvalidCalendarName:
-        known = ", ".join(exchange_calendars.get_calendar_names(include_aliases=False)[:20])
-        raise ConfigurationError("lakehouse.calendars", f"there is no exchange calendar {name!r}.", f"Some: {known}, …") from None
+    with warnings.catch_warnings():
+        # exchange_calendars calls what pandas deprecates; that is between the two, and nothing a caller can mend
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            known = exchange_calendars.get_calendar(name, start=str(_HISTORY_START))
+        except exchange_calendars.errors.InvalidCalendarName:
+            some = ", ".join(exchange_calendars.get_calendar_names(include_aliases=False)[:20])
+            raise ConfigurationError(
+                "lakehouse.calendars", f"there is no exchange calendar {name!r}.", f"Some: {some}, …"
+            ) from None
+        opens, closes = (_instants(nanos) for nanos in (known.opens_nanos, known.closes_nanos))
+        sessions = [stamp.date() for stamp in known.sessions]
+    return _Exchange(
+        {day: Hours(first, last) for day, first, last in zip(sessions, opens, closes, strict=True)}, str(known.tz)
+    )
+
+
+def _instants(nanoseconds: Any) -> list[datetime]:
+    return [datetime.fromtimestamp(int(value) // 1_000_000_000, UTC) for value in nanoseconds]
 
 
 @dataclass(frozen=True)
@@ -47,7 +75,7 @@ class TradingCalendar:
     @cached_property
     def all_sessions(self) -> list[date]:
         """Every known session, ascending, up to a year ahead."""
-        return sorted({stamp.date() for name in self.names for stamp in _exchange(name).sessions})
+        return sorted({day for name in self.names for day in _exchange(name).hours})
 
     @cached_property
     def _known(self) -> frozenset[date]:
@@ -110,11 +138,8 @@ class TradingCalendar:
     def hours(self, session: date) -> Hours:
         """Return opening and closing of a session: of several calendars, the earliest and the latest."""
         self.require(session)
-        exchanges = [_exchange(name) for name in self.names if _exchange(name).is_session(str(session))]
-        return Hours(
-            min(exchange.session_open(str(session)).to_pydatetime() for exchange in exchanges),
-            max(exchange.session_close(str(session)).to_pydatetime() for exchange in exchanges),
-        )
+        found = [hours for name in self.names if (hours := _exchange(name).hours.get(session))]
+        return Hours(min(hours.opens_at for hours in found), max(hours.closes_at for hours in found))
 
     def latest(self, now: datetime) -> date:
         """Return the newest session whose UTC day has ended, which is when its partition exists."""
@@ -155,7 +180,7 @@ class TradingCalendar:
     @property
     def timezone(self) -> str:
         """Time zone of the first calendar, in which sessions are dated."""
-        return str(_exchange(self.names[0]).tz)
+        return _exchange(self.names[0]).timezone
 
     def longest_gap(self, since: date) -> timedelta:
         """Return the longest time between two consecutive session days, which a freshness policy must outlast."""

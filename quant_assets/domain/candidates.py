@@ -71,8 +71,9 @@ def metrics(daily: pl.DataFrame, session: date, lookback_sessions: int) -> pl.Da
     """Return per con_id what the screen looks at, from the bars of `session` and before.
 
     `n_sessions` counts bars within the last `lookback_sessions` sessions that anybody traded in; the other metrics
-    count bars of the instrument itself, and may reach further back. `dollar_volume` is the median of close x volume over the last 20 bars; `momentum` the adjusted return from 252 to
-    21 bars ago; `volatility` the sample deviation of the last 63 simple returns, per year. Null where bars are too few.
+    count bars of the instrument itself, and may reach further back. `dollar_volume` is the median of close x volume
+    over the last 20 bars; `momentum` the adjusted return from 252 to 21 bars ago; `volatility` the sample deviation
+    of the last 63 simple returns, per year. Null where bars are too few.
     """
     bars = daily.filter(pl.col("session") <= session).sort("con_id", "session")
     window = bars.get_column("session").unique().sort().tail(lookback_sessions)

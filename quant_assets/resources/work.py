@@ -26,7 +26,7 @@ class WorkResource(dg.ConfigurableResource):
         """Give the run its unit of work, and stop the gateway after it."""
         settings = Settings.from_env(data=Path(self.data), configs=Path(self.configs))
         settings.check_data_directory()
-        run_id = (context.run_id or "direct")[:12]
+        run_id = context.run.run_id[:12] if context.run else "direct"
         with TwsGate(settings, run_id=run_id) as gate:
             self._work = Work(settings, gate, run_id=run_id, progress=ConsoleProgress())
             yield self

@@ -54,11 +54,11 @@ def heat_map(matrix: Correlation) -> str:
 def growth(track: Track) -> str:
     """Draw cumulative growth above the drawdown, on one time axis."""
     percent = [value - 1.0 for value in track.growth]
-    upper = _curve(track.sessions, [0.0, *percent], top=14, height=210, colour=ACCENT)
-    lower = _curve(track.sessions, [0.0, *track.drawdown], top=262, height=110, colour=LOSS, fill=True)
-    labels = [_text(60, 8, "cumulative return", fill=MUTED), _text(60, 256, "drawdown", fill=MUTED)]
+    upper = _curve(track.sessions, [0.0, *percent], top=20, height=210, colour=ACCENT)
+    lower = _curve(track.sessions, [0.0, *track.drawdown], top=272, height=110, colour=LOSS, fill=True)
+    labels = [_text(60, 11, "cumulative return", fill=MUTED), _text(60, 263, "drawdown", fill=MUTED)]
     return _svg(
-        404, [*labels, *upper, *lower, *_months(track.sessions, 394)], "Cumulative return and drawdown, in sample"
+        412, [*labels, *upper, *lower, *_months(track.sessions, 402)], "Cumulative return and drawdown, in sample"
     )
 
 

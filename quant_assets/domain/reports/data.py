@@ -9,6 +9,9 @@ from typing import Any
 
 from quant_assets.domain.verification import Finding
 
+TRACE = 1e-5
+"""Weights below this are what an iterative solver leaves at a bound; reports count them and do not list them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -104,8 +107,10 @@ class ReportData:
 
     @cached_property
     def held(self) -> list[Position]:
-        """Positions with a weight, the largest first."""
-        return sorted((one for one in self.positions if one.weight), key=lambda one: (-one.weight, one.con_id))
+        """Positions with more than a trace of weight, the largest first."""
+        return sorted(
+            (one for one in self.positions if abs(one.weight) >= TRACE), key=lambda one: (-one.weight, one.con_id)
+        )
 
     @property
     def effective_positions(self) -> float:

@@ -5,6 +5,7 @@ import io
 import polars as pl
 
 from quant_assets.domain.reports.charts import ACCENT, INK, MUTED
+from quant_assets.domain.reports.data import TRACE
 
 _LIMIT = 30
 
@@ -18,7 +19,9 @@ def weights_png(weights: pl.DataFrame) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    held = weights.filter(pl.col("weight") != 0).sort("weight", "con_id", descending=[True, False]).head(_LIMIT)
+    held = (
+        weights.filter(pl.col("weight").abs() >= TRACE).sort("weight", "con_id", descending=[True, False]).head(_LIMIT)
+    )
     names = [symbol.partition(":")[2] or symbol for symbol in held["symbol"]]
     values = [100 * weight for weight in held["weight"]]
     figure = Figure(figsize=(8, 0.8 + 0.26 * max(len(names), 1)), dpi=110, layout="constrained")

@@ -14,9 +14,8 @@ import polars as pl
 
 from quant_assets.clock import Clock
 from quant_assets.control.locks import hold
-from quant_assets.errors import CorruptFileError, SnapshotExistsError, UnknownNameError, UnsafeNameError
+from quant_assets.errors import CorruptFileError, SnapshotExistsError, UnsafeNameError
 from quant_assets.lakehouse.files import replacing
-from quant_assets.lakehouse.layout import Layout
 
 MANIFEST = "manifest.json"
 
@@ -162,55 +161,6 @@ def pretty(value: Any) -> str:
 def sha256(data: bytes) -> str:
     """Return the hex digest."""
     return hashlib.sha256(data).hexdigest()
-
-
-def open_run(layout: Layout, run_id: str) -> RunDirectory:
-    """Return an existing run directory.
-
-    Raises:
-        UnknownNameError: there is no such run.
-        UnsafeNameError: the id has characters that no run id has.
-    """
-    path = layout.run(run_id)
-    if not path.is_dir():
-        raise UnknownNameError("run", run_id, (one.name for one in _directories(layout)))
-    return RunDirectory(path)
-
-
-_SUMMARY = {
-    "run_id": pl.String,
-    "session": pl.String,
-    "profile": pl.String,
-    "method": pl.String,
-    "n_instruments": pl.Int64,
-    "state": pl.String,
-    "path": pl.String,
-}
-
-
-def list_runs(layout: Layout) -> pl.DataFrame:
-    """Return all runs: run_id, session, profile, method (after fallbacks), n_instruments, state, path.
-
-    `state` is finished (sealed by a manifest), partial (killed or not yet reported) or broken (unreadable).
-    """
-    rows = [_summary(RunDirectory(path), layout) for path in _directories(layout)]
-    return pl.DataFrame(rows, schema=_SUMMARY, orient="row")
-
-
-def _directories(layout: Layout) -> list[Path]:
-    return sorted(path for path in layout.runs.glob("[!.]*") if path.is_dir()) if layout.runs.is_dir() else []
-
-
-def _summary(run: RunDirectory, layout: Layout) -> tuple[Any, ...]:
-    where = layout.relative(run.path)
-    try:
-        inputs = run.inputs
-        method = run.read_json("data/weights.json")["method"] if run.file("data/weights.json").exists() else None
-    except (CorruptFileError, KeyError, TypeError):
-        has_inputs = run.file("config/inputs.json").exists()
-        return (run.run_id, None, None, None, None, "broken" if has_inputs else "partial", where)
-    state = "finished" if run.is_finished else "partial"
-    return (run.run_id, inputs["session"], inputs["profile"], method, len(inputs["instruments"]), state, where)
 
 
 def _equals(standing: bytes, frame: pl.DataFrame) -> bool:

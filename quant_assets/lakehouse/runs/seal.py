@@ -14,7 +14,7 @@ _NOT_LISTED = {MANIFEST, AUDIT}
 """The manifest cannot list itself; the log proves itself by its chain."""
 
 
-def identity(run: RunDirectory) -> dict[str, Any]:
+def identity_of(run: RunDirectory) -> dict[str, Any]:
     """Return what the run's id is derived from, read back from its configuration."""
     inputs = {key: value for key, value in run.inputs.items() if key not in {"run_id", "merkle_root", "code_version"}}
     return {"inputs": inputs, "config": run.resolved, "code": run.inputs["code_version"]}
@@ -78,7 +78,7 @@ def _file_problems(run: RunDirectory, listed: dict[str, dict[str, Any]]) -> list
 
 
 def _identity_problems(run: RunDirectory) -> list[str]:
-    root = merkle_root(identity(run))
+    root = merkle_root(identity_of(run))
     inputs = run.inputs
     problems = (
         [] if inputs["merkle_root"] == root else ["the merkle root is not that of inputs, configuration and code"]

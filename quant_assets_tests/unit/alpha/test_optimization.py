@@ -199,3 +199,11 @@ def test_rounding_to_the_grid_keeps_the_sum():
     assert thirds.tolist() == [0.333333334, 0.333333333, 0.333333333]
     assert on_grid(np.array([0.15, 0.15, 0.15])).tolist() == [0.15, 0.15, 0.15]
     assert on_grid(np.array([1e-12, 1.0 - 1e-12])).tolist() == [0.0, 1.0]
+
+
+def test_capped_min_variance_by_hand_to_1e_6():
+    # Independent variances 1 : 4 : 16, the first capped at 0.5: the rest splits 0.5 as 4 : 1.
+    signs = np.array([[a, b, c] for a in (1, -1) for b in (1, -1) for c in (1, -1)])
+    values = signs * np.array([1.0, 2.0, 4.0]) / 100
+    found = weights(solve(frame(values), sectors(3, "a", "b", "c"), risk("min_variance", 0.5, 1.0)))
+    assert found == pytest.approx([0.5, 0.4, 0.1], abs=1e-6)

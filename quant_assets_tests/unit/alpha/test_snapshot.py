@@ -2,16 +2,18 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+import quant_assets
 from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUMENTS
 from quant_assets.errors import DefectError, SnapshotExistsError, SnapshotIncompleteError
 from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.runs import merkle_root, run_id
+from quant_assets.lakehouse.runs import identity, merkle_root, run_id
 from quant_assets_tests.unit.alpha import scenario
 
 
@@ -247,3 +249,13 @@ def test_two_writers_of_one_run_exclude_each_other(tmp_path, monkeypatch):
 def test_a_long_profile_name_is_cut_in_the_run_id():
     name = run_id(date(2024, 1, 2), "p" * 64, "0123456789abcdef")
     assert name == "2024-01-02-" + "p" * 42 + "-0123456789"
+
+
+def test_the_code_version_covers_every_file_that_it_names():
+    root = Path(quant_assets.__file__).parent
+    names = [file.relative_to(root).as_posix() for file in identity._sources(root)]
+    for needed in identity._CODE:
+        assert any(name == needed or name.startswith(f"{needed}/") for name in names), needed
+    assert "domain/reports/templates/report.html.j2" in names
+    assert not any("__pycache__" in name for name in names)
+    assert identity.code_version().startswith(f"{quant_assets.__version__}+")
