@@ -8,9 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from quant_assets import errors
+from quant_assets.errors import DefectError
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
+
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
@@ -18,8 +19,8 @@ class RunOutcome:
 
     run_id: str
     success: bool
-    failures: tuple[tuple[str, str], ...] = ()
-    """(error class, sentence) of each failed step."""
+    failures: tuple[tuple[int, str], ...] = ()
+    """(exit code, sentence) of each failed step."""
     requests: int = 0
     """Requests for data that were sent to TWS."""
     rewritten: int = 0
@@ -30,8 +31,7 @@ class RunOutcome:
     @property
     def exit_code(self) -> int:
         """The exit code of the worst failure's branch; 0 for success."""
-        codes = [getattr(errors, name, errors.QuantAssetsError).exit_code for name, _ in self.failures]
-        return 0 if self.success else max(codes, default=1)
+        return 0 if self.success else max((code for code, _ in self.failures), default=1)
 
 
 class Registry:
@@ -81,7 +81,7 @@ def _partition_tags(first: Partition, last: Partition) -> dict[str, str]:
 
 
 def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
-    """Open the Dagster instance: of DAGSTER_HOME, else of the dagster.yaml in the working directory, else a passing one."""
+    """Open the Dagster instance of DAGSTER_HOME, else of the dagster.yaml in the working directory, else none that lasts."""
     import dagster as dg
 
     root = root or Path.cwd()
@@ -104,7 +104,8 @@ def _outcome(result: Any) -> RunOutcome:
         requests=max((_number(one, "tws_requests") for one in counts), default=0),
         rewritten=sum(_number(one, "inserted") + _number(one, "updated") for one in counts),
         warnings=tuple(
-            f"{check.asset_key.to_user_string()}: {check.check_name}" + (f" — {check.description}" if check.description else "")
+            f"{check.asset_key.to_user_string()}: {check.check_name}"
+            + (f" — {check.description}" if check.description else "")
             for check in checks
             if not check.passed and not check.blocking
         ),
@@ -121,20 +122,20 @@ def _number(metadata: dict[str, Any], name: str) -> int:
     return int(metadata[name].value) if name in metadata else 0
 
 
-def _failure(event: Any) -> tuple[str, str]:
+def _failure(event: Any) -> tuple[int, str]:
     data = event.step_failure_data
-    user = data.user_failure_data
-    if user is not None:
-        kind = user.metadata.get("error")
-        return (str(kind.value) if kind else "QuantAssetsError", user.description or event.step_key)
+    if user := data.user_failure_data:
+        code = user.metadata.get("exit_code")
+        return (int(code.value) if code else 1, user.description or event.step_key)
     error = data.error.cause or data.error
-    return "DefectError", f"{event.step_key}: {error.to_string()}"
+    return DefectError.exit_code, f"{event.step_key}: {error.to_string()}"
 
 
-def _run_failure(event: Any) -> tuple[str, str]:
+def _run_failure(event: Any) -> tuple[int, str]:
     """Return what ended a run before any step did, such as a resource that could not start."""
     error = getattr(event.event_specific_data, "error", None)
-    return "DefectError", f"{event.message or 'the run failed'} {error.to_string() if error else ''}".strip()
+    told = error.cause or error if error else None
+    return DefectError.exit_code, f"{event.message or 'the run failed'} {told.to_string() if told else ''}".strip()
 
 
 def range_of(sessions: Sequence[date], profile: str = "", last_profile: str = "") -> tuple[Partition, Partition]:

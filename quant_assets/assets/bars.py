@@ -27,7 +27,11 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(
         name="raw_tws_bars",
         specs=[catalogue.spec(RAW_TWS_BARS, deps=["universe"], kinds=["tws"])],
-        check_specs=checks("raw_tws_bars", blocking=[SETTLED], warning=[PERMITTED]),
+        check_specs=checks(
+            "raw_tws_bars",
+            blocking={SETTLED: "Every instrument of the universe has an answer to rely on: bars, or a firm no"},
+            warning={PERMITTED: "TWS refused no instrument for want of a subscription, or because it knows none"},
+        ),
         backfill_policy=SINGLE,
     )
     def raw_tws_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
@@ -40,7 +44,10 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(
         name="raw_tws_daily_bars",
         specs=[catalogue.spec(RAW_TWS_DAILY_BARS, deps=["universe"], kinds=["tws"])],
-        check_specs=checks("raw_tws_daily_bars", warning=["history_served"]),
+        check_specs=checks(
+            "raw_tws_daily_bars",
+            warning={"history_served": "Some vintage holds daily history of every instrument of the universe"},
+        ),
         backfill_policy=SINGLE,
     )
     def raw_tws_daily_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
@@ -57,10 +64,14 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS)
         ],
         check_specs=[
-            *checks("curated_tws_1m_bars", blocking=["accounted"]),
+            *checks(
+                "curated_tws_1m_bars",
+                blocking={"accounted": "Every raw row is valid, in quarantine, or superseded by a newer answer"},
+            ),
             *checks("quarantine_tws_bars"),
         ],
         backfill_policy=SINGLE,
+        can_subset=True,  # so that one of the two can be named alone; the pass over the rows makes both
     )
     def curated_tws_1m_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, _: list[Partition]) -> Build:
@@ -79,7 +90,13 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(
         name="curated_tws_1d_bars",
         specs=[catalogue.spec(CURATED_TWS_1D_BARS, deps=["universe", "raw_tws_daily_bars"])],
-        check_specs=checks("curated_tws_1d_bars", warning=["daily_rows_sound", "history_present"]),
+        check_specs=checks(
+            "curated_tws_1d_bars",
+            warning={
+                "daily_rows_sound": "No daily row breaks a price rule",
+                "history_present": "Every instrument of the universe has daily history",
+            },
+        ),
         backfill_policy=SINGLE,
     )
     def curated_tws_1d_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:

@@ -1,6 +1,6 @@
 """What Dagster shows of an asset, read from the table's declaration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -86,13 +86,24 @@ def _bounds(column: Any) -> list[str]:
     return [*bounds, f"one of {', '.join(column.isin)}"] if column.isin else bounds
 
 
-def checks(name: str, *, blocking: Sequence[str] = (), warning: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
-    """Return the checks of an asset: the two that every table has, its own, and the presence of the latest session."""
+def checks(
+    name: str, *, blocking: Mapping[str, str] | None = None, warning: Mapping[str, str] | None = None
+) -> list[dg.AssetCheckSpec]:
+    """Return the checks of an asset: the two that every table has, its own, and the presence of the latest session.
+
+    Args:
+        name: of the asset.
+        blocking: name → description of the asset's own checks that hold a partition back.
+        warning: the same for those that only warn.
+    """
     return [
         dg.AssetCheckSpec(SCHEMA, asset=name, blocking=True, description="Pandera: columns, bounds, key and row rules"),
         dg.AssetCheckSpec(NOT_EMPTY, asset=name, blocking=True, description="A green partition without rows is a bug"),
-        *(dg.AssetCheckSpec(check, asset=name, blocking=True) for check in blocking),
-        *(dg.AssetCheckSpec(check, asset=name) for check in warning),
+        *(
+            dg.AssetCheckSpec(check, asset=name, blocking=True, description=text)
+            for check, text in (blocking or {}).items()
+        ),
+        *(dg.AssetCheckSpec(check, asset=name, description=text) for check, text in (warning or {}).items()),
         dg.AssetCheckSpec(
             LATEST_PRESENT,
             asset=name,

@@ -35,7 +35,9 @@ def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(
         name="raw_instruments",
         specs=[catalogue.spec(RAW_INSTRUMENTS, deps=["universe"], kinds=["tws"])],
-        check_specs=checks("raw_instruments", blocking=["every_member_known"]),
+        check_specs=checks(
+            "raw_instruments", blocking={"every_member_known": "TWS describes every member of the universe"}
+        ),
         backfill_policy=SINGLE,
     )
     def raw_instruments(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:

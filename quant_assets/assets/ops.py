@@ -23,9 +23,11 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
     )
     def catalog(quant: WorkResource, sql: LakehouseSql) -> dg.MaterializeResult:  # type: ignore[type-arg]
         summary = refresh_catalog(quant.work)
-        counts = " UNION ALL ".join(f"SELECT '{one.name}' AS \"table\", count(*) AS rows FROM {one.name}" for one in ALL)  # noqa: S608 - names are declared
+        counts = " UNION ALL ".join(
+            f"SELECT '{one.name}' AS \"table\", count(*) AS rows FROM {one.name}" for one in ALL
+        )
         with sql.get_connection() as connection:
-            rows = connection.sql(f"SELECT * FROM ({counts}) ORDER BY \"table\"").pl()  # noqa: S608
+            rows = connection.sql(f'SELECT * FROM ({counts}) ORDER BY "table"').pl()  # noqa: S608
         return dg.MaterializeResult(
             metadata={"rows_by_table": table(rows), "latest_expected_session": str(summary["latest_expected_session"])}
         )

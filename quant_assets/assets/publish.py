@@ -18,6 +18,7 @@ from quant_assets.errors import (
     QuantAssetsError,
     SessionsNotPublishedError,
     ShapeError,
+    UnknownNameError,
 )
 from quant_assets.flows.publishing import Finding, Published
 from quant_assets.flows.work import Work
@@ -25,6 +26,7 @@ from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 
 Build = Callable[[Partition], Sequence[Published]]
+_PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 Events = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
 
 
@@ -36,17 +38,23 @@ def partitions_of(context: dg.AssetExecutionContext, work: Work) -> list[Partiti
 
     Raises:
         NotASessionError, FutureSessionError: a partition is no closed session, or there is none.
+        UnknownNameError: its profile is not in the manifest, or not active.
     """
+    tags = context.run.tags
+    asked = [tags[name] for name in _PARTITION_TAGS if name in tags]
+    for key in asked:
+        _require(Partition.from_key(key), work)
     keys = list(context.partition_keys)
-    asked = {context.run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end")} - {None}
-    if single := context.run.tags.get("dagster/partition"):
-        asked.add(single)
-    for key in [*keys, *(key for key in asked if key)]:
-        work.calendar.require_closed(Partition.from_key(key).session, work.clock.now())
     if not keys:
-        label = "..".join(sorted(key for key in asked if key)) or "the partition range"
-        raise NotASessionError(label, "the range is reversed or holds no session; write the earlier session first")
-    return sorted(Partition.from_key(key) for key in keys)
+        raise NotASessionError("..".join(asked), "the range is reversed or holds no session; write the earlier one first")
+    return sorted(_require(Partition.from_key(key), work) for key in keys)
+
+
+def _require(partition: Partition, work: Work) -> Partition:
+    work.calendar.require_closed(partition.session, work.clock.now())
+    if partition.profile and partition.profile not in (known := work.settings.manifest.active_profiles):
+        raise UnknownNameError("active profile", partition.profile, known)
+    return partition
 
 
 def publish(
@@ -67,7 +75,8 @@ def publish(
         build: given all partitions of the run, returns the function that publishes one of them; what several
             partitions share is done in the first call.
         metadata: shown with every materialization.
-        finish: called with the committed partitions; its metadata (pictures, for instance) goes to the newest one.
+        finish: called with the committed partitions; its metadata (pictures, for instance) goes to the newest one
+            of the first table.
 
     Raises:
         dagster.Failure: some partitions were not published, or the source or the disk failed; the text is the error's.
@@ -84,7 +93,7 @@ def publish(
         shown = dict(metadata or {})
         newest = [one.partition for one in done if one.is_committed and one.table is tables[0]]
         last = dict(finish(newest)) if finish and newest else {}
-    yield from _report(context, work, tables, done, failures, fatal, {"all": shown, "last": last})
+    yield from _report(context, work, tables, done, failures, fatal, {"all": shown, tables[0].name: last})
 
 
 def _publish_each(
@@ -125,7 +134,7 @@ def _report(
         key = _asset_key(table)
         committed = [one for one in done if one.table is table and one.is_committed]
         checks = list(_checks(context, work, table, done, failures))
-        if is_whole:
+        if is_whole and key in context.selected_asset_keys:
             for one in committed:
                 context.add_asset_metadata(_metadata(one, shown, committed), asset_key=key, partition_key=one.partition.key)
             yield dg.MaterializeResult(asset_key=key, data_version=_data_version(committed), check_results=checks)
@@ -141,11 +150,10 @@ def _report(
                 )
             yield from checks
     if fatal is not None:
-        raise dg.Failure(str(fatal), metadata={"error": type(fatal).__name__})
+        raise as_failure(fatal)
     if failures:
         n_good = len({one.partition for one in done if one.is_committed} - {Partition.from_key(k) for k in failures})
-        error = SessionsNotPublishedError(tables[0].name, failures, n_good)
-        raise dg.Failure(str(error), metadata={"error": type(error).__name__})
+        raise as_failure(SessionsNotPublishedError(tables[0].name, failures, n_good))
 
 
 def _asset_key(table: Table) -> dg.AssetKey:
@@ -179,7 +187,7 @@ def _metadata(
         **one.metadata,
         **shown["all"],
     }
-    return metadata | dict(shown["last"]) if one is committed[-1] else metadata
+    return metadata | dict(shown.get(one.table.name, {})) if one is committed[-1] else metadata
 
 
 def _checks(
@@ -189,9 +197,9 @@ def _checks(
     done: Sequence[Published],
     failures: Mapping[str, str],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield one result per declared check: of a range it passes when it passed in every partition."""
-    key = _asset_key(table)
-    declared = [spec for spec in context.assets_def.check_specs if spec.asset_key == key]
+    """Yield one result per selected check: of a range it passes when it passed in every partition."""
+    key, selected = _asset_key(table), context.selected_asset_check_keys
+    declared = [spec for spec in context.assets_def.check_specs if spec.asset_key == key and spec.key in selected]
     mine = [one for one in done if one.table is table]
     for spec in declared:
         if spec.name == LATEST_PRESENT:
@@ -231,6 +239,11 @@ def _latest_present(work: Work, table: Table, key: dg.AssetKey) -> dg.AssetCheck
     )
 
 
+def as_failure(error: QuantAssetsError) -> dg.Failure:
+    """Return the failure that shows an error's sentence, and keeps the exit code of its branch for the command line."""
+    return dg.Failure(str(error), metadata={"error": type(error).__name__, "exit_code": error.exit_code})
+
+
 class _as_failures:  # noqa: N801 - reads as a clause of a with statement
     """Show our own errors to Dagster's users as what they are: a sentence, not a stack."""
 
@@ -239,4 +252,4 @@ class _as_failures:  # noqa: N801 - reads as a clause of a with statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, QuantAssetsError):
-            raise dg.Failure(str(error), metadata={"error": type(error).__name__}) from error
+            raise as_failure(error) from error

@@ -5,6 +5,7 @@ import dagster as dg
 from quant_assets.assets.cycles import ALPHA, DATA
 from quant_assets.assets.describe import Catalogue
 
+
 def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Return the jobs and the schedules that run them.
 
@@ -13,9 +14,7 @@ def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[dg.JobDefinition], li
     """
     partitions = catalogue.partitions
     data = dg.define_asset_job("data_cycle", selection=list(DATA))
-    alpha = dg.define_asset_job(
-        "alpha_cycle", selection=["candidates", *ALPHA]
-    )
+    alpha = dg.define_asset_job("alpha_cycle", selection=["candidates", *ALPHA])
     catalog = dg.define_asset_job("refresh_catalog", selection=["catalog"])
 
     @dg.schedule(

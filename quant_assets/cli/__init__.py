@@ -17,6 +17,8 @@ _COMMANDS = {
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
+    "plan": ("quant_assets.cli.plan", "plan", "Show what a data cycle would ask of TWS, before it asks."),
+    "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
     "audit": ("quant_assets.cli.audit", "audit", "Prove the audit log's chain, or follow it."),
 }
 
@@ -24,17 +26,17 @@ _COMMANDS = {
 class _Lazy(click.Group):
     """A group whose commands are modules; their names and help are known without importing them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - same
         if cmd_name not in _COMMANDS:
             return None
         module, name, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - same
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
 
@@ -60,8 +62,9 @@ def main() -> None:
     """Run the command line; our own errors become one message and the exit code of their branch."""
     from quant_assets.errors import QuantAssetsError
 
+    code: object = 0
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)
     except QuantAssetsError as error:
         click.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
@@ -71,3 +74,5 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    if isinstance(code, int):
+        sys.exit(code)

@@ -8,7 +8,9 @@ from quant_assets.errors import DataWrong
 
 class _Tampered(DataWrong):
     def __init__(self, lines: list[int]) -> None:
-        super().__init__(f"The audit log was altered at line(s) {', '.join(map(str, lines))}. Restore it from a backup.")
+        super().__init__(
+            f"The audit log was altered at line(s) {', '.join(map(str, lines))}. Restore it from a backup."
+        )
 
 
 @click.group()

@@ -105,4 +105,6 @@ def print_synthetic_banner(settings: Settings) -> None:
     """Say that prices are invented, wherever a person reads numbers made from them."""
     manifest = settings.manifest
     if manifest.tws.mode == "replay" and manifest.replay.market == "synthetic":
-        click.secho("SYNTHETIC MARKET: every price below is invented; no instrument of it exists.", fg="yellow", err=True)
+        click.secho(
+            "SYNTHETIC MARKET: every price below is invented; no instrument of it exists.", fg="yellow", err=True
+        )

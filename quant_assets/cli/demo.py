@@ -15,7 +15,7 @@ from quant_assets.lakehouse.layout import Partition
 from quant_assets.registry import Registry, RunOutcome
 
 
-class _StepFailed(QuantAssetsError):
+class _StepFailedError(QuantAssetsError):
     def __init__(self, outcome: RunOutcome) -> None:
         super().__init__(" ".join(sentence for _, sentence in outcome.failures) or "the run failed")
         self.exit_code = outcome.exit_code  # type: ignore[misc]
@@ -43,7 +43,7 @@ def demo(n_sessions: int, *, as_json: bool) -> None:
 
 def _checked(step: str, outcome: RunOutcome, *, quiet: bool) -> RunOutcome:
     if not outcome.success:
-        raise _StepFailed(outcome)
+        raise _StepFailedError(outcome)
     if not quiet:
         click.echo(f"  {step}: {outcome.requests} TWS requests, {outcome.rewritten} rows written")
     return outcome

@@ -15,6 +15,7 @@ from quant_assets.cli.common import (
     session_options,
     sessions_from,
 )
+from quant_assets.errors import ConfigurationError
 from quant_assets.flows.work import Work
 from quant_assets.registry import Registry, RunOutcome, range_of
 from quant_assets.settings import Settings
@@ -79,12 +80,12 @@ def require_partitions(work: Work, sessions: Sequence[date]) -> None:
     """Refuse sessions before the first partition.
 
     Raises:
-        click.UsageError: names the first session that has one.
+        ConfigurationError: names the first session that has one.
     """
     start = work.settings.manifest.lakehouse.start_session
     if sessions[0] < start:
-        raise click.UsageError(
-            f"{sessions[0]} lies before the first partition {start}; lower lakehouse.start_session in configs/manifest.json"
+        raise ConfigurationError(
+            "lakehouse.start_session", f"{sessions[0]} lies before the first partition {start}.", "Set an earlier one."
         )
 
 
@@ -123,12 +124,11 @@ def finish(outcomes: Sequence[RunOutcome], *, as_json: bool) -> None:
         print_json([asdict(outcome) for outcome in outcomes])
     for outcome in outcomes:
         if not as_json:
-            click.echo(
-                f"{'ok' if outcome.success else 'FAILED'}: {outcome.requests} TWS requests, {outcome.rewritten} rows written"
-            )
+            state = "ok" if outcome.success else "FAILED"
+            click.echo(f"{state}: {outcome.requests} TWS requests, {outcome.rewritten} rows written")
         for warning in outcome.warnings:
             click.secho(f"warning: {warning}", fg="yellow", err=True)
-        for _, sentence in outcome.failures:
+        for sentence in dict.fromkeys(sentence for _, sentence in outcome.failures):
             click.secho(f"error: {sentence}", fg="red", err=True)
     code = max(outcome.exit_code for outcome in outcomes)
     if code:

@@ -1,6 +1,7 @@
 """`quant gateway`: the replay TWS gateway as a program."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import click
@@ -18,12 +19,20 @@ def gateway() -> None:
 @gateway.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=7497, show_default=True, help="Port to listen on; 0 takes a free one.")
-@click.option("--recording", type=click.Path(path_type=Path), help="Serve this Parquet recording; else the synthetic market.")
+@click.option(
+    "--recording", type=click.Path(path_type=Path), help="Serve this Parquet recording; else the synthetic market."
+)
 @click.option("--symbols", help="Of a recording, serve only these; comma-separated.")
 @click.option("--seed", default=7, show_default=True, help="Seed of the synthetic market.")
 @click.option("--time-scale", default=1.0, show_default=True, help="Let the pacing clock run this many times as fast.")
 @click.option("--latency", default=0.0, show_default=True, help="Answer historical requests after this many seconds.")
 @click.option("--no-pacing", is_flag=True, help="Do not enforce IBKR's request limits.")
+@click.option(
+    "--faults", type=click.Path(path_type=Path), help="Play this fault script, such as configs/faults/flaky_day.yaml."
+)
+@click.option(
+    "--ledger", type=click.Path(path_type=Path), help="Append every request, breach and fault to this JSONL file."
+)
 def serve(
     *,
     host: str,
@@ -34,9 +43,13 @@ def serve(
     time_scale: float,
     latency: float,
     no_pacing: bool,
+    faults: Path | None,
+    ledger: Path | None,
 ) -> None:
     """Serve until interrupted."""
     from quant_assets.clock import ScaledClock
+    from quant_assets.gateway.faults import NO_FAULTS, FaultEngine, FaultScript
+    from quant_assets.gateway.ledger import LedgerFile
     from quant_assets.gateway.rules import Rules
     from quant_assets.gateway.serve import serve as serve_market
     from quant_assets.gateway.server import Gateway
@@ -44,13 +57,23 @@ def serve(
     chosen = tuple(part.strip() for part in symbols.split(",")) if symbols else ()
     market = open_market(ReplayConfig(market=str(recording) if recording else "synthetic", seed=seed, symbols=chosen))
 
+    script = FaultScript.load(faults) if faults else None
+    plan = FaultEngine(script) if script else NO_FAULTS
+    sink = LedgerFile(ledger) if ledger else None
+    if script:
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+        logging.getLogger("quant_assets.gateway").setLevel(logging.INFO)
+
     def ready(running: Gateway) -> None:
         click.echo(f"replay gateway on {host}:{running.port}: {market.description}")
+        if script:
+            click.echo(f"playing {faults}: {script.description or f'{len(script.faults)} faults'}")
         click.echo("press Ctrl-C to stop")
 
-    rules = Rules.off() if no_pacing else Rules()
+    rules, clock = Rules.off() if no_pacing else Rules(), ScaledClock(time_scale)
+    serving = serve_market(market, host, port, rules, clock, on_ready=ready, faults=plan, latency_s=latency, sink=sink)
     try:
-        asyncio.run(serve_market(market, host, port, rules, ScaledClock(time_scale), ready, latency_s=latency))
+        asyncio.run(serving)
     except KeyboardInterrupt:
         click.echo("stopped")
 

@@ -8,6 +8,8 @@ BASIS_TOLERANCE = 0.005
 """Two answers are on the same price basis when the median ratio of their closes is within this of 1."""
 
 _ANSWER = ["con_id", "request_id"]
+_DAILY_SERIES = ["con_id", "what_to_show"]
+_VALUES = ("open", "high", "low", "close", "volume")
 
 
 def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
@@ -49,64 +51,96 @@ def _same_basis(ranked: pl.DataFrame) -> pl.DataFrame:
 def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> pl.DataFrame:
     """Build the trailing daily window as of a session, on one price basis per instrument.
 
-    Live, the newest full vintage up to `as_of` is extended by the short overlaps that were fetched after it; they
-    agreed with it where they overlap, else a new full one would have been fetched. For a backfill no vintage reaches
-    back to `as_of`: the nearest later one is cut at `as_of`, and the rows say `assumed`.
+    Live, the newest full answer up to `as_of` is extended, and revised, by the short overlaps that were fetched after
+    it; they agreed with it where they overlap, else a new full one would have been fetched. For a backfill no answer
+    of that time reaches back far enough: a later one is cut at `as_of`, and the rows say `assumed`.
 
     Args:
         vintages: rows of `raw_tws_daily_bars`, TRADES and ADJUSTED_LAST, any vintages.
         as_of: the session as of which the window is seen.
-        sessions: expected sessions of the window, ascending, the last one being `as_of`.
+        sessions: expected sessions of the window, ascending, the last one being `as_of` or the one before it.
 
     Returns:
         One row per instrument and session with adj_close beside OHLCV; columns as `curated_tws_1d_bars` but for
-        dq_status, coverage and transform_version.
+        dq_status, coverage and transform_version. `known_at` is the first time that a vintage brought the value.
+        Where ADJUSTED_LAST does not speak for the basis of the trades, adj_close is the close.
     """
-    chosen = _chosen_rows(vintages, as_of).filter(pl.col("session").is_in(sessions))
-    adjusted = chosen.filter(pl.col("what_to_show") == "ADJUSTED_LAST").select(
-        "con_id", "session", pl.col("close").alias("adj_close")
+    chosen = _chosen_rows(vintages, as_of, sessions[0]).filter(pl.col("session").is_in(sessions))
+    adjusted = chosen.filter(pl.col("what_to_show") == "ADJUSTED_LAST")
+    trades = _with_adjusted(chosen.filter(pl.col("what_to_show") == "TRADES"), adjusted)
+    values = ["con_id", "session", *_VALUES]
+    first_known = (
+        vintages.filter(pl.col("what_to_show") == "TRADES").group_by(values).agg(pl.col("ingested_at").min().alias("known_at"))
     )
-    trades = chosen.filter(pl.col("what_to_show") == "TRADES")
-    return trades.join(adjusted, on=["con_id", "session"], how="left").with_columns(
+    return trades.join(first_known, on=values, how="left", nulls_equal=True).with_columns(
         pl.lit(as_of).alias("as_of_session"),
-        pl.col("adj_close").fill_null(pl.col("close")),
         pl.when(pl.col("vintage") <= as_of).then(pl.col("known_basis")).otherwise(pl.lit("assumed")).alias("known_basis"),
-        pl.col("ingested_at").alias("known_at"),
     )
 
 
-def _chosen_rows(vintages: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    series = ["con_id", "what_to_show"]
-    full = vintages.filter(pl.col("is_full"))
-    base = (
-        full.group_by(series)
+def _with_adjusted(trades: pl.DataFrame, adjusted: pl.DataFrame) -> pl.DataFrame:
+    """Add adj_close, from an adjusted series that starts from the same vintage and reaches as far.
+
+    Else a split would stand in one of the two columns only, or a dividend in part of one: then adj_close is the close.
+    A session that only the trades have takes the factor of the session after it.
+    """
+    extent = [pl.col("_base").first(), pl.col("session").max().alias("_last")]
+    same = (
+        adjusted.group_by("con_id").agg(extent).join(trades.group_by("con_id").agg(extent), on=["con_id", "_base", "_last"])
+    )
+    closes = adjusted.join(same, on="con_id", how="semi").select("con_id", "session", pl.col("close").alias("_adjusted"))
+    factor = (pl.col("_adjusted") / pl.col("close")).backward_fill().over("con_id")
+    joined = trades.sort("con_id", "session").join(closes, on=["con_id", "session"], how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce("_adjusted", factor * pl.col("close"), "close").alias("adj_close")).drop("_adjusted")
+
+
+def _chosen_rows(vintages: pl.DataFrame, as_of: date, start: date) -> pl.DataFrame:
+    """Return, per series and session, the newest row on the basis of one full answer; `_base` is its vintage."""
+    bases = _base_answers(vintages, as_of, start)
+    rows = vintages.join(bases, on=_DAILY_SERIES, how="inner").filter(pl.col("session") <= as_of)
+    is_base = pl.col("request_id") == pl.col("_request")
+    extends = (
+        ~pl.col("is_full")
+        & (pl.col("vintage") <= as_of)
+        & ((pl.col("vintage") > pl.col("_base")) | ((pl.col("vintage") == pl.col("_base")) & (pl.col("ingested_at") > pl.col("_at"))))
+    )
+    newest_first = rows.filter(is_base | extends).sort(
+        "vintage", "ingested_at", "request_id", "answer_row", descending=[True, True, True, False]
+    )
+    return newest_first.unique(subset=[*_DAILY_SERIES, "session"], keep="first", maintain_order=True)
+
+
+def _base_answers(vintages: pl.DataFrame, as_of: date, start: date) -> pl.DataFrame:
+    """Return the full answer that fixes the basis of each series: `_base` (its vintage), `_request` and `_at`.
+
+    The newest one up to `as_of`, unless a later one knows more of the window: because it begins before it, or because
+    the overlaps after the former end too early. Of later ones, that which reaches back furthest, then the nearest.
+    """
+    answers = (
+        vintages.filter(pl.col("is_full"))
+        .group_by(*_DAILY_SERIES, pl.col("vintage").alias("_base"), pl.col("request_id").alias("_request"))
         .agg(
-            pl.col("vintage").filter(pl.col("vintage") <= as_of).max().alias("_before"),
-            pl.col("vintage").filter(pl.col("vintage") >= as_of).min().alias("_after"),
+            pl.col("ingested_at").max().alias("_at"),
+            pl.max_horizontal(pl.col("session").min(), pl.lit(start)).alias("_first"),
+            pl.col("session").filter(pl.col("session") <= as_of).max().alias("_reach"),
         )
-        .with_columns(pl.coalesce("_before", "_after").alias("_base"))
     )
-    joined = vintages.join(base, on=series, how="inner")
-    reach = joined.filter(
-        (pl.col("session") <= as_of)
-        & (pl.col("vintage") >= pl.col("_base"))
-        & ((pl.col("vintage") <= as_of) | (pl.col("vintage") == pl.col("_base")))
+    before = answers.filter(pl.col("_base") <= as_of).sort("_base", "_at", "_request", descending=True)
+    after = answers.filter(pl.col("_base") > as_of).sort(
+        "_first", "_base", "_at", "_request", descending=[False, False, True, True]
     )
-    # A base that lies before `as_of` without reaching it is completed by the nearest later vintage only when the
-    # short overlaps in between were never fetched: the whole window is then taken from that later one.
-    reached = reach.group_by(series).agg(pl.col("session").max().alias("_last"))
-    short = base.join(reached, on=series).filter((pl.col("_last") < as_of) & pl.col("_after").is_not_null())
-    late = vintages.join(short.select(*series, "_after"), on=series, how="inner").filter(
-        (pl.col("vintage") == pl.col("_after")) & (pl.col("session") <= as_of)
+    live = before.unique(_DAILY_SERIES, keep="first", maintain_order=True)
+    late = after.unique(_DAILY_SERIES, keep="first", maintain_order=True)
+    reached = (
+        vintages.join(live, on=_DAILY_SERIES, how="inner")
+        .filter(pl.col("vintage").is_between("_base", as_of) & (pl.col("session") <= as_of))
+        .group_by(_DAILY_SERIES)
+        .agg(pl.col("session").max().alias("_last"))
     )
-    rows = pl.concat(
-        [
-            reach.join(short, on=series, how="anti").select(vintages.columns),
-            late.select(vintages.columns),
-        ]
-    )
-    newest_first = rows.sort("vintage", "ingested_at", "answer_row")
-    return newest_first.unique(subset=[*series, "session"], keep="first", maintain_order=True)
+    compared = live.join(reached, on=_DAILY_SERIES, how="left").join(late, on=_DAILY_SERIES, how="left", suffix="_late")
+    is_enough = (pl.col("_last") >= pl.col("_reach_late")) & (pl.col("_first") <= pl.col("_first_late"))
+    kept = compared.filter(is_enough | pl.col("_reach_late").is_null()).select(live.columns)
+    return pl.concat([kept, late.join(kept, on=_DAILY_SERIES, how="anti")]).drop("_first", "_reach")
 
 
 def overlap_agrees(stored: pl.DataFrame, fetched: pl.DataFrame, tolerance: float = 1e-4) -> pl.DataFrame:

@@ -30,9 +30,9 @@ def row_rules(hours: Hours) -> tuple[Rule, ...]:
     """Return the rules that look at one row alone, most telling first; all send their rows to quarantine."""
     ts = pl.col("ts")
     outside = (ts < hours.opens_at) | (ts >= hours.closes_at)
-    prices = pl.format("open {} high {} low {} close {}", *_PRICES)
+    prices = pl.format("open {} high {} low {} close {}", *(_text(name) for name in _PRICES))
     return (
-        Rule("price_missing", "unusable", pl.any_horizontal(pl.col(_PRICES).is_null()), prices),
+        Rule("price_missing", "unusable", ~pl.all_horizontal(pl.col(_PRICES).is_finite().fill_null(value=False)), prices),
         Rule("price_not_positive", "unusable", pl.any_horizontal(pl.col(_PRICES) <= 0), prices),
         Rule(
             "outside_session",
@@ -48,8 +48,24 @@ def row_rules(hours: Hours) -> tuple[Rule, ...]:
             | (pl.col("low") > pl.min_horizontal("open", "close")),
             prices,
         ),
-        Rule("volume_negative", "unusable", pl.col("volume") < 0, pl.format("volume {}", "volume")),
+        Rule(
+            "volume_negative",
+            "unusable",
+            ~_is_sound_volume(),
+            pl.format("volume {} in {} trades", _text("volume"), _text("bar_count")),
+        ),
     )
+
+
+def _text(name: str) -> pl.Expr:
+    """Return a value as text for evidence: one that is missing is told, too, and does not make the sentence null."""
+    return pl.col(name).cast(pl.String).fill_null("none")
+
+
+def _is_sound_volume() -> pl.Expr:
+    """Return whether volume and number of trades are absent, or numbers that are not negative."""
+    volume, count = pl.col("volume"), pl.col("bar_count")
+    return (volume.is_finite() & (volume >= 0)).fill_null(value=True) & (count >= 0).fill_null(value=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +152,9 @@ def _mark_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
         "kept row {}: close {} volume {}; this row: close {} volume {}",
         pl.col("answer_row").first().over(minute),
         pl.col("close").first().over(minute),
-        pl.col("volume").first().over(minute),
+        _text("volume").first().over(minute),
         "close",
-        "volume",
+        _text("volume"),
     )
     marked = ordered.with_columns(rule.alias("rule"), kept.alias("_kept"))
     found = pl.col("rule").is_not_null()
@@ -196,7 +212,9 @@ def accounting(valid: pl.DataFrame, quarantine: pl.DataFrame, universe: pl.DataF
         con_id, symbol, expected, present, quarantined (minutes that only rejected rows have), missing, coverage.
     """
     present = valid.group_by("con_id").agg(pl.col("ts").n_unique().alias("present"))
-    inside = quarantine.filter(pl.col("ts").is_between(hours.opens_at, hours.closes_at, closed="left"))
+    inside = quarantine.filter(pl.col("ts").is_between(hours.opens_at, hours.closes_at, closed="left")).with_columns(
+        pl.col("ts").dt.truncate("1m")
+    )
     lost = inside.join(valid, on=["con_id", "ts"], how="anti").group_by("con_id").agg(
         pl.col("ts").n_unique().alias("quarantined")
     )
@@ -219,9 +237,10 @@ def rule_counts(quarantine: pl.DataFrame) -> Mapping[str, int]:
 
 
 def sound_daily(window: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Divide a daily window into rows with positive, ordered prices, and the rest."""
+    """Divide a daily window into rows with positive, ordered prices and sound volumes, and the rest."""
     is_sound = (
-        pl.all_horizontal(pl.col(*_PRICES, "adj_close") > 0)
+        pl.all_horizontal((pl.col(name) > 0) & pl.col(name).is_finite() for name in (*_PRICES, "adj_close"))
+        & _is_sound_volume()
         & (pl.col("high") >= pl.max_horizontal("open", "low", "close"))
         & (pl.col("low") <= pl.min_horizontal("open", "close"))
     ).fill_null(value=False)

@@ -77,7 +77,10 @@ class TwsGate:
         """
         wait_s = self._settings.manifest.lakehouse.lock_wait_s
         locks = Layout(self._settings.data).locks
-        with hold("tws", locks, wait_s=wait_s, owner={"run": self._run_id, "stage": "ingestion"}), asyncio.Runner() as runner:
+        with (
+            hold("tws", locks, wait_s=wait_s, owner={"run": self._run_id, "stage": "ingestion"}),
+            asyncio.Runner() as runner,
+        ):
             return runner.run(self._connected(job))
 
     async def _connected(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
@@ -115,5 +118,7 @@ def open_market(replay: ReplayConfig) -> Market:
 
     path = Path(replay.market)
     if not path.is_file():
-        raise ConfigurationError("replay.market", f"there is no recording at {path}.", "Give a Parquet file, or `synthetic`.")
+        raise ConfigurationError(
+            "replay.market", f"there is no recording at {path}.", "Give a Parquet file, or `synthetic`."
+        )
     return RecordedMarket.open(path, symbols=replay.symbols or None)

@@ -16,7 +16,6 @@ from quant_assets.domain.tables import (
     WEIGHTS,
     Table,
 )
-from quant_assets.errors import NotPublishedError
 from quant_assets.flows.alpha import build_report, build_returns, build_weights
 from quant_assets.flows.publishing import Published, publish_frame, unchanged
 from quant_assets.flows.screen import screen_session
@@ -76,7 +75,12 @@ def snapshot(work: Work, partition: Partition) -> Published:
         work.clock,
     )
     return publish_frame(
-        work, SNAPSHOTS, partition, frozen.frame, inputs=inputs, metadata={"run_id": frozen.run_id, "stale": len(frozen.stale)}
+        work,
+        SNAPSHOTS,
+        partition,
+        frozen.frame,
+        inputs=inputs,
+        metadata={"run_id": frozen.run_id, "stale": len(frozen.stale)},
     )
 
 

@@ -1,6 +1,7 @@
 """Publishing bronze: the batches are committed already; what is judged is whether a session is complete enough."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
@@ -11,78 +12,86 @@ from quant_assets.flows.ingest.daily import vintages_near
 from quant_assets.flows.ingest.ledger import REFUSED
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA, Finding, Published
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import StorageReport
 
 SETTLED = "every_request_settled"
 PERMITTED = "every_instrument_permitted"
+SERVED = "history_served"
+KNOWN = "every_member_known"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What bronze holds for one partition of an asset, and what the rules say of it."""
+
+    table: Table
+    partition: Partition
+    rows: int
+    content_id: str
+    findings: tuple[Finding, ...]
+    metadata: Mapping[str, int]
+
+    def published(self, work: Work) -> Published:
+        """Return it as published, unless a blocking rule is broken."""
+        if any(finding.blocking and not finding.passed for finding in self.findings):
+            return Published(self.table, self.partition, None, self.findings, self.metadata)
+        location = work.layout.relative(work.layout.table(self.table))
+        report = StorageReport(
+            self.table.name, location, self.partition.key, self.rows, 0, 0, self.rows, self.content_id
+        )
+        return Published(self.table, self.partition, report, self.findings, self.metadata)
 
 
 def raw_minutes(work: Work, session: date, added: Mapping[str, int]) -> Published:
     """Judge the raw bars of a session: every instrument has an outcome, and at least one has bars."""
     partition, raw = Partition(session), work.lake.raw
-    rows = sum(footer.n_rows for file in raw.batches(RAW_TWS_BARS, partition) if (footer := raw.manifest(RAW_TWS_BARS).lookup(file)))
+    rows = raw.n_rows(RAW_TWS_BARS, partition)
     missing = unsettled(work, session)
     ledger = raw.read(RAW_TWS_REQUESTS, partition).filter(pl.col("bar_size") == "1 min")
     newest = ledger.sort("asked_at").unique("con_id", keep="last", maintain_order=True)
-    counts = dict(newest.group_by("outcome").len().sort("outcome").iter_rows())
     refused = newest.filter(pl.col("outcome").is_in(REFUSED))
+    outcomes = {f"outcome_{name}": n for name, n in newest.group_by("outcome").len().sort("outcome").iter_rows()}
     findings = (
         Finding(NOT_EMPTY, rows > 0, f"TWS has no bar of any instrument on {session}"),
         Finding(SCHEMA, passed=True),
         Finding(SETTLED, missing.is_empty(), f"no reliable answer for {_some(missing)}; run the session again"),
         Finding(PERMITTED, refused.is_empty(), f"refused: {_some(refused)}", blocking=False),
     )
-    return _published(work, RAW_TWS_BARS, partition, rows, findings, {**added, **{f"outcome_{k}": v for k, v in counts.items()}})
+    content = raw.content_id(RAW_TWS_BARS, partition)
+    return _Found(RAW_TWS_BARS, partition, rows, content, findings, {**added, **outcomes}).published(work)
 
 
 def raw_daily(work: Work, session: date, added: Mapping[str, int]) -> Published:
     """Judge the daily history for a session: some vintage speaks for each instrument."""
     raw = work.lake.raw
-    near = vintages_near(work, session)
-    frames = [raw.read(RAW_TWS_DAILY_BARS, Partition(v), ["con_id", "session"]) for v in near]
+    near = [Partition(vintage) for vintage in vintages_near(work, session)]
+    frames = [raw.read(RAW_TWS_DAILY_BARS, vintage, ["con_id", "session"]) for vintage in near]
     rows = pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty().select("con_id", "session")
     known = rows.filter(pl.col("session") <= session)
     absent = universe_of(work, session).join(known, on="con_id", how="anti")
     findings = (
         Finding(NOT_EMPTY, known.height > 0, f"no daily history reaches back to {session}"),
         Finding(SCHEMA, passed=True),
-        Finding("history_served", absent.is_empty(), f"none for {_some(absent)}", blocking=False),
+        Finding(SERVED, absent.is_empty(), f"none for {_some(absent)}", blocking=False),
     )
-    return _published(work, RAW_TWS_DAILY_BARS, Partition(session), known.height, findings, added, vintages=near)
+    content = combined_id(raw.content_id(RAW_TWS_DAILY_BARS, vintage) for vintage in near)
+    return _Found(RAW_TWS_DAILY_BARS, Partition(session), known.height, content, findings, added).published(work)
 
 
 def raw_details(work: Work, session: date, added: Mapping[str, int]) -> Published:
     """Judge the contract details of a session: every member of the universe has some."""
-    partition = Partition(session)
-    rows = work.lake.raw.read(RAW_INSTRUMENTS, partition, ["con_id"])
+    partition, raw = Partition(session), work.lake.raw
+    rows = raw.read(RAW_INSTRUMENTS, partition, ["con_id"])
     absent = universe_of(work, session).join(rows, on="con_id", how="anti")
     findings = (
         Finding(NOT_EMPTY, rows.height > 0, "no contract details"),
         Finding(SCHEMA, passed=True),
-        Finding("every_member_known", absent.is_empty(), f"none for {_some(absent)}"),
+        Finding(KNOWN, absent.is_empty(), f"none for {_some(absent)}"),
     )
-    return _published(work, RAW_INSTRUMENTS, partition, rows.height, findings, added)
-
-
-def _published(
-    work: Work,
-    table: Table,
-    partition: Partition,
-    rows: int,
-    findings: tuple[Finding, ...],
-    metadata: Mapping[str, int],
-    vintages: list[date] | None = None,
-) -> Published:
-    if any(finding.blocking and not finding.passed for finding in findings):
-        return Published(table, partition, None, findings, metadata)
-    raw = work.lake.raw
-    if vintages is None:
-        content, location = raw.content_id(table, partition), work.layout.directory(table, partition)
-    else:
-        content, location = raw.input_id(table, Partition(vintages[-1])), work.layout.table(table)
-    report = StorageReport(table.name, work.layout.relative(location), partition.key, rows, 0, 0, rows, content)
-    return Published(table, partition, report, findings, metadata)
+    content = raw.content_id(RAW_INSTRUMENTS, partition)
+    return _Found(RAW_INSTRUMENTS, partition, rows.height, content, findings, added).published(work)
 
 
 def _some(frame: pl.DataFrame) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.tables import Table
+from quant_assets.errors import CorruptFileError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import StorageReport
@@ -54,9 +55,13 @@ class Published:
 def unchanged(work: Work, table: Table, partition: Partition, inputs: Mapping[str, str]) -> Published | None:
     """Return what stands, when it was computed from exactly these inputs; else None.
 
-    This is what makes a second run free: nothing is read but the manifest.
+    This is what makes a second run free: nothing is read but the manifest. A file that became unreadable does not
+    stand: it is derived, so it is computed again.
     """
-    footer = work.lake.curated.footer(table, partition)
+    try:
+        footer = work.lake.curated.footer(table, partition)
+    except CorruptFileError:
+        return None
     if footer is None or not inputs or dict(footer.inputs) != dict(inputs):
         return None
     report = StorageReport(

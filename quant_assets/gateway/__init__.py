@@ -1,7 +1,8 @@
 """The replay gateway: a TCP server that speaks the TWS protocol and serves recorded or synthetic markets.
 
 bytes      wire · messages · requests · encoding
-judgement  validation (malformed) · rules (too fast, and the ledger) · faults (the seam for trouble)
+judgement  validation (malformed) · rules (too fast) · ledger (who asked what, and what broke a rule)
+trouble    faults (scripts, and the engine that plays them)
 answers    handlers · history · ranking
 market     market (the interface) · synthetic · recording · hours
 running    session · slots · server · embedded (in this process) · serve (alone)

@@ -9,8 +9,9 @@ from typing import Any, Self, TypeVar
 
 from quant_assets.clock import Clock
 from quant_assets.errors import DefectError
+from quant_assets.gateway.ledger import HistoryLedger
 from quant_assets.gateway.market import Market
-from quant_assets.gateway.rules import HistoryLedger, Rules
+from quant_assets.gateway.rules import Rules
 from quant_assets.gateway.server import Gateway
 
 T = TypeVar("T")

@@ -63,14 +63,13 @@ class HistoryService:
         self._market = market
         self._cache = BodyCache()
 
-    def answer(self, request: HistoryRequest, instrument: Instrument, now: datetime, share: float) -> tuple[bytes, int]:
+    def answer(self, request: HistoryRequest, instrument: Instrument, now: datetime) -> tuple[bytes, int]:
         """Return the message that answers a request and its number of bars.
 
         Args:
             request: passed validation.
             instrument: what its contract means.
             now: nothing that completes later is sent.
-            share: part of the bars that is sent; less than 1 only when a fault wants it so.
 
         Raises:
             Refusal: there is no data.
@@ -83,8 +82,6 @@ class HistoryService:
         n_bars, body = self._body(request, instrument, window, now)
         if n_bars == 0:
             raise _no_data(request, instrument)
-        if share < 1:
-            n_bars, body = _cut(n_bars, body, share)
         start, end = (_header_time(x, request.format_date) for x in (window.nominal_start, window.end))
         return messages.bars(request.req_id, start, end, n_bars, body), n_bars
 
@@ -139,13 +136,6 @@ def _header_time(instant: datetime, format_date: int) -> str:
     if format_date == FORMAT_EPOCH:
         return f"{instant.astimezone(UTC):%Y%m%d %H:%M:%S}"
     return f"{instant.astimezone(ZONE):%Y%m%d %H:%M:%S} {WIRE_ZONE}"
-
-
-def _cut(n_bars: int, body: bytes, share: float) -> tuple[int, bytes]:
-    """Keep the first part of the bars; the message stays well-formed."""
-    kept = int(n_bars * share)
-    fields = body.split(b"\0")[: kept * (len(VALUES) + 1)]
-    return kept, b"".join(field + b"\0" for field in fields)
 
 
 def _resampled(frame: pl.DataFrame, seconds: int, hours: TradingHours, now: datetime) -> pl.DataFrame:

@@ -1,16 +1,14 @@
-"""IBKR's rate limits, and the ledger that tests read to prove that nobody broke them."""
+"""IBKR's rate limits, and the judges that apply them."""
 
-from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections import defaultdict, deque
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from quant_assets.clock import Clock
 from quant_assets.gateway.requests import HistoryRequest
 from quant_assets.gateway.validation import BAR_SECONDS
 
-Outcome = Literal["open", "answered", "no_data", "refused", "cancelled", "fault", "lost"]
-Breach = Literal["identical", "burst", "window", "open"]
+Breach = Literal["identical", "burst", "window", "open", "messages"]
 
 PACING_TEXT: Final = "Historical Market Data Service error message:Historical data request pacing violation"
 _SMALL_BAR_S: Final = 30
@@ -45,41 +43,6 @@ class Rules:
     def off(cls) -> "Rules":
         """Return rules that limit nothing but still refuse malformed requests."""
         return cls(identical_s=None, burst=None, window=None, max_open=None, messages_a_second=None)
-
-
-@dataclass(slots=True)
-class HistoryEntry:
-    """One history request as the gateway saw it; `outcome` is "open" until it has ended."""
-
-    at: float
-    """The gateway clock's monotonic seconds."""
-    asked_at: datetime
-    client_id: int
-    request: HistoryRequest
-    outcome: Outcome = "open"
-    code: int = 0
-    n_bars: int = 0
-    breach: Breach | None = None
-    """The rule that the request broke, if any."""
-
-
-@dataclass(slots=True)
-class HistoryLedger:
-    """Every history and head timestamp request since the gateway started, in order of arrival."""
-
-    entries: list[HistoryEntry] = field(default_factory=list)
-
-    def breaches(self) -> list[HistoryEntry]:
-        """Return the requests that broke a rate limit."""
-        return [entry for entry in self.entries if entry.breach]
-
-    def outcomes(self) -> Counter[str]:
-        """Count the requests by outcome."""
-        return Counter(entry.outcome for entry in self.entries)
-
-    def still_open(self) -> list[HistoryEntry]:
-        """Return the requests that have been neither answered, refused nor cancelled."""
-        return [entry for entry in self.entries if entry.outcome == "open"]
 
 
 class Pacing:

@@ -1,18 +1,22 @@
 """The gateway: one market, one set of rules, any number of client connections."""
 
 import asyncio
+import logging
 import threading
 from collections import Counter
 from datetime import datetime
 
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.errors import ConfigurationError
-from quant_assets.gateway.faults import NO_FAULTS, FaultPlan
+from quant_assets.gateway.faults import NO_FAULTS, FaultEngine, FaultPlan, MomentKind
 from quant_assets.gateway.history import HistoryService
+from quant_assets.gateway.ledger import HistoryLedger, Sink, StrikeRecord
 from quant_assets.gateway.market import Market
-from quant_assets.gateway.rules import HistoryLedger, Pacing, Rules
+from quant_assets.gateway.rules import Breach, Pacing, Rules
 from quant_assets.gateway.session import Session
 from quant_assets.gateway.wire import MAX_VERSION, MIN_VERSION
+
+_log = logging.getLogger(__name__)
 
 DATA_REQUESTS = ("contract_details", "history", "head_timestamp", "scanner", "scanner_parameters", "matching_symbols")
 """The kinds of `RequestCounts` that ask for data; connecting and account synchronisation are not among them."""
@@ -54,6 +58,7 @@ class Gateway:
         accounts: account names, separated by commas.
         max_version: newest server version offered, 157 to 178.
         latency_s: time on the clock before a history request is answered.
+        sink: is told of every request, breach and fault as it happens, for example a `LedgerFile`.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Gateway:
         accounts: str = "DU0000000",
         max_version: int = MAX_VERSION,
         latency_s: float = 0.0,
+        sink: Sink | None = None,
     ) -> None:
         self.market = market
         self.rules = rules or Rules()
@@ -75,12 +81,19 @@ class Gateway:
         self.faults, self.accounts, self.max_version, self.latency_s = faults, accounts, max_version, latency_s
         self.history = HistoryService(market)
         self.pacing = Pacing(self.rules, self.clock)
-        self.history_ledger = HistoryLedger()
+        self.history_ledger = HistoryLedger(sink=sink)
+        self.strikes: list[StrikeRecord] = []
+        """What was made to go wrong, in order."""
+        self.rate_breaches = 0
+        """How many messages exceeded the message rate."""
         self.requests = RequestCounts()
         self.sessions: set[Session] = set()
         self.is_frozen = False
+        self.muted: list[frozenset[MomentKind]] = []
+        """Kinds of requests that get no answer at present, one entry per reason."""
         self.host, self.port = "", 0
         self._server: asyncio.Server | None = None
+        self._stopped = asyncio.Event()
 
     def now(self) -> datetime:
         """Return the market's time."""
@@ -92,29 +105,38 @@ class Gateway:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
+        self.host, self.port = host, port
+        self._stopped.clear()
         try:
-            self._server = await loop.create_server(lambda: Session(self), host, port)
+            await self._listen()
         except OSError as cause:
             reason = cause.strerror or str(cause)
             mend = "Choose another port, or stop the program that listens there."
             raise ConfigurationError(
                 f"gateway address {host}:{port}", f"cannot be listened on: {reason}.", mend
             ) from cause
-        self.host, self.port = host, self._server.sockets[0].getsockname()[1]
+        if isinstance(self.faults, FaultEngine):
+            self.faults.start(self)
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Session(self), self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and drop all clients."""
+        if isinstance(self.faults, FaultEngine):
+            self.faults.stop()
+        self._stopped.set()
         if self._server is not None:
-            self._server.close()
+            server = self._server
+            self.close_port()
             self.kick(abort=True)
-            await self._server.wait_closed()
-            self._server = None
+            await server.wait_closed()
 
     async def serve_forever(self) -> None:
-        """Serve until cancelled."""
-        assert self._server is not None, "start() first"
-        await self._server.serve_forever()
+        """Serve until cancelled or stopped, through closed ports and all."""
+        await self._stopped.wait()
 
     # ------------------------------------------------------------ what sessions ask
 
@@ -126,6 +148,24 @@ class Gateway:
     def client_ids(self) -> set[int]:
         """Return the client ids in use."""
         return {session.client_id for session in self.sessions if session.client_id >= 0}
+
+    def mutes(self, kind: MomentKind) -> bool:
+        """Return whether requests of this kind get no answer at present."""
+        return any(kind in kinds for kinds in self.muted)
+
+    def note_strike(self, name: str, detail: str) -> None:
+        """Record that something was made to go wrong, and tell the log."""
+        self.strikes.append(StrikeRecord(self.clock.monotonic(), name, detail))
+        _log.info("fault %s: %s", name, detail)
+        if self.history_ledger.sink:
+            at = round(self.clock.monotonic(), 3)
+            self.history_ledger.sink({"event": "strike", "at": at, "fault": name, "detail": detail})
+
+    def note_breach(self, client_id: int, breach: Breach) -> None:
+        """Record that a rule about all messages was broken."""
+        self.rate_breaches += 1
+        if self.history_ledger.sink:
+            self.history_ledger.sink({"event": "breach", "client_id": client_id, "breach": breach})
 
     # ------------------------------------------------------------ what an operator does
 
@@ -142,3 +182,21 @@ class Gateway:
     def freeze(self, *, frozen: bool = True) -> None:
         """Take requests and answer none, as a hung gateway does."""
         self.is_frozen = frozen
+
+    def close_port(self) -> None:
+        """Stop listening; connections stand. `open_port` undoes it."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def open_port(self) -> None:
+        """Listen again on the same port; another program may hold it for a moment."""
+        for wait_s in (0.01, 0.1, 0.5, 2.0, 0.0):
+            if self._server is not None or self._stopped.is_set():
+                return
+            try:
+                await self._listen()
+            except OSError:
+                if not wait_s:
+                    raise
+                await asyncio.sleep(wait_s)

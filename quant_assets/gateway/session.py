@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quant_assets.gateway import messages
 from quant_assets.gateway.faults import Fault, Moment, MomentKind
+from quant_assets.gateway.faults.spoiling import spoiled
 from quant_assets.gateway.handlers import ROUTES, Desk, Route
 from quant_assets.gateway.history import Refusal
 from quant_assets.gateway.requests import WireContract, number, parse_head, parse_history
 from quant_assets.gateway.rules import MessageRate
-from quant_assets.gateway.slots import WHOLE, HistorySlots, Job
+from quant_assets.gateway.slots import HistorySlots, Job
 from quant_assets.gateway.wire import FrameBuffer, WireError, fields_of, parse_hello
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 START_API, HISTORY, HEAD = 71, 20, 87
 CANCEL_SCANNER, CANCEL_HISTORY, CANCEL_HEAD = 23, 25, 90
+_PIECES = 20
 CANCELS = (CANCEL_SCANNER, CANCEL_HISTORY, CANCEL_HEAD)
 
 
@@ -35,6 +37,9 @@ class Session(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = HistorySlots(gateway, self)
         self._transport: asyncio.Transport | None = None
+        self._is_stalled = False
+        self._behind: bytearray | None = None
+        """What waits while a slow answer is on its way; None while there is none."""
         self.version = 0
         self.client_id = -1
 
@@ -63,9 +68,13 @@ class Session(asyncio.Protocol):
             (self._transport.abort if abort else self._transport.close)()
 
     def send(self, data: bytes) -> None:
-        """Write, unless the connection is gone or the gateway is frozen."""
-        if self._transport is not None and not self._is_closing and not self._gateway.is_frozen:
+        """Write, unless the connection is gone, or it or the gateway is frozen; wait behind a slow answer."""
+        if self._transport is None or self._is_closing or self._is_stalled or self._gateway.is_frozen:
+            return
+        if self._behind is None:
             self._transport.write(data)
+        else:
+            self._behind += data
 
     def notify(self, req_id: int, code: int, text: str) -> None:
         """Send an error or a notice."""
@@ -100,11 +109,12 @@ class Session(asyncio.Protocol):
             raise WireError(f"client speaks {low}..{high}")
         self.version = version
         answer = messages.hello(version, self._gateway.now())
-        self.perform(Job(Moment("handshake"), lambda _: answer))
+        self.perform(Job(Moment("handshake"), lambda: answer))
 
     def _is_too_fast(self) -> bool:
         if not self._rate.is_exceeded():
             return False
+        self._gateway.note_breach(self.client_id, "messages")
         limit = self._gateway.rules.messages_a_second
         text = f"Max rate of messages per second has been exceeded:max={limit} ({self._rate.strikes})"
         self.notify(messages.NO_REQUEST, 100, text)
@@ -140,14 +150,14 @@ class Session(asyncio.Protocol):
         self.client_id = client_id
         accounts = messages.managed_accounts(self._gateway.accounts) + messages.next_valid_id(1)
         farms = [messages.error(self.version, messages.NO_REQUEST, *farm) for farm in messages.FARMS_OK]
-        self.perform(Job(self.moment("start_api"), lambda _: accounts + b"".join(farms)))
+        self.perform(Job(self.moment("start_api"), lambda: accounts + b"".join(farms)))
 
     def _ask(self, message_id: int, route: Route, fields: Sequence[str]) -> None:
         self._gateway.requests.add(route.kind)
         contract = WireContract.parse(fields[route.contract_at :]) if route.contract_at else None
         req_id = number(fields[route.req_id_at]) if route.req_id_at else messages.NO_REQUEST
         moment = replace(self.moment(route.kind, req_id, contract), message_id=message_id)
-        self.perform(Job(moment, lambda _: route.handler(self.desk(), fields)))
+        self.perform(Job(moment, lambda: route.handler(self.desk(), fields)))
 
     def _cancel(self, message_id: int, fields: Sequence[str]) -> None:
         if message_id == CANCEL_HISTORY:
@@ -171,15 +181,21 @@ class Session(asyncio.Protocol):
 
     def perform(self, job: Job) -> None:
         """Make and send an answer, unless the fault plan wants otherwise."""
-        fault = self._gateway.faults.fault_at(job.moment)
-        delay = self._gateway.latency_s if job.slot is not None else 0.0
-        delay += fault.delay_s if fault else 0.0
+        gateway, moment = self._gateway, job.moment
+        fault = gateway.faults.fault_at(moment)
+        if fault:
+            gateway.note_strike(fault.name or fault.action, f"strikes {moment.kind} {moment.symbol}".rstrip())
+        delay = gateway.latency_s if job.slot is not None else 0.0
+        delay += fault.delay_s if fault and fault.action != "dribble" else 0.0
         if delay > 0:
-            task = asyncio.get_running_loop().create_task(self._perform_later(job, fault, delay))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._perform_later(job, fault, delay))
         else:
             self._finish(job, fault)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _perform_later(self, job: Job, fault: Fault | None, delay_s: float) -> None:
         await self._gateway.clock.sleep(delay_s)
@@ -188,38 +204,57 @@ class Session(asyncio.Protocol):
     def _finish(self, job: Job, fault: Fault | None) -> None:
         """A late answer is sent even when the client has cancelled: the two may cross on the wire."""
         action = fault.action if fault else None
-        if action == "hang" or (job.is_cancelled and action != "late"):
+        if action == "hang" or self._gateway.mutes(job.moment.kind) or (job.is_cancelled and action != "late"):
             return
-        if fault is None or action in ("late", "notice"):
-            if fault is not None and action == "notice":
-                self.notify(messages.NO_REQUEST, fault.code, fault.text)
+        if fault is None or action == "late":
             self._answer(job)
-        elif action == "error":
+        elif action == "notice":
+            self.notify(messages.NO_REQUEST, fault.code, fault.text)
+            self._answer(job)
+        elif action in ("error", "error_drop"):
             job.settle("fault", fault.code)
             self.notify(job.moment.req_id, fault.code, fault.text)
-        else:
+        elif action not in ("drop", "reset"):
             self._spoil(job, fault)
+        if action in ("half", "drop", "reset", "error_drop"):
+            job.settle("fault")
+            self.close(abort=action == "reset")
 
     def _answer(self, job: Job) -> None:
-        data = self._made(job, WHOLE)
+        data = self._made(job)
         if data is not None:
             job.settle("answered")
             self.send(data)
 
     def _spoil(self, job: Job, fault: Fault) -> None:
-        """Send less than the answer, or nothing."""
-        share = {"empty": 0.0, "truncate": fault.share}.get(fault.action, WHOLE)
-        data = self._made(job, share) if fault.action != "drop" else b""
+        """Send something else than the answer."""
+        data = self._made(job)
+        if data is None:
+            return
         job.settle("fault")
-        if data is not None:
-            self.send(data[: len(data) // 2] if fault.action == "half" else data)
-        if fault.action in ("half", "drop"):
-            self.close()
+        if fault.action == "dribble":
+            self._spawn(self._dribble(data, fault.delay_s))
+            return
+        self.send(spoiled(data, fault))
+        self._is_stalled = self._is_stalled or fault.action == "stall"
 
-    def _made(self, job: Job, share: float) -> bytes | None:
+    async def _dribble(self, data: bytes, seconds: float) -> None:
+        """Send an answer in small pieces; what else is sent meanwhile waits behind it."""
+        while self._behind is not None:
+            await self._gateway.clock.sleep(seconds / _PIECES)
+        self._behind = bytearray()
+        step = -(-len(data) // _PIECES)
+        for start in range(0, len(data), step):
+            if self._transport is not None and not self._is_closing:
+                self._transport.write(data[start : start + step])
+            await self._gateway.clock.sleep(seconds / _PIECES)
+        behind, self._behind = bytes(self._behind), None
+        self.send(behind)
+
+    def _made(self, job: Job) -> bytes | None:
         """Return the answer, or None after a refusal has been sent."""
         try:
-            return job.make(share)
+            return job.make()
         except Refusal as refusal:
             job.settle("no_data" if refusal.is_no_data else "refused", refusal.code)
             self.notify(job.moment.req_id, refusal.code, refusal.text)

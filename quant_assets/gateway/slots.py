@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from quant_assets.gateway.faults import Moment
 from quant_assets.gateway.handlers import found
+from quant_assets.gateway.ledger import HistoryEntry, Outcome
 from quant_assets.gateway.requests import HistoryRequest
-from quant_assets.gateway.rules import PACING_TEXT, HistoryEntry, Outcome
+from quant_assets.gateway.rules import PACING_TEXT
 from quant_assets.gateway.validation import Problem, has_no_zone, head_problem, history_problem
 
 if TYPE_CHECKING:
     from quant_assets.gateway.server import Gateway
     from quant_assets.gateway.session import Session
 
-WHOLE: Final = 1.0
-"""The share of the bars that an undisturbed answer holds."""
 _CANCELLED: Final = "Historical Market Data Service error message:API historical data query cancelled: "
 _PROCESSING: Final = "Error processing request.-'bS' : cause - "
 
@@ -26,14 +26,15 @@ class Slot:
 
     entry: HistoryEntry
     release: Callable[[], None]
+    end: Callable[[Outcome, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An answer to be made: `make` is called with the share of the bars to send."""
+    """An answer to be made."""
 
     moment: Moment
-    make: Callable[[float], bytes]
+    make: Callable[[], bytes]
     slot: Slot | None = None
 
     @property
@@ -45,7 +46,7 @@ class Job:
         """Note how a history request ended and free its slot; the first outcome stands."""
         if self.slot is None or self.slot.entry.outcome != "open":
             return
-        self.slot.entry.outcome, self.slot.entry.code = outcome, code
+        self.slot.end(outcome, code)
         if self.slot.entry.request.kind == "history" or outcome != "answered":
             self.slot.release()
 
@@ -66,10 +67,10 @@ class HistorySlots:
         gateway.requests.add(request.kind)
         clock = gateway.clock
         entry = HistoryEntry(clock.monotonic(), gateway.now(), self._session.client_id, request)
-        gateway.history_ledger.entries.append(entry)
         problem = self._malformed(request) or self._no_slot(entry) or self._too_fast(entry)
+        gateway.history_ledger.add(entry)
         if problem is not None:
-            entry.outcome, entry.code = "refused", problem[0]
+            gateway.history_ledger.end(entry, "refused", problem[0])
             self._session.notify(request.req_id, *problem)
             return
         if has_no_zone(request.end):
@@ -85,20 +86,20 @@ class HistorySlots:
             text = f"No historical data query found for ticker id:{req_id}"
             self._session.notify(req_id, 366, text)
             return
-        entry.outcome = "cancelled"
+        self._gateway.history_ledger.end(entry, "cancelled")
         self._session.notify(req_id, 162, f"{_CANCELLED}{req_id}")
 
     def release_head(self, req_id: int) -> None:
         """Answer message 90: silently, as TWS does."""
         entry = self._open.pop(req_id, None)
         if entry is not None and entry.outcome == "open":
-            entry.outcome = "cancelled"
+            self._gateway.history_ledger.end(entry, "cancelled")
 
     def lose(self) -> None:
         """Free everything because the connection is gone."""
         for entry in self._open.values():
             if entry.outcome == "open":
-                entry.outcome = "lost"
+                self._gateway.history_ledger.end(entry, "lost")
         self._open.clear()
 
     def _malformed(self, request: HistoryRequest) -> Problem | None:
@@ -122,15 +123,16 @@ class HistorySlots:
     def _job(self, entry: HistoryEntry) -> Job:
         request, gateway = entry.request, self._gateway
 
-        def make(share: float) -> bytes:
+        def make() -> bytes:
             instrument = found(gateway.market, request.contract, gateway.now())
-            data, entry.n_bars = gateway.history.answer(request, instrument, gateway.now(), share)
+            data, entry.n_bars = gateway.history.answer(request, instrument, gateway.now())
             return data
 
         moment = self._session.moment(
             "head_timestamp" if request.kind == "head_timestamp" else "history", request.req_id, request.contract
         )
-        return Job(moment, make, Slot(entry, lambda: self._release(entry)))
+        end = partial(gateway.history_ledger.end, entry)
+        return Job(moment, make, Slot(entry, lambda: self._release(entry), end))
 
     def _release(self, entry: HistoryEntry) -> None:
         """Free the slot if it is still this request's: its id may have been used again."""

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
+
 from quant_assets.errors import DiskFullError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -31,8 +33,13 @@ def replacing(target: Path) -> Iterator[Path]:
         staged.replace(target)
         _flush(target.parent)
     except OSError as error:
-        if error.errno in _NO_SPACE or "No space left" in str(error):
+        if error.errno in _NO_SPACE:
             raise DiskFullError(target, error) from error
+        raise
+    except pl.exceptions.PolarsError as error:
+        # Polars wraps what the system said while it wrote, and keeps only the words
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise DiskFullError(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         raise
     finally:
         staged.unlink(missing_ok=True)

@@ -259,6 +259,11 @@ class RawStore(_Store):
         ]
         return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
 
+    def n_rows(self, table: Table, partition: Partition) -> int:
+        """Return how many rows all batches of a partition have; only footers are read."""
+        footers = (self.manifest(table).lookup(file) for file in self.batches(table, partition))
+        return sum(footer.n_rows for footer in footers if footer)
+
     def content_id(self, table: Table, partition: Partition) -> str:
         """Return one id for all that a partition says, however it is cut into batches.
 

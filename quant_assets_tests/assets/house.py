@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import yaml
@@ -15,7 +15,7 @@ from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
 
-SYMBOLS = ("ARCA:QMKT", "NASDAQ:QTEB", "NASDAQ:QFIA", "NYSE:QHEA", "NYSE:QENB", "NYSE:QUTA")
+SYMBOLS = ("ARCA:QMKT", "NASDAQ:QTEB", "NASDAQ:QFIA", "NYSE:QHEA", "NYSE:QEND", "NYSE:QUTA")
 """Six instruments that trade every minute of every session; no event is planted on them in the sessions used here."""
 
 DATA = (
@@ -35,7 +35,7 @@ RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_e
 
 
 def manifest(**sections: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest; keyword arguments replace keys of its sections."""
+    """Return a manifest; keyword arguments replace keys of its sections, and all profiles at once."""
     base: dict[str, dict[str, Any]] = {
         "lakehouse": {"calendars": ["XNYS"], "start_session": "2025-03-03", "lock_wait_s": 30},
         "tws": {"mode": "replay"},
@@ -45,13 +45,10 @@ def manifest(**sections: dict[str, Any]) -> dict[str, Any]:
             "discovery": {"lists": ["short"]},
             "risk": {"max_weight": 0.5, "sector_cap": 0.6},
         },
-        "profiles": {
-            "calm": {"risk": {"method": "min_variance"}},
-            "plain": {"risk": {"method": "equal_weight"}},
-        },
     }
+    profiles = {"calm": {"risk": {"method": "min_variance"}}, "plain": {"risk": {"method": "equal_weight"}}}
     merged = {name: {**values, **sections.pop(name, {})} for name, values in base.items()}
-    return {"default_profile": "calm", "production_profile": "plain", **merged, **sections}
+    return {"default_profile": "calm", "production_profile": "plain", "profiles": profiles, **merged, **sections}
 
 
 @dataclass
@@ -66,6 +63,13 @@ class House:
         self.name_symbols(self.symbols)
         (self.configs / "manifest.json").write_text(json.dumps(manifest(**self.sections)))
         self.instance = dg.DagsterInstance.ephemeral()
+        self.runs: list[dg.ExecuteInProcessResult] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.instance.dispose()
 
     @property
     def data(self) -> Path:
@@ -93,7 +97,7 @@ class House:
         """Run assets as the UI would, over one partition or a closed range; never raises for a failed step."""
         single = first if last in (None, first) else None
         job = self.definitions.resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
+        result = job.execute_in_process(
             asset_selection=[dg.AssetKey(name) for name in assets],
             instance=self.instance,
             raise_on_error=False,
@@ -101,6 +105,8 @@ class House:
             tags={} if single or first is None else dict(zip(RANGE, (first, str(last)), strict=True)),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+        self.runs.append(result)
+        return result
 
     def run_data(self, first: str, last: str | None = None) -> dg.ExecuteInProcessResult:
         result = self.run(DATA, first, last)

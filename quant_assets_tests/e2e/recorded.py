@@ -15,9 +15,7 @@ FIRST, LAST = date(2019, 12, 16), date(2020, 1, 10)
 HOLIDAYS = {date(2019, 12, 25), date(2020, 1, 1)}
 HALF_DAY = date(2019, 12, 24)
 SESSIONS = [
-    day
-    for day in pl.date_range(FIRST, LAST, eager=True).to_list()
-    if day.weekday() < 5 and day not in HOLIDAYS
+    day for day in pl.date_range(FIRST, LAST, eager=True).to_list() if day.weekday() < 5 and day not in HOLIDAYS
 ]
 PRICES = ["open", "high", "low", "close"]
 

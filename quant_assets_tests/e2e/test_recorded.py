@@ -49,7 +49,7 @@ class Lake:
     def files(self) -> dict[str, tuple[int, int]]:
         """Size and modification time of every file of record."""
         found = [path for path in self.settings.data.rglob("*") if path.is_file()]
-        kept = [path for path in found if path.suffix not in (".lock",) and ".lock" not in path.name]
+        kept = [path for path in found if ".lock" not in path.name]
         return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in kept}
 
 
@@ -117,7 +117,9 @@ def test_rows_without_prices_are_counted_and_reported(recording: Recording) -> N
 
 def test_silver_holds_each_regular_minute_once(lake: Lake, recording: Recording) -> None:
     minutes = recording.served.filter(is_regular()).select("session", "symbol", "ts").unique()
-    expected = minutes.filter(~((pl.col("symbol") == "UGAZ") & (pl.col("session") == date(2019, 12, 23)) & _at("09:30")))
+    expected = minutes.filter(
+        ~((pl.col("symbol") == "UGAZ") & (pl.col("session") == date(2019, 12, 23)) & _at("09:30"))
+    )
     curated = lake.table("silver", "curated_tws_1m_bars").select("session", "symbol", "ts")
     assert curated.sort(curated.columns).equals(expected.sort(expected.columns))
 
@@ -199,11 +201,13 @@ def test_few_symbols_trade_every_minute_and_that_is_no_error(lake: Lake) -> None
     assert counts["len"].max() <= 390
 
 
-def test_features_equal_a_plain_recomputation(lake: Lake, recording: Recording) -> None:
+def test_features_equal_a_plain_recomputation(lake: Lake) -> None:
     features = lake.table("gold", "features_price_1m_v1")
     curated = lake.table("silver", "curated_tws_1m_bars")
     names = ["ret_1", "ret_5", "ret_20", "ma_5", "ma_20", "vol_20", "n_missing_in_window_5", "n_missing_in_window_20"]
-    stored = {(row[0], row[1], row[2]): row[3:] for row in features.select("symbol", "session", "ts", *names).iter_rows()}
+    stored = {
+        (row[0], row[1], row[2]): row[3:] for row in features.select("symbol", "session", "ts", *names).iter_rows()
+    }
     assert len(stored) == curated.height
     for (symbol, session), bars in curated.partition_by("symbol", "session", as_dict=True).items():
         for ts, expected in plain_features(session, bars).items():
@@ -242,7 +246,16 @@ def plain_features(session: date, bars: pl.DataFrame) -> dict[object, list[float
         return k - len(window(m, k)) if m >= k - 1 else None
 
     return {
-        ts: [change(m, 1), change(m, 5), change(m, 20), mean(m, 5), mean(m, 20), deviation(m), missing(m, 5), missing(m, 20)]
+        ts: [
+            change(m, 1),
+            change(m, 5),
+            change(m, 20),
+            mean(m, 5),
+            mean(m, 20),
+            deviation(m),
+            missing(m, 5),
+            missing(m, 20),
+        ]
         for ts, m in zip(bars["ts"].to_list(), minutes, strict=True)
     }
 

@@ -9,7 +9,7 @@ _COLORS = "YlGnBu"
 
 
 def coverage_png(coverage: pl.DataFrame) -> bytes:
-    """Draw instruments × sessions.
+    """Draw one row per instrument and one column per session.
 
     Args:
         coverage: session, con_id, symbol, coverage in [0, 1]; pairs without a bar may be absent and are drawn empty.

@@ -146,7 +146,9 @@ CURATED_TWS_1D_BARS = Table(
         c.SYMBOL,
         *c.ohlcv(strict=True),
         Column("adj_close", pl.Float64, "quote currency per share", "Close adjusted for splits and dividends", gt=0.0),
-        Column("coverage", pl.Float64, "fraction", "Sessions present ÷ sessions expected in the window", ge=0.0, le=1.0),
+        Column(
+            "coverage", pl.Float64, "fraction", "Sessions present ÷ sessions expected in the window", ge=0.0, le=1.0
+        ),
         c.DQ_STATUS,
         Column("vintage", pl.Date, "date", "Vintage that the row was taken from", provenance=True),
         c.KNOWN_AT,

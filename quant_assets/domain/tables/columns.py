@@ -16,7 +16,11 @@ REQUEST_ID = Column("request_id", pl.String, "id", "TWS request that brought the
 INGESTED_AT = Column("ingested_at", UTC_MICROS, "UTC instant", "When the answer arrived", provenance=True)
 PIPELINE_VERSION = Column("pipeline_version", pl.String, "version", "Release of quant_assets", provenance=True)
 KNOWN_AT = Column(
-    "known_at", UTC_MICROS, "UTC instant", "First time that this value was received, kept by every rebuild", provenance=True
+    "known_at",
+    UTC_MICROS,
+    "UTC instant",
+    "First time that this value was received, kept by every rebuild",
+    provenance=True,
 )
 KNOWN_BASIS = Column(
     "known_basis",
@@ -34,9 +38,7 @@ DQ_STATUS = Column(
 SERIES = (
     Column("source", pl.String, "name", "Where the series comes from", isin=("TWS",)),
     Column("bar_size", pl.String, "enum", "Length of a bar", isin=("1 min", "1 day")),
-    Column(
-        "what_to_show", pl.String, "enum", "TWS series", isin=("TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK")
-    ),
+    Column("what_to_show", pl.String, "enum", "TWS series", isin=("TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK")),
     Column("use_rth", pl.Boolean, "flag", "Regular trading hours only"),
 )
 """With con_id, the identity of a series."""
@@ -51,7 +53,14 @@ def ohlcv(*, strict: bool) -> tuple[Column, ...]:
         Column("high", pl.Float64, "quote currency per share", "Highest price of the bar", gt=floor),
         Column("low", pl.Float64, "quote currency per share", "Lowest price of the bar", gt=floor),
         Column("close", pl.Float64, "quote currency per share", "Last price of the bar", gt=floor),
-        Column("volume", pl.Float64, "shares", "Traded volume; null where the source has none", nullable=True, ge=volume_floor),
+        Column(
+            "volume",
+            pl.Float64,
+            "shares",
+            "Traded volume; null where the source has none",
+            nullable=True,
+            ge=volume_floor,
+        ),
         Column("wap", pl.Float64, "quote currency per share", "Volume-weighted average price", nullable=True),
         Column("bar_count", pl.Int64, "trades", "Number of trades", nullable=True, ge=volume_floor),
     )

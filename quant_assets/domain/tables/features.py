@@ -35,9 +35,15 @@ FEATURES_PRICE_1M_V1 = Table(
         _feature("ret_1", "fraction", "Simple return of the close over 1 expected minute", ge=-1.0),
         _feature("ret_5", "fraction", "Simple return of the close over 5 expected minutes", ge=-1.0),
         _feature("ret_20", "fraction", "Simple return of the close over 20 expected minutes", ge=-1.0),
-        _feature("ma_5", "quote currency per share", "Mean close of the bars among the last 5 expected minutes", ge=0.0),
-        _feature("ma_20", "quote currency per share", "Mean close of the bars among the last 20 expected minutes", ge=0.0),
-        _feature("vol_20", "fraction per minute", "Sample standard deviation of ret_1 over the last 20 minutes", ge=0.0),
+        _feature(
+            "ma_5", "quote currency per share", "Mean close of the bars among the last 5 expected minutes", ge=0.0
+        ),
+        _feature(
+            "ma_20", "quote currency per share", "Mean close of the bars among the last 20 expected minutes", ge=0.0
+        ),
+        _feature(
+            "vol_20", "fraction per minute", "Sample standard deviation of ret_1 over the last 20 minutes", ge=0.0
+        ),
         _missing(5),
         _missing(20),
         Column("feature_group", pl.String, "name", "Feature group", isin=("price_1m",)),

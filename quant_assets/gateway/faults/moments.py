@@ -1,8 +1,8 @@
-"""The seam where faults enter: before each handshake, start and request the session asks a plan what goes wrong."""
+"""Where a fault may strike, what may go wrong there, and the plan that decides it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 MomentKind = Literal[
     "handshake",
@@ -16,7 +16,29 @@ MomentKind = Literal[
     "current_time",
     "account",
 ]
-Action = Literal["error", "notice", "hang", "drop", "late", "half", "empty", "truncate"]
+KINDS: Final[tuple[MomentKind, ...]] = get_args(MomentKind)
+Action = Literal[
+    "error",
+    "error_drop",
+    "notice",
+    "hang",
+    "late",
+    "drop",
+    "reset",
+    "half",
+    "stall",
+    "dribble",
+    "bad_length",
+    "garbage",
+    "duplicate",
+    "bad_bar",
+    "empty",
+    "truncate",
+    "lots",
+    "shift",
+]
+BAR_ACTIONS: Final[frozenset[Action]] = frozenset({"bad_bar", "empty", "truncate", "lots", "shift"})
+"""What only an answer with bars can suffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +55,20 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong.
+    """What goes wrong with one answer.
 
-    error: `code` and `text` instead of the answer · notice: `code` and `text` without a request, then the answer ·
-    hang: no answer · drop: the connection closes · late: the answer after `delay_s` · half: half of the answer's bytes,
-    then the connection closes · empty: an answer without bars · truncate: an answer with the first `share` of its bars.
+    instead of the answer
+        error: `code` and `text` · error_drop: the same, then the connection closes · hang: nothing ·
+        drop: the connection closes · reset: it is reset
+    the answer, but
+        late: after `delay_s` · dribble: a few bytes at a time over `delay_s` · notice: after `code` and `text` without a
+        request · garbage: after a message that nobody can read · duplicate: twice
+    part of its bytes
+        half: half of them, then the connection closes · stall: half of them, then silence on this connection ·
+        bad_length: behind a length that is far too big
+    other bars
+        bad_bar: one price is no number · empty: none · truncate: the first `share` of them · lots: volumes in round
+        lots of 100 · shift: four weeks earlier than asked
     """
 
     action: Action
@@ -45,6 +76,7 @@ class Fault:
     text: str = ""
     delay_s: float = 0.0
     share: float = 0.6
+    name: str = ""
 
 
 class FaultPlan(Protocol):
@@ -61,6 +93,9 @@ class NoFaults:
     def fault_at(self, moment: Moment) -> Fault | None:  # noqa: ARG002 - the plan's interface
         """Return None."""
         return None
+
+
+NO_FAULTS: Final = NoFaults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +132,3 @@ class ScriptedFaults:
                 self.fired.append((moment, strike.fault))
                 return strike.fault
         return None
-
-
-NO_FAULTS: Final = NoFaults()

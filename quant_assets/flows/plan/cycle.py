@@ -1,0 +1,224 @@
+"""The plan of a data cycle: requests by kind, pacing, bytes, and what is settled already. Nothing is asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import polars as pl
+
+from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
+from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily
+from quant_assets.domain.tables import UNIVERSE
+from quant_assets.flows.discover import Sources, load_sources
+from quant_assets.flows.ingest.daily import OVERLAP, WHAT, daily_needs
+from quant_assets.flows.ingest.details import _missing, _recent
+from quant_assets.flows.ingest.ledger import throttle_of
+from quant_assets.flows.ingest.minutes import minute_needs, plan_for
+from quant_assets.flows.plan.foresight import ForeseenWork, Resolved, estimated_universe, for_profile, of_profile
+from quant_assets.flows.publishing import unchanged
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
+
+BYTES_PER_DETAILS: Final = 640
+"""One contract-details answer on the wire."""
+BYTES_PER_BAR: Final = 52
+"""One bar on the wire."""
+DISK_PER_MINUTE: Final = 100
+"""One 1-minute bar in all tables that are made from it: bronze, silver and features."""
+DISK_PER_DAY: Final = 60
+"""One daily bar of one vintage, in bronze and in the daily windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class UniversePlan:
+    """What discovery would ask."""
+
+    to_publish: tuple[date, ...]
+    """Sessions whose universe is missing, or was made from other lists and scanners than are configured now."""
+    is_estimated: bool
+    n_details: int
+    """Contract-details requests for names that no recent universe resolves, and for what the scanners may find."""
+    n_scans: int
+
+
+@dataclass(frozen=True, slots=True)
+class DetailsPlan:
+    """Contract details per session."""
+
+    n_requests: int
+    n_settled: int
+    """Instruments whose details are stored, or recent enough to be used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlan:
+    """History requests of one bar size."""
+
+    n_requests: int
+    n_needed: int
+    """1-minute: sessions of instruments; daily: series."""
+    n_settled: int
+    n_bars: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes on the wire, at most."""
+        return self.n_bars * BYTES_PER_BAR
+
+
+@dataclass(frozen=True, slots=True)
+class CyclePlan:
+    """All that a data cycle over some sessions would ask."""
+
+    sessions: tuple[date, ...]
+    n_instruments: int
+    universe: UniversePlan
+    details: DetailsPlan
+    minutes: SeriesPlan
+    daily: SeriesPlan
+    pacing_s: float
+    budget: PacingBudget
+
+    @property
+    def n_details(self) -> int:
+        """Contract-details requests of discovery and ingestion together."""
+        return self.universe.n_details + self.details.n_requests
+
+    @property
+    def n_requests(self) -> int:
+        """Requests of every kind."""
+        return self.n_details + self.universe.n_scans + self.minutes.n_requests + self.daily.n_requests
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes that TWS would send, at most."""
+        return self.minutes.n_bytes + self.daily.n_bytes + BYTES_PER_DETAILS * self.n_details
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that the tables would grow by, about."""
+        return self.minutes.n_bars * DISK_PER_MINUTE + self.daily.n_bars * DISK_PER_DAY
+
+    def notes(self) -> list[str]:
+        """What a reader has to know to trust the numbers."""
+        notes = []
+        if self.universe.is_estimated:
+            days = self.universe.to_publish
+            which = f"{len(days)} of {len(self.sessions)} sessions"
+            notes.append(
+                f"The universe of {which} ({days[0]} to {days[-1]}) is not published yet: "
+                "its instruments are estimated from the newest universe and the lists."
+            )
+        if self.universe.n_scans:
+            notes.append("A scanner will be asked; what it finds is counted as all that it may return.")
+        if self.n_requests:
+            notes.append("Retries, splits and confirmations of empty answers come on top.")
+        return notes
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return exact figures for programs."""
+        requests = {
+            "contract_details": self.n_details,
+            "scanner": self.universe.n_scans,
+            "history_1_min": self.minutes.n_requests,
+            "history_1_day": self.daily.n_requests,
+            "total": self.n_requests,
+        }
+        settled = {
+            "contract_details": self.details.n_settled,
+            "history_1_min": self.minutes.n_settled,
+            "history_1_day": self.daily.n_settled,
+        }
+        needed = {"history_1_min": self.minutes.n_needed, "history_1_day": self.daily.n_needed}
+        return {
+            "first_session": self.sessions[0],
+            "last_session": self.sessions[-1],
+            "sessions": len(self.sessions),
+            "instruments": self.n_instruments,
+            "is_estimated": self.universe.is_estimated,
+            "universes_to_publish": list(self.universe.to_publish),
+            "requests": requests,
+            "needed": needed,
+            "settled": settled,
+            "pacing_seconds": self.pacing_s,
+            "requests_per_10_min": self.budget.requests_per_window,
+            "bars": self.minutes.n_bars + self.daily.n_bars,
+            "wire_bytes": self.wire_bytes,
+            "disk_bytes": self.disk_bytes,
+            "notes": self.notes(),
+        }
+
+
+def plan_cycle(work: Work, sessions: Sequence[date], profile: str = "") -> CyclePlan:
+    """Return what a data cycle over the sessions would ask of TWS now.
+
+    Args:
+        work: its stores are read and nothing is written; its gate is not used.
+        sessions: closed sessions, ascending.
+        profile: count this profile's instruments only; a data cycle asks for those of every active profile.
+
+    Raises:
+        UnknownNameError, UnsafeNameError, ConfigurationError: a list or scanner of the configuration is wrong.
+    """
+    sources = load_sources(work)
+    sources = for_profile(sources, profile) if profile else sources
+    resolved = Resolved.read(work)
+    universe = _universe(work, sources, sessions, resolved, profile)
+    universes = {day: estimated_universe(work, sources, day, resolved) for day in universe.to_publish}
+    if profile:
+        published = (day for day in sessions if day not in universes)
+        universes |= {day: of_profile(_read(work, day), profile) for day in published}
+    foreseen = ForeseenWork.of(work, universes)
+    members = pl.concat([_read(foreseen, day).select("session", "con_id") for day in sessions])
+    minutes, daily = _minutes(foreseen, sessions, members.height), _daily(foreseen, sessions, members)
+    return CyclePlan(
+        sessions=tuple(sessions),
+        n_instruments=members["con_id"].n_unique(),
+        universe=universe,
+        details=_details(foreseen, sessions, members["con_id"].n_unique()),
+        minutes=minutes,
+        daily=daily,
+        pacing_s=estimate_s(work.gate.budget, minutes.n_requests + daily.n_requests),
+        budget=work.gate.budget,
+    )
+
+
+def _read(work: Work, session: date) -> pl.DataFrame:
+    return work.lake.curated.read(UNIVERSE, Partition(session))
+
+
+def _universe(work: Work, sources: Sources, sessions: Sequence[date], resolved: Resolved, profile: str) -> UniversePlan:
+    """Mirror discovery: one answer serves all sessions, and names that were resolved lately are not asked again."""
+    inputs = {"discovery_config": load_sources(work).config_id if profile else sources.config_id}
+    to_publish = tuple(day for day in sessions if unchanged(work, UNIVERSE, Partition(day), inputs) is None)
+    if not to_publish:
+        return UniversePlan((), is_estimated=False, n_details=0, n_scans=0)
+    fresh = resolved.rows.filter(pl.col("observed_at") >= work.clock.now() - throttle_of(work))
+    names = {named.name for named in sources.named} - set(Resolved(fresh).by_name)
+    scanners = sources.scanners if work.latest_session() in to_publish else ()
+    n_found = sum(scanner.n_rows for _, _, scanner in scanners)
+    return UniversePlan(to_publish, is_estimated=True, n_details=len(names) + n_found, n_scans=len(scanners))
+
+
+def _details(work: Work, sessions: Sequence[date], n_instruments: int) -> DetailsPlan:
+    to_ask = _missing(work, sessions).join(_recent(work, sessions), on="con_id", how="anti")
+    n_requests = to_ask["con_id"].n_unique()
+    return DetailsPlan(n_requests, n_instruments - n_requests)
+
+
+def _minutes(work: Work, sessions: Sequence[date], n_wanted: int) -> SeriesPlan:
+    needs = minute_needs(work, sessions)
+    return _series(plan_for(work, needs), len(needs), n_wanted - len(needs))
+
+
+def _daily(work: Work, sessions: Sequence[date], members: pl.DataFrame) -> SeriesPlan:
+    needs = daily_needs(work, sessions)
+    plan = [*plan_daily(needs.short, OVERLAP), *plan_daily(needs.full, needs.n_sessions)]
+    n_wanted = len(WHAT) * members["con_id"].n_unique()
+    n_needed = len(WHAT) * (len(needs.full) + len(needs.short))
+    return _series(plan, n_needed, n_wanted - n_needed)
+
+
+def _series(plan: Sequence[PlannedRequest], n_needed: int, n_settled: int) -> SeriesPlan:
+    return SeriesPlan(len(plan), n_needed, n_settled, sum(planned.n_bars for planned in plan))

@@ -1,0 +1,172 @@
+"""Days in a life without a daemon: what the automation conditions ask for, tick by tick, and what is run of it.
+
+The clock that Dagster sees is set; the assets run for real. 2025-11-27 is Thanksgiving; 11-29 and 11-30 are a weekend.
+Windows are UTC days, so the session of Monday 12-01 may be asked for from 12-02 00:00 on.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster._core.test_utils import freeze_time
+
+from quant_assets.domain.tables import RAW_TWS_BARS
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.assets.house import ALPHA, DATA, House
+
+START = {"lakehouse": {"start_session": "2025-11-25"}, "profiles": {"plain": {"risk": {"method": "equal_weight"}}}}
+
+
+class Days:
+    """Ticks of the automation sensor, each followed by the runs that it asked for, as the daemon would launch them."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self._cursor: Any = None
+        self.failed: list[str] = []
+
+    def tick(self, at: str) -> dict[str, list[str]]:
+        """Return asset → partitions asked for at an instant, after they were run."""
+        with freeze_time(dt.datetime.fromisoformat(at).replace(tzinfo=dt.UTC)):
+            result = dg.evaluate_automation_conditions(
+                self.house.definitions,
+                instance=self.house.instance,
+                cursor=self._cursor,
+                asset_selection=dg.AssetSelection.all(),
+            )
+            self._cursor = result.cursor
+            asked = {name: sorted(result.get_requested_partitions(dg.AssetKey(name)), key=str) for name in [*DATA, *ALPHA]}
+            self._run({name: keys for name, keys in asked.items() if keys})
+        return {name: keys for name, keys in asked.items() if keys}
+
+    def settle(self, at: str) -> None:
+        """Tick four times within as many minutes, which is enough for both cycles."""
+        start = dt.datetime.fromisoformat(at)
+        for minute in range(4):
+            self.tick((start + dt.timedelta(minutes=minute)).isoformat())
+
+    def again(self, at: str, asset: str, session: str) -> None:
+        """Materialize by hand, at an instant."""
+        with freeze_time(dt.datetime.fromisoformat(at).replace(tzinfo=dt.UTC)):
+            assert self.house.run([asset], session).success
+
+    def _run(self, asked: dict[str, list[str]]) -> None:
+        by_keys = sorted(asked, key=lambda name: ([*DATA, *ALPHA].index(name)))
+        for keys, names in groupby(by_keys, key=lambda name: asked[name]):
+            run = self.house.run(list(names), keys[0], keys[-1])
+            if not run.success:
+                self.failed += keys
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Iterator[Days]:
+    with House(tmp_path, START | {"default_profile": "plain", "production_profile": "plain"}) as house:
+        yield Days(house)
+
+
+def test_a_cold_start_asks_for_every_session_once_and_then_for_nothing(days: Days):
+    sessions = ["2025-11-25", "2025-11-26"]
+    assert days.tick("2025-11-27T00:05") == dict.fromkeys(DATA, sessions)
+    assert days.tick("2025-11-27T00:06") == dict.fromkeys(ALPHA, pairs(sessions)), "the alpha cycle waits for its data"
+    assert days.failed == []
+    assert days.house.published("weights") == pairs(sessions)
+    for quiet in ("2025-11-27T00:07", "2025-11-27T00:08", "2025-11-27T06:01", "2025-11-27T12:01"):
+        assert days.tick(quiet) == {}, quiet
+
+
+def test_holidays_and_weekends_ask_for_nothing_and_the_session_between_is_asked_for_once(days: Days):
+    days.settle("2025-11-27T00:05")
+    on_thanksgiving = [days.tick("2025-11-27T12:00"), days.tick("2025-11-28T00:05"), days.tick("2025-11-28T18:05")]
+    assert on_thanksgiving == [{}, {}, {}]
+    assert days.tick("2025-11-29T00:05") == dict.fromkeys(DATA, ["2025-11-28"])
+    assert days.tick("2025-11-29T00:06") == dict.fromkeys(ALPHA, ["plain|2025-11-28"])
+    weekend = ("2025-11-29T12:05", "2025-11-30T00:05", "2025-11-30T18:05", "2025-12-01T00:05", "2025-12-01T23:55")
+    assert [days.tick(at) for at in weekend] == [{}] * 5
+    assert days.failed == []
+
+
+def test_sessions_that_were_missed_are_caught_up_with(days: Days):
+    """The machine was off from Wednesday to Wednesday of the next week."""
+    days.settle("2025-11-26T00:05")
+    assert days.house.published("features_price_1m_v1") == ["2025-11-25"]
+    missed = ["2025-11-26", "2025-11-28", "2025-12-01", "2025-12-02"]
+    assert days.tick("2025-12-03T00:05") == dict.fromkeys(DATA, missed)
+    assert days.tick("2025-12-03T00:06") == dict.fromkeys(ALPHA, pairs(missed))
+    assert days.tick("2025-12-03T00:07") == {}
+    assert days.failed == []
+
+
+def test_sessions_older_than_the_catch_up_window_are_left_to_a_backfill(days: Days):
+    assert days.tick("2025-12-09T00:05")["universe"] == ["2025-12-02", "2025-12-03", "2025-12-04", "2025-12-05", "2025-12-08"]
+
+
+def test_a_bad_session_is_retried_every_six_hours_and_mended(days: Days):
+    days.settle("2025-11-26T00:05")
+    days.house.name_symbols(["ARCA:QMKT", "ARCA:NOPE"])
+    assert days.tick("2025-11-27T00:05") == dict.fromkeys(DATA, ["2025-11-26"])
+    assert days.failed == ["2025-11-26"]
+    between = [days.tick(at) for at in ("2025-11-27T00:06", "2025-11-27T01:00", "2025-11-27T05:59")]
+    assert between == [{}, {}, {}], "no tick between two attempts asks again, and nobody downstream asks in vain"
+
+    assert days.tick("2025-11-27T06:01") == dict.fromkeys(DATA, ["2025-11-26"])
+    assert days.failed == ["2025-11-26"] * 2
+
+    days.house.name_symbols(days.house.symbols)
+    assert days.tick("2025-11-27T11:59") == {}
+    assert days.tick("2025-11-27T12:01") == dict.fromkeys(DATA, ["2025-11-26"])
+    assert days.tick("2025-11-27T12:02") == dict.fromkeys(ALPHA, ["plain|2025-11-26"])
+    assert days.failed == ["2025-11-26"] * 2, "the third attempt was good"
+    assert days.house.published("weights") == pairs(["2025-11-25", "2025-11-26"])
+    assert days.tick("2025-11-27T18:01") == {}
+
+
+def test_a_bad_old_session_does_not_hold_back_the_latest_one(tmp_path: Path):
+    """QENE lists on 2025-03-17; the session before it stays bad, and is retried without end within the window."""
+    start = START | {"lakehouse": {"start_session": "2025-03-14"}}
+    with House(tmp_path, start | {"default_profile": "plain", "production_profile": "plain"}, ["NASDAQ:QENE"]) as house:
+        days = Days(house)
+        days.tick("2025-03-15T00:05")
+        assert days.failed == ["2025-03-14"]
+        assert days.tick("2025-03-18T00:05")["features_price_1m_v1"] == ["2025-03-17"]
+        assert house.published("features_price_1m_v1") == ["2025-03-17"]
+
+
+def test_revised_content_of_an_older_session_runs_what_stands_on_it_and_equal_content_does_not(days: Days):
+    days.settle("2025-11-26T00:05")
+    days.settle("2025-11-27T00:05")
+    days.again("2025-11-27T02:00", "raw_tws_bars", "2025-11-25")
+    assert days.tick("2025-11-27T02:01") == {}, "the same content again is no revision"
+
+    revise(days.house, "2025-11-25")
+    days.again("2025-11-27T03:00", "raw_tws_bars", "2025-11-25")
+    asked = [days.tick(f"2025-11-27T03:0{minute}") for minute in range(1, 8)]
+
+    assert asked[0]["curated_tws_1m_bars"] == ["2025-11-25"]
+    assert {"universe", "raw_tws_bars", "curated_tws_1d_bars"}.isdisjoint(set().union(*asked))
+    assert any("features_price_1m_v1" in one for one in asked)
+    assert all("2025-11-26" not in key for one in asked for keys in one.values() for key in keys)
+    assert asked[-1] == {}
+    assert days.failed == []
+
+
+def pairs(sessions: list[str]) -> list[str]:
+    return [f"plain|{session}" for session in sessions]
+
+
+def revise(house: House, session: str) -> None:
+    """Add a batch in which one minute closes a cent higher, an hour after the others arrived."""
+    work, partition = house.work(), Partition.from_key(session)
+    bars = work.lake.raw.read(RAW_TWS_BARS, partition)
+    batch = work.new_batch_id()
+    later = bars.sort("con_id", "ts").slice(100, 1).with_columns(
+        (pl.col("high") + 0.01).alias("high"),
+        (pl.col("high") + 0.01).alias("close"),
+        (pl.col("ingested_at") + dt.timedelta(hours=1)).alias("ingested_at"),
+        pl.lit(batch).alias("batch_id"),
+    )
+    work.lake.raw.append(RAW_TWS_BARS, partition, later, batch)

@@ -1,0 +1,101 @@
+"""Absurd prices against hand-written sequences of closes."""
+
+import polars as pl
+import pytest
+
+from quant_assets.domain import toxic
+from quant_assets_tests.builders import curated_bars, references
+
+NONE = references()
+
+
+def verdicts(closes, reference=NONE, **rows):
+    bars = curated_bars(closes)
+    for position, changes in rows.items():
+        at = int(position.removeprefix("r"))
+        for name, value in changes.items():
+            bars = bars.with_columns(
+                pl.when(pl.int_range(pl.len()) == at).then(pl.lit(float(value))).otherwise(name).alias(name)
+            )
+    return toxic.judge(bars, reference)["toxic"].to_list()
+
+
+def bad(n, *places):
+    return ["bad_print" if i in places else None for i in range(n)]
+
+
+@pytest.mark.parametrize("spike", [0.01, 10_000.0, 601.0, 100 / 6.01])
+def test_one_spike_rejects_itself_and_no_neighbour(spike):
+    assert verdicts([100, 100, spike, 100, 100]) == bad(5, 2)
+
+
+@pytest.mark.parametrize("move", [60.0, 140.0, 590.0, 17.0])
+def test_moves_below_the_bound_are_no_matter(move):
+    assert verdicts([100, 100, move, move, 100]) == bad(5)
+
+
+def test_a_spike_in_the_first_minute_with_a_reference():
+    assert verdicts([10_000, 100, 100, 100], references(c101=99.0)) == bad(4, 0)
+
+
+def test_a_spike_in_the_first_minute_without_a_reference():
+    assert verdicts([10_000, 100, 100, 100]) == bad(4, 0)
+
+
+def test_a_spike_in_the_last_minute():
+    assert verdicts([100, 100, 100, 0.01]) == bad(4, 3)
+    assert verdicts([100, 100, 100, 0.01], references(c101=99.0)) == bad(4, 3)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_bad_prints_in_a_row_are_all_rejected_and_the_good_bar_after_them_stays(n):
+    closes = [100.0] * 5 + [0.01] * n + [100.0] * 5
+    assert verdicts(closes) == bad(len(closes), *range(5, 5 + n))
+
+
+def test_two_different_bad_prints_in_a_row():
+    assert verdicts([100, 100, 100, 0.01, 10_000, 100, 100, 100]) == bad(8, 3, 4)
+
+
+def test_a_good_bar_between_two_bad_prints_stays():
+    assert verdicts([100, 100, 0.01, 100, 0.01, 100, 100]) == bad(7, 2, 4)
+
+
+def test_bad_prints_in_the_first_two_minutes_with_a_reference():
+    assert verdicts([0.01, 0.01, 100, 100, 100, 100], references(c101=99.0)) == bad(6, 0, 1)
+
+
+def test_a_level_shift_holds_back_its_edge_only():
+    assert verdicts([100, 100, 100, 1000, 1000, 1000, 1000]) == [None] * 3 + ["level_shift"] + [None] * 3
+
+
+def test_a_reverse_split_overnight_holds_back_the_first_bar_only():
+    assert verdicts([1000, 1001, 1002, 1003], references(c101=100.0)) == ["level_shift", None, None, None]
+
+
+def test_a_wick_alone_condemns_its_bar():
+    assert verdicts([100, 100, 100, 100], r2={"high": 9_000}) == bad(4, 2)
+    assert verdicts([100, 100, 100, 100], r0={"low": 0.01}) == bad(4, 0)
+    assert verdicts([100, 100, 100, 100], r3={"low": 0.01}) == bad(4, 3)
+
+
+def test_a_single_bar_is_judged_by_the_reference():
+    assert verdicts([100], references(c101=99.0)) == [None]
+    assert verdicts([1], references(c101=99.0)) == bad(1, 0)
+    assert verdicts([1]) == [None]
+
+
+def test_instruments_do_not_judge_each_other():
+    bars = pl.concat([curated_bars([100, 101, 102]), curated_bars([0.01, 0.01, 0.01], con_id=102)])
+    assert toxic.judge(bars, references(c101=100.0, c102=0.01))["toxic"].null_count() == 6
+
+
+def test_the_evidence_names_both_neighbours():
+    evidence = toxic.judge(curated_bars([100, 0.01, 101]), NONE)["toxic_evidence"].to_list()
+    assert evidence == [None, "close 0.01 against 100.0 before and 101.0 after", None]
+
+
+def test_a_frame_without_rows_keeps_its_columns():
+    judged = toxic.judge(curated_bars([]), NONE)
+    assert judged.is_empty()
+    assert judged.columns[-2:] == ["toxic", "toxic_evidence"]
