@@ -133,7 +133,7 @@ $(BIN)/python:
 	echo "making $(VENV) with $$chosen"; \
 	"$$chosen" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# One stamp per set of extras. The last one installed is a superset only of what it names, so each names its own.
+# One stamp per set of extras, each containing the one above it.
 $(VENV)/.run: $(BIN)/python $(PINS)
 	@echo "installing quant_assets (once; some minutes on a slow network)"
 	@$(INSTALL) .
@@ -141,11 +141,13 @@ $(VENV)/.run: $(BIN)/python $(PINS)
 
 $(VENV)/.test: $(BIN)/python $(PINS)
 	@echo "installing quant_assets with its test tools (once)"
-	@$(INSTALL) '.[test,dev,browser]'
+	@$(INSTALL) '.[test,browser]'
 	@touch $(VENV)/.run $@
 
-$(VENV)/.dev: $(VENV)/.test
-	@touch $@
+$(VENV)/.dev: $(BIN)/python $(PINS)
+	@echo "installing quant_assets with its test and development tools (once)"
+	@$(INSTALL) '.[test,browser,dev]'
+	@touch $(VENV)/.run $(VENV)/.test $@
 
 # Two processes that meet a fresh instance at once corrupt it, so it is made here, by one.
 $(STATE): | $(VENV)/.run

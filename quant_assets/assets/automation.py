@@ -7,7 +7,8 @@ import dagster as dg
 from quant_assets.domain.calendar import TradingCalendar
 
 _CATCH_UP = timedelta(days=7)
-_RETRY = "0 */6 * * *"
+_RETRY = "0 3,9,15,21 * * *"
+"""Away from midnight UTC, when a new session appears: retried together, an old bad session would fail its run."""
 
 
 def refresh_when_stale(

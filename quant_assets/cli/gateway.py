@@ -92,3 +92,42 @@ def events(*, first: str, last: str, seed: int, as_json: bool) -> None:
         print_json(planted.to_dicts())
     else:
         print_table(planted)
+
+
+@gateway.command()
+@click.option(
+    "--listen", "port", default=7500, show_default=True, help="Port for clients; 0 takes a free one."
+)
+@click.option("--upstream", required=True, metavar="HOST:PORT", help="TWS or IB Gateway, for example 127.0.0.1:7496.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Recording to write or to go on with."
+)
+@click.option("--quiet", is_flag=True, help="Do not print a line per answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was recorded as JSON.")
+def record(*, port: int, upstream: str, out: Path, quiet: bool, as_json: bool) -> None:
+    """Record what any API client asks of a real TWS: bytes pass unmodified, bars and contract details are kept.
+
+    Account names, positions and orders are never stored. `quant gateway serve --recording FILE` serves the result.
+    """
+    from quant_assets.gateway.proxy import Relay
+    from quant_assets.gateway.proxy import record as record_to
+
+    host, _, number = upstream.rpartition(":")
+    if not host or not number.isdecimal() or not 0 < int(number) < 2**16:
+        raise click.UsageError(f"--upstream is HOST:PORT, not {upstream!r}")
+    if out.suffix != ".parquet":
+        raise click.UsageError(f"--out names a .parquet file, not {out.name!r}")
+
+    def ready(relay: Relay) -> None:
+        click.echo(f"recording {upstream} to {out}: point clients at 127.0.0.1:{relay.port}", err=as_json)
+        click.echo("press Ctrl-C to stop", err=as_json)
+
+    def tell(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=as_json)
+
+    held = asyncio.run(record_to(out, (host, int(number)), port, on_ready=ready, tell=tell))
+    if as_json:
+        print_json({"recording": out, **held})
+    else:
+        click.echo(f"{out} holds " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in held.items()))

@@ -39,7 +39,8 @@ def judge(bars: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
         found = _Session.of(part).verdicts()
         verdicts |= {part["_row"][place]: verdict for place, verdict in found.items()}
     rows = pl.DataFrame({"_row": list(verdicts), "toxic": list(verdicts.values())}, schema=_VERDICTS)
-    evidence = pl.format("close {} against {} before and {} after", close, pl.col("_before"), pl.col("_after"))
+    sides = (pl.col(side).cast(pl.String).fill_null("none") for side in ("_before", "_after"))
+    evidence = pl.format("close {} against {} before and {} after", close, *sides)
     judged = known.with_row_index("_row").join(rows, on="_row", how="left", maintain_order="left")
     return judged.with_columns(pl.when(pl.col("toxic").is_not_null()).then(evidence).alias("toxic_evidence")).select(
         *bars.columns, "toxic", "toxic_evidence"

@@ -10,11 +10,12 @@ from quant_assets.clock import Clock, ScaledClock, SystemClock
 from quant_assets.connectors.tws.client import TwsClient
 from quant_assets.connectors.tws.connection import Timeouts, TwsAddress
 from quant_assets.connectors.tws.pacing import Pacer, PacingBudget
-from quant_assets.connectors.tws.retry import RetryPolicy
+from quant_assets.connectors.tws.patience import DailyWindow, RetryPolicy
 from quant_assets.control.locks import hold
 from quant_assets.errors import ConfigurationError
 from quant_assets.flows.work import OpenSource
 from quant_assets.gateway.embedded import EmbeddedGateway
+from quant_assets.gateway.faults import NO_FAULTS, FaultEngine, FaultPlan, FaultScript
 from quant_assets.gateway.market import Market
 from quant_assets.gateway.rules import Rules
 from quant_assets.lakehouse.layout import Layout
@@ -65,8 +66,22 @@ class TwsGate:
 
     @cached_property
     def pacer(self) -> Pacer:
-        """One pacer for all jobs, so that the rules hold across connections."""
-        return Pacer(self.budget, self.clock)
+        """One pacer for all jobs, so that the rules hold across connections, and across processes that were killed."""
+        name = "pacing.replay.jsonl" if self.is_replay else "pacing.jsonl"
+        return Pacer(self.budget, self.clock, Layout(self._settings.data).metadata / name)
+
+    @cached_property
+    def policy(self) -> RetryPolicy:
+        """How long to go on when something fails."""
+        tws = self._settings.manifest.tws
+        quiet = None if self.is_replay else tws.quiet_hours
+        return RetryPolicy(
+            attempts=tws.attempts,
+            outage_s=tws.outage_s,
+            reset=DailyWindow(tws.reset_window.start, tws.reset_window.end),
+            quiet=DailyWindow(quiet.start, quiet.end) if quiet else None,
+            confirmations=tws.contract_confirmations,
+        )
 
     def run(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
         """Connect, run the job, disconnect; one process at a time.
@@ -86,21 +101,34 @@ class TwsGate:
     async def _connected(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
         tws = self._settings.manifest.tws
         timeouts = Timeouts(connect_s=tws.connect_timeout_s, history_s=tws.request_timeout_s)
-        async with TwsClient(self._address(), self.clock, timeouts, pacer=self.pacer) as client:
-            return await job(OpenSource(client, self.pacer, RetryPolicy(attempts=tws.attempts)))
+        client = TwsClient(self._address(), self.clock, timeouts, pacer=self.pacer, patience=self.policy)
+        async with client:
+            return await job(OpenSource(client, self.pacer, self.policy))
 
     def _address(self) -> TwsAddress:
         tws = self._settings.manifest.tws
         if not self.is_replay:
             return TwsAddress(tws.host, tws.port, tws.client_id, tws.client_id_range)
+        replay = self._settings.manifest.replay
+        if replay.port:
+            return TwsAddress(tws.host, replay.port, tws.client_id, tws.client_id_range)
         if self._embedded is None:
-            replay = self._settings.manifest.replay
-            self._embedded = EmbeddedGateway(lambda: open_market(replay), Rules(), self.clock)
+            faults = open_faults(replay)
+            self._embedded = EmbeddedGateway(lambda: open_market(replay), Rules(), self.clock, faults=faults)
         return TwsAddress(self._embedded.host, self._embedded.port, tws.client_id, tws.client_id_range)
 
     def requests_served(self) -> int:
         """Return how many requests for data the embedded gateway has answered; 0 when none was needed."""
         return self._embedded.data_requests() if self._embedded else 0
+
+
+def open_faults(replay: ReplayConfig) -> FaultPlan:
+    """Return what goes wrong at the replay gateway.
+
+    Raises:
+        ConfigurationError: the script does not exist, or is malformed.
+    """
+    return FaultEngine(FaultScript.load(Path(replay.faults))) if replay.faults else NO_FAULTS
 
 
 def open_market(replay: ReplayConfig) -> Market:

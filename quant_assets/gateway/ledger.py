@@ -61,7 +61,9 @@ class HistoryLedger:
         """Note what became of a request."""
         entry.outcome, entry.code = outcome, code
         if self.sink:
-            self.sink({"event": "ended", "number": entry.number, "outcome": outcome, "code": code, "n_bars": entry.n_bars})
+            self.sink(
+                {"event": "ended", "number": entry.number, "outcome": outcome, "code": code, "n_bars": entry.n_bars}
+            )
 
     def breaches(self) -> list[HistoryEntry]:
         """Return the requests that broke a rate limit."""

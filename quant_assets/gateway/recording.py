@@ -36,16 +36,23 @@ class RecordedMarket:
     """Serves a recording; `open` loads it.
 
     Minute bars come in the source's row order, with its duplicates, stragglers and rows outside the session. Daily
-    bars are aggregated from the minutes of the calendar's regular hours in chronological order; the first of
-    duplicate minutes counts. What was not recorded (wap, number of trades) is -1, and only TRADES and ADJUSTED_LAST
-    exist. TRADES stand on the vendor's price basis, whatever the day of the request; ADJUSTED_LAST also takes the
-    recorded dividends out.
+    bars of a series that was recorded are served as recorded; others are aggregated from the minutes of the
+    calendar's regular hours in chronological order; the first of duplicate minutes counts. What was not recorded
+    (wap, number of trades) is -1, and only TRADES and ADJUSTED_LAST exist. TRADES stand on the vendor's price basis,
+    whatever the day of the request; ADJUSTED_LAST also takes the recorded dividends out.
     """
 
     is_synthetic = False
 
     def __init__(
-        self, path: Path, rows: pl.DataFrame, hours: TradingHours | None = None, primary_exchange: str = "ARCA"
+        self,
+        path: Path,
+        rows: pl.DataFrame,
+        hours: TradingHours | None = None,
+        primary_exchange: str = "ARCA",
+        *,
+        served_daily: pl.DataFrame | None = None,
+        details: pl.DataFrame | None = None,
     ) -> None:
         has_prices = pl.all_horizontal(pl.col(name).is_not_null() for name in (*_PRICES, "volume"))
         self.hours = hours or trading_hours()
@@ -55,10 +62,10 @@ class RecordedMarket:
         spans = self._rows.group_by("con_id", maintain_order=True).agg(pl.len(), pl.col("symbol").last())
         starts = spans["len"].cum_sum() - spans["len"]
         self._spans = dict(zip(spans["con_id"], zip(starts, spans["len"], strict=True), strict=True))
-        self._instruments = {
-            con_id: _instrument(con_id, symbol, primary_exchange)
-            for con_id, symbol in sorted(zip(spans["con_id"], spans["symbol"], strict=True), key=lambda x: x[1])
-        }
+        self._served_daily = served_daily
+        named = {con_id: _instrument(con_id, symbol, primary_exchange) for con_id, _, symbol in spans.rows()}
+        named |= {row["con_id"]: Instrument(**row) for row in (details.to_dicts() if details is not None else ())}
+        self._instruments = {x.con_id: x for x in sorted(named.values(), key=lambda x: x.symbol)}
         self._by_symbol = {x.symbol: x for x in self._instruments.values()}
         self.report = self._reported(rows.filter(~has_prices))
 
@@ -71,7 +78,13 @@ class RecordedMarket:
             CorruptFileError: it is not a recording.
             UnknownNameError: one of `symbols` was not recorded.
         """
-        return cls(Path(path), read_recording(Path(path), symbols), hours)
+        from quant_assets.gateway.proxy import tape
+
+        rows, chosen = read_recording(Path(path), symbols), pl.lit(value=True)
+        if symbols is not None:
+            chosen = pl.col("symbol").is_in(list(symbols))
+        daily, details = (tape.load(Path(path), kind).filter(chosen) for kind in ("daily", "details"))
+        return cls(Path(path), rows, hours, served_daily=daily, details=details)
 
     # ------------------------------------------------------------ who
 
@@ -101,6 +114,8 @@ class RecordedMarket:
         if what not in TRADE_SERIES:
             return DAILY_BARS.to_frame()
         until = min(last, self._last_closed(as_of))
+        if (served := self._as_served(instrument, what)) is not None:
+            return served.filter(pl.col("session").is_between(first, until)).select(*DAILY_BARS.names())
         inside = (pl.col("con_id") == instrument.con_id) & pl.col("session").is_between(first, until)
         found = self._daily.filter(inside).select(*DAILY_BARS.names())
         return self._adjusted(found, instrument, as_of) if what == "ADJUSTED_LAST" else found
@@ -110,6 +125,8 @@ class RecordedMarket:
         if what not in TRADE_SERIES:
             return None
         oldest = self._of(instrument)["ts"].min()
+        if oldest is None and (served := self._as_served(instrument, what)) is not None:
+            oldest = self.hours.open_at(self.hours.ordinal_on_or_after(served["session"][0]))
         return oldest if isinstance(oldest, datetime) and oldest < as_of else None
 
     def scan(self, code: str, n_rows: int, as_of: datetime) -> list[Instrument]:
@@ -120,8 +137,15 @@ class RecordedMarket:
     # ------------------------------------------------------------ the parts
 
     def _of(self, instrument: Instrument) -> pl.DataFrame:
-        start, n = self._spans[instrument.con_id]
+        start, n = self._spans.get(instrument.con_id, (0, 0))
         return self._rows.slice(start, n)
+
+    def _as_served(self, instrument: Instrument, what: str) -> pl.DataFrame | None:
+        """Return the recorded daily bars of a series, ascending; None when it was not recorded."""
+        if self._served_daily is None:
+            return None
+        found = self._served_daily.filter((pl.col("con_id") == instrument.con_id) & (pl.col("what") == what))
+        return None if found.is_empty() else found
 
     def _last_closed(self, as_of: datetime) -> date:
         return self.hours.session(max(self.hours.closed_by(as_of) - 1, 0))

@@ -1,7 +1,8 @@
 """Reads a Parquet recording into one shape, whichever of the two layouts it has.
 
 vendor layout: symbol, datetime (text with UTC offset, the bar's start), open … volume, and optionally file_row (the
-source's row order), dividends. Native layout: con_id, symbol, ts, open … volume, wap, bar_count.
+source's row order), dividends. Native layout: con_id, symbol, ts, open … volume, wap, bar_count; it is what
+`quant gateway record` writes, with daily bars and contract details in files beside it.
 """
 
 import hashlib
@@ -43,8 +44,10 @@ def read_recording(path: Path, symbols: Collection[str] | None = None) -> pl.Dat
     """
     if not path.is_file():
         raise ConfigurationError(f"recording {path}", "there is no such file.", "Name a Parquet file of minute bars.")
+    from quant_assets.gateway.proxy import tape
+
     try:
-        rows = _shaped(pl.scan_parquet(path), symbols).collect()
+        rows = _shaped(tape.scan(path), symbols).collect()
     except pl.exceptions.PolarsError as cause:
         first_line = str(cause).splitlines()[0]
         raise CorruptFileError(path, first_line, _MEND) from cause

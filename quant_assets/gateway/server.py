@@ -91,6 +91,8 @@ class Gateway:
         self.is_frozen = False
         self.muted: list[frozenset[MomentKind]] = []
         """Kinds of requests that get no answer at present, one entry per reason."""
+        self.standing: list[tuple[int, str]] = []
+        """What a client that connects now is told at once."""
         self.host, self.port = "", 0
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()

@@ -149,7 +149,10 @@ class Session(asyncio.Protocol):
             return
         self.client_id = client_id
         accounts = messages.managed_accounts(self._gateway.accounts) + messages.next_valid_id(1)
-        farms = [messages.error(self.version, messages.NO_REQUEST, *farm) for farm in messages.FARMS_OK]
+        farms = [
+            messages.error(self.version, messages.NO_REQUEST, *farm)
+            for farm in (*messages.FARMS_OK, *self._gateway.standing)
+        ]
         self.perform(Job(self.moment("start_api"), lambda: accounts + b"".join(farms)))
 
     def _ask(self, message_id: int, route: Route, fields: Sequence[str]) -> None:

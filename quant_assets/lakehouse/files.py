@@ -26,12 +26,22 @@ def replacing(target: Path) -> Iterator[Path]:
         DiskFullError: there is no space; `target` is untouched.
     """
     staged = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}")
+    with naming_full_disk(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield staged
+            _flush(staged)
+            staged.replace(target)
+            _flush(target.parent)
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_full_disk(target: Path) -> Iterator[None]:
+    """Turn a lack of space inside the block into a DiskFullError about `target`."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield staged
-        _flush(staged)
-        staged.replace(target)
-        _flush(target.parent)
+        yield
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise DiskFullError(target, error) from error
@@ -41,8 +51,6 @@ def replacing(target: Path) -> Iterator[Path]:
         if os.strerror(errno.ENOSPC) in str(error):
             raise DiskFullError(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         raise
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:

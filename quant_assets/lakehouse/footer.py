@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,6 +53,19 @@ class Footer:
     def with_inputs(self, inputs: Mapping[str, str], watermark: str) -> "Footer":
         """Return the same footer, confirmed on other inputs."""
         return replace(self, inputs=dict(inputs), watermark=watermark)
+
+
+def instant_text(text: str) -> str:
+    """Return an ISO 8601 instant in the one form whose texts sort as the instants do; what is none stays as it is.
+
+    `…:00Z`, `…:00+00:00` and `…:00.000000+00:00` are one instant, but as texts they are three.
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def read_footer(path: Path) -> Footer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.files import write_text
+from quant_assets.lakehouse.files import naming_full_disk, sweep_staged, write_text
 from quant_assets.lakehouse.footer import Footer, read_footer
 
 
@@ -51,7 +51,7 @@ class Manifest:
     def __init__(self, path: Path, root: Path) -> None:
         self.path, self.root = path, root
         self._entries: dict[str, Entry] = {}
-        self._read_until = 0
+        self._read_until, self._n_lines = 0, 0
         self._inode = -1
 
     def lookup(self, file: Path) -> Footer | None:
@@ -69,13 +69,18 @@ class Manifest:
         return entry.footer if entry and entry.describes(stat) else read_footer(file)
 
     def append(self, file: Path, footer: Footer, committed_at: str) -> None:
-        """Add a line; called under the table's lock, after the file has been committed."""
+        """Add a line; called under the table's lock, after the file has been committed.
+
+        Raises:
+            DiskFullError: there is no space; the file stands, and its footer answers for it.
+        """
         stat = file.stat()
         entry = Entry(self._name(file), stat.st_size, stat.st_mtime_ns, committed_at, footer)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+", encoding="utf-8") as stream:
-            self._end_torn_line(stream.buffer)
-            stream.write(entry.to_line())
+        with naming_full_disk(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+", encoding="utf-8") as stream:
+                self._end_torn_line(stream.buffer)
+                stream.write(entry.to_line())
 
     def rebuild(self, files: Iterable[Path], committed_at: str) -> int:
         """Write the manifest anew from the footers of `files`; returns how many lines it has."""
@@ -84,6 +89,7 @@ class Manifest:
             stat = file.stat()
             entry = Entry(self._name(file), stat.st_size, stat.st_mtime_ns, committed_at, read_footer(file))
             lines.append(entry.to_line())
+        sweep_staged(self.path.parent)
         write_text(self.path, "".join(lines))
         return len(lines)
 
@@ -95,33 +101,34 @@ class Manifest:
         try:
             stat = self.path.stat()
         except FileNotFoundError:
-            self._entries, self._read_until = {}, 0
+            self._entries, self._read_until, self._n_lines, self._inode = {}, 0, 0, -1
             return
         if stat.st_ino != self._inode or stat.st_size < self._read_until:
-            self._entries, self._read_until, self._inode = {}, 0, stat.st_ino
+            self._entries, self._read_until, self._n_lines, self._inode = {}, 0, 0, stat.st_ino
         if stat.st_size == self._read_until:
             return
         with self.path.open("rb") as stream:
             stream.seek(self._read_until)
             tail = stream.read()
         complete = tail[: tail.rfind(b"\n") + 1]
+        lines = complete.split(b"\n")[:-1]
+        found = [self._entry(line, self._n_lines + number) for number, line in enumerate(lines, 1)]
+        self._entries |= {entry.path: entry for entry in found if entry}
         self._read_until += len(complete)
-        for number, line in enumerate(complete.splitlines()):
-            self._take(line, number)
+        self._n_lines += len(lines)
 
-    def _take(self, line: bytes, number: int) -> None:
-        """Index one line. A torn one is what a killed writer leaves: its file's footer answers instead."""
+    def _entry(self, line: bytes, number: int) -> Entry | None:
+        """Parse one line. A torn one is what a killed writer leaves: its file's footer answers instead."""
         if not line.strip():
-            return
+            return None
         try:
-            entry = Entry.from_line(line.decode())
+            return Entry.from_line(line.decode())
         except UnicodeDecodeError as error:
-            raise CorruptFileError(self.path, f"line {number + 1} is no text", _REBUILD) from error
-        except (ValueError, KeyError, TypeError) as error:
-            if line.startswith(b'{"bytes"'):
-                return
-            raise CorruptFileError(self.path, f"line {number + 1} is no manifest entry", _REBUILD) from error
-        self._entries[entry.path] = entry
+            raise CorruptFileError(self.path, f"line {number} is no text", _REBUILD) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if line.startswith(_LINE_START) or _LINE_START.startswith(line):
+                return None
+            raise CorruptFileError(self.path, f"line {number} is no manifest entry", _REBUILD) from error
 
     @staticmethod
     def _end_torn_line(stream: Any) -> None:
@@ -132,4 +139,6 @@ class Manifest:
                 stream.write(b"\n")
 
 
+_LINE_START = b'{"bytes"'
+"""How every line begins, its keys being sorted."""
 _REBUILD = "The manifest is only an index: run `quant lake reindex` to rebuild it from the files' footers."

@@ -1,6 +1,7 @@
 """Where tables live: append-only batches in bronze, one atomic file per partition in silver and gold."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +17,7 @@ from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import combined_id, content_id
 from quant_assets.lakehouse.files import replacing, sweep_staged
-from quant_assets.lakehouse.footer import Footer, read_parquet
+from quant_assets.lakehouse.footer import Footer, instant_text, read_parquet
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.manifest import Manifest
 
@@ -59,8 +60,7 @@ class _Store:
 
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that hold at least one file, ascending."""
-        found = {self._partition_of(file) for file in self.layout.table(table).glob("*=*/**/[!.]*.parquet")}
-        return sorted(found)
+        return sorted(_partitions_below(self.layout.table(table)))
 
     def reindex(self, table: Table) -> int:
         """Rebuild a table's manifest from the footers of its files; returns how many there are.
@@ -71,11 +71,6 @@ class _Store:
         with self._lock(table):
             files = self.layout.table(table).glob("*=*/**/[!.]*.parquet")
             return self.manifest(table).rebuild(files, self._now())
-
-    @staticmethod
-    def _partition_of(file: Path) -> Partition:
-        labels = dict(part.split("=", 1) for part in file.parent.parts if "=" in part)
-        return Partition(date.fromisoformat(labels.get("session") or labels["vintage"]), labels.get("profile", ""))
 
     def _commit(self, table: Table, file: Path, frame: pl.DataFrame, footer: Footer) -> None:
         sweep_staged(file.parent)
@@ -111,17 +106,16 @@ class CuratedStore(_Store):
             CorruptFileError: it cannot be read.
         """
         try:
-            frame = read_parquet(self.layout.file(table, partition), list(columns) if columns else None)
+            return _read(self.layout.file(table, partition), table, columns)
         except FileNotFoundError:
             raise NotPublishedError(table.name, partition.key, _materialize(table, partition)) from None
-        return _expect_columns(frame, table, self.layout.file(table, partition)) if columns is None else frame
 
     def read_many(
         self, table: Table, partitions: Iterable[Partition], columns: Sequence[str] | None = None
     ) -> pl.DataFrame:
         """Return those of the given partitions that are published, one below the other."""
         files = [file for partition in partitions if (file := self.layout.file(table, partition)).is_file()]
-        frames = [read_parquet(file, list(columns) if columns else None) for file in files]
+        frames = [_read(file, table, columns) for file in files]
         return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
 
     def write(
@@ -147,7 +141,7 @@ class CuratedStore(_Store):
             StaleInputsError: what stands was computed from newer inputs.
             DiskFullError: no space; what stood before still stands.
         """
-        ready = table.conform(frame)
+        ready, watermark = table.conform(frame), instant_text(watermark)
         file = self.layout.file(table, partition)
         footer = Footer(
             table=table.name,
@@ -162,7 +156,7 @@ class CuratedStore(_Store):
         )
         with self._lock(table):
             standing = self._standing(table, partition)
-            if standing and standing.watermark > watermark:
+            if standing and instant_text(standing.watermark) > watermark:
                 raise StaleInputsError(table.name, partition.key, standing.watermark, watermark or "unknown")
             if standing and standing.content_id == footer.content_id:
                 if (standing.inputs, standing.watermark) != (footer.inputs, watermark):
@@ -254,9 +248,7 @@ class RawStore(_Store):
         Raises:
             CorruptFileError: a batch cannot be read.
         """
-        frames = [
-            read_parquet(file, list(columns) if columns else None) for file in self.batches(table, partition)
-        ]
+        frames = [_read(file, table, columns) for file in self.batches(table, partition)]
         return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
 
     def n_rows(self, table: Table, partition: Partition) -> int:
@@ -281,7 +273,7 @@ class RawStore(_Store):
     def watermark(self, table: Table, partition: Partition) -> str:
         """Return the newest ingestion time in a partition, ISO 8601; empty when there is no batch."""
         footers = (self.manifest(table).lookup(file) for file in self.batches(table, partition))
-        return max((footer.known_until for footer in footers if footer), default="")
+        return max((instant_text(footer.known_until) for footer in footers if footer), default="")
 
 
 @dataclass(frozen=True)
@@ -313,11 +305,47 @@ def _known_range(frame: pl.DataFrame) -> dict[str, str]:
     if column is None or frame.is_empty():
         return {}
     low, high = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(0)
-    return {"known_from": low.isoformat(), "known_until": high.isoformat()} if low else {}
+    return {"known_from": instant_text(low.isoformat()), "known_until": instant_text(high.isoformat())} if low else {}
 
 
-def _expect_columns(frame: pl.DataFrame, table: Table, file: Path) -> pl.DataFrame:
-    if frame.schema != table.schema:
+def _partitions_below(root: Path) -> Iterator[Partition]:
+    """Look at directories only, each once: a history of thousands of sessions is listed in milliseconds."""
+    for name, path in _directories(root):
+        session = _session_of(name)
+        if session is None:
+            continue
+        if _has_files(path):
+            yield Partition(session)
+        for inner, below in _directories(path):
+            if inner.startswith("profile=") and _has_files(below):
+                yield Partition(session, inner.removeprefix("profile="))
+
+
+def _directories(path: Path | str) -> list[tuple[str, str]]:
+    try:
+        with os.scandir(path) as entries:
+            return [(entry.name, entry.path) for entry in entries if "=" in entry.name and entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _has_files(path: str) -> bool:
+    with os.scandir(path) as entries:
+        return any(entry.name.endswith(".parquet") and not entry.name.startswith(".") for entry in entries)
+
+
+def _session_of(name: str) -> date | None:
+    """Return the session of a directory name; None for one that somebody set aside."""
+    label, _, text = name.partition("=")
+    try:
+        return date.fromisoformat(text) if label in ("session", "vintage") else None
+    except ValueError:
+        return None
+
+
+def _read(file: Path, table: Table, columns: Sequence[str] | None) -> pl.DataFrame:
+    frame = read_parquet(file, list(columns) if columns else None)
+    if columns is None and frame.schema != table.schema:
         cause = f"its columns are not those of {table.name} in this release"
         raise CorruptFileError(file, cause, "Materialize the partition again; bronze migrations are in docs/runbook.md.")
     return frame

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,19 @@ class LakehouseConfig(_Strict):
     lock_wait_s: float = Field(default=600.0, ge=0)
 
 
+class DailyHours(_Strict):
+    """A part of each day, in New York time; it may pass midnight."""
+
+    start: time
+    end: time
+
+    @model_validator(mode="after")
+    def _has_length(self) -> "DailyHours":
+        if self.start == self.end:
+            raise ValueError(f"start and end are both {self.start:%H:%M}")
+        return self
+
+
 class TwsConfig(_Strict):
     """How TWS is reached and how hard it may be asked."""
 
@@ -46,10 +59,18 @@ class TwsConfig(_Strict):
     max_in_flight: int = Field(default=6, ge=1, le=50)
     max_minute_duration: Literal["1 D", "1 W", "2 W", "1 M"] = "1 W"
     attempts: int = Field(default=5, ge=1)
+    outage_s: float = Field(default=3 * 3600.0, gt=0)
+    """How long one outage is waited out before a run gives up."""
+    reset_window: DailyHours = DailyHours(start=time(23, 40), end=time(1, 50))
+    """When IBKR's servers and TWS restart: an outage that begins inside is waited out at least until its end."""
+    quiet_hours: DailyHours | None = None
+    """When nothing is asked of a live TWS."""
+    contract_confirmations: int = Field(default=2, ge=1)
+    """On how many connections TWS has to deny a contract before it counts as unknown."""
 
 
 class ReplayConfig(_Strict):
-    """The embedded replay gateway, used when `tws.mode` is `replay`."""
+    """The replay gateway, used when `tws.mode` is `replay`."""
 
     market: str = "synthetic"
     """`synthetic`, or the path of a Parquet recording."""
@@ -58,6 +79,10 @@ class ReplayConfig(_Strict):
     seed: int = 7
     time_scale: float = Field(default=600.0, gt=0)
     """The gateway's pacing clock runs this many times as fast; the rules keep their documented numbers."""
+    faults: str = ""
+    """Path of a fault script to play, such as `configs/faults/flaky_day.yaml`; empty plays none."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """0 starts the gateway inside the process; else `quant gateway serve` runs there, at the same `time_scale`."""
 
 
 class SymbologyConfig(_Strict):

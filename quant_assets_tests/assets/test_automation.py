@@ -23,7 +23,10 @@ START = {"lakehouse": {"start_session": "2025-11-25"}, "profiles": {"plain": {"r
 
 
 class Days:
-    """Ticks of the automation sensor, each followed by the runs that it asked for, as the daemon would launch them."""
+    """Ticks of the automation sensor, each followed by the runs that it asked for.
+
+    Like the daemon, it puts sessions for which the same assets are asked for into one run.
+    """
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -56,16 +59,17 @@ class Days:
             assert self.house.run([asset], session).success
 
     def _run(self, asked: dict[str, list[str]]) -> None:
-        by_keys = sorted(asked, key=lambda name: ([*DATA, *ALPHA].index(name)))
-        for keys, names in groupby(by_keys, key=lambda name: asked[name]):
-            run = self.house.run(list(names), keys[0], keys[-1])
-            if not run.success:
-                self.failed += keys
+        keys = sorted({key for asked_for in asked.values() for key in asked_for})
+        for names, together in groupby(keys, key=lambda key: [name for name in asked if key in asked[name]]):
+            same = list(together)
+            if not self.house.run(names, same[0], same[-1]).success:
+                self.failed += same
 
 
 @pytest.fixture
 def days(tmp_path: Path) -> Iterator[Days]:
-    with House(tmp_path, START | {"default_profile": "plain", "production_profile": "plain"}) as house:
+    manifest = START | {"default_profile": "plain", "production_profile": "plain"}
+    with House(tmp_path, manifest, ["ARCA:QMKT", "NASDAQ:QTEB"]) as house:
         yield Days(house)
 
 
@@ -75,17 +79,17 @@ def test_a_cold_start_asks_for_every_session_once_and_then_for_nothing(days: Day
     assert days.tick("2025-11-27T00:06") == dict.fromkeys(ALPHA, pairs(sessions)), "the alpha cycle waits for its data"
     assert days.failed == []
     assert days.house.published("weights") == pairs(sessions)
-    for quiet in ("2025-11-27T00:07", "2025-11-27T00:08", "2025-11-27T06:01", "2025-11-27T12:01"):
+    for quiet in ("2025-11-27T00:07", "2025-11-27T00:08", "2025-11-27T03:01", "2025-11-27T21:01"):
         assert days.tick(quiet) == {}, quiet
 
 
 def test_holidays_and_weekends_ask_for_nothing_and_the_session_between_is_asked_for_once(days: Days):
     days.settle("2025-11-27T00:05")
-    on_thanksgiving = [days.tick("2025-11-27T12:00"), days.tick("2025-11-28T00:05"), days.tick("2025-11-28T18:05")]
+    on_thanksgiving = [days.tick("2025-11-27T12:00"), days.tick("2025-11-28T00:05"), days.tick("2025-11-28T15:05")]
     assert on_thanksgiving == [{}, {}, {}]
     assert days.tick("2025-11-29T00:05") == dict.fromkeys(DATA, ["2025-11-28"])
     assert days.tick("2025-11-29T00:06") == dict.fromkeys(ALPHA, ["plain|2025-11-28"])
-    weekend = ("2025-11-29T12:05", "2025-11-30T00:05", "2025-11-30T18:05", "2025-12-01T00:05", "2025-12-01T23:55")
+    weekend = ("2025-11-29T12:05", "2025-11-30T00:05", "2025-11-30T15:05", "2025-12-01T00:05", "2025-12-01T23:55")
     assert [days.tick(at) for at in weekend] == [{}] * 5
     assert days.failed == []
 
@@ -110,30 +114,45 @@ def test_a_bad_session_is_retried_every_six_hours_and_mended(days: Days):
     days.house.name_symbols(["ARCA:QMKT", "ARCA:NOPE"])
     assert days.tick("2025-11-27T00:05") == dict.fromkeys(DATA, ["2025-11-26"])
     assert days.failed == ["2025-11-26"]
-    between = [days.tick(at) for at in ("2025-11-27T00:06", "2025-11-27T01:00", "2025-11-27T05:59")]
+    between = [days.tick(at) for at in ("2025-11-27T00:06", "2025-11-27T01:00", "2025-11-27T02:59")]
     assert between == [{}, {}, {}], "no tick between two attempts asks again, and nobody downstream asks in vain"
 
-    assert days.tick("2025-11-27T06:01") == dict.fromkeys(DATA, ["2025-11-26"])
+    assert days.tick("2025-11-27T03:01") == dict.fromkeys(DATA, ["2025-11-26"])
     assert days.failed == ["2025-11-26"] * 2
 
     days.house.name_symbols(days.house.symbols)
-    assert days.tick("2025-11-27T11:59") == {}
-    assert days.tick("2025-11-27T12:01") == dict.fromkeys(DATA, ["2025-11-26"])
-    assert days.tick("2025-11-27T12:02") == dict.fromkeys(ALPHA, ["plain|2025-11-26"])
+    assert days.tick("2025-11-27T08:59") == {}
+    assert days.tick("2025-11-27T09:01") == dict.fromkeys(DATA, ["2025-11-26"])
+    assert days.tick("2025-11-27T09:02") == dict.fromkeys(ALPHA, ["plain|2025-11-26"])
     assert days.failed == ["2025-11-26"] * 2, "the third attempt was good"
     assert days.house.published("weights") == pairs(["2025-11-25", "2025-11-26"])
-    assert days.tick("2025-11-27T18:01") == {}
+    assert days.tick("2025-11-27T15:01") == {}
 
 
-def test_a_bad_old_session_does_not_hold_back_the_latest_one(tmp_path: Path):
-    """QENE lists on 2025-03-17; the session before it stays bad, and is retried without end within the window."""
-    start = START | {"lakehouse": {"start_session": "2025-03-14"}}
-    with House(tmp_path, start | {"default_profile": "plain", "production_profile": "plain"}, ["NASDAQ:QENE"]) as house:
-        days = Days(house)
-        days.tick("2025-03-15T00:05")
-        assert days.failed == ["2025-03-14"]
-        assert days.tick("2025-03-18T00:05")["features_price_1m_v1"] == ["2025-03-17"]
-        assert house.published("features_price_1m_v1") == ["2025-03-17"]
+@pytest.fixture
+def late(tmp_path: Path) -> Iterator[Days]:
+    """QENE lists on Monday 2025-03-17, so Friday 03-14 is bad and stays so."""
+    manifest = START | {"lakehouse": {"start_session": "2025-03-14"}, "default_profile": "plain"}
+    with House(tmp_path, manifest | {"production_profile": "plain"}, ["NASDAQ:QENE"]) as house:
+        yield Days(house)
+
+
+def test_a_bad_old_session_does_not_hold_back_the_latest_one(late: Days):
+    late.tick("2025-03-15T00:05")
+    late.tick("2025-03-17T21:05")
+    assert late.failed == ["2025-03-14"] * 2
+    assert late.tick("2025-03-18T00:05")["features_price_1m_v1"] == ["2025-03-17"]
+    assert late.failed == ["2025-03-14"] * 2, "the new session was asked for alone"
+    assert late.house.published("features_price_1m_v1") == ["2025-03-17"]
+    assert late.tick("2025-03-18T03:01")["raw_tws_bars"] == ["2025-03-14"]
+
+
+def test_a_session_that_was_asked_for_together_with_a_bad_one_goes_on_at_the_next_retry(late: Days):
+    assert late.tick("2025-03-18T00:05") == dict.fromkeys(DATA, ["2025-03-14", "2025-03-17"])
+    assert late.house.published("raw_tws_bars") == ["2025-03-17"]
+    assert late.house.published("features_price_1m_v1") == []
+    late.tick("2025-03-18T03:01")
+    assert late.house.published("features_price_1m_v1") == ["2025-03-17"]
 
 
 def test_revised_content_of_an_older_session_runs_what_stands_on_it_and_equal_content_does_not(days: Days):

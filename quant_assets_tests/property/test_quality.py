@@ -42,7 +42,7 @@ def curate(raw):
     return quality.curate_minutes(raw, SESSION, hours(), references(c101=100.0))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(answers)
 def test_valid_quarantine_and_superseded_are_a_partition_of_the_rows(drawn):
     raw = raw_of(drawn)
@@ -64,7 +64,7 @@ def said(found):
     return [content_id(table.conform(frame), table.content_columns, table.order) for table, frame in parts]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(answers, st.integers(0, 1000))
 def test_the_order_in_which_rows_are_read_never_matters(drawn, seed):
     raw = raw_of(drawn)
@@ -72,7 +72,7 @@ def test_the_order_in_which_rows_are_read_never_matters(drawn, seed):
     assert said(curate(shuffled)) == said(curate(raw))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(bar, max_size=14))
 def test_an_equal_answer_fetched_again_changes_nothing_that_is_valid(rows):
     first = raw_bars([], rows=rows, request="b1-000")

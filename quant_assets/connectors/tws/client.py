@@ -5,10 +5,10 @@ It reads and never trades: there is no method that sends an order, and the conne
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
@@ -29,17 +29,20 @@ from quant_assets.connectors.tws.connection import Timeouts, TwsAddress, open_li
 from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceTransientError
 from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
-from quant_assets.connectors.tws.retry import RetryPolicy
+from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, persist, recover
 from quant_assets.errors import SourceTimeoutError, SourceUnavailableError
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class TwsClient:
     """A read-only connection to TWS, one at a time, with every failure typed.
 
     `bars` sends its request at once: `fetch` paces it, because only there is known when a request is repeated or
-    split. With a `pacer`, every other method waits for its turn by itself.
+    split. With a `pacer`, every other method waits for its turn by itself; with `patience`, it repeats what may pass,
+    waits out outages, and believes that a contract is unknown only when two connections say so.
     """
 
     def __init__(
@@ -50,21 +53,29 @@ class TwsClient:
         *,
         pacer: Pacer | None = None,
         reconnect: RetryPolicy | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
         self._address, self._clock, self._pacer = address, clock, pacer
         self._timeouts = timeouts or Timeouts()
         self._reconnect = reconnect or RetryPolicy(attempts=8, base_s=1.0, cap_s=60.0)
+        self._patience = patience
         self._link: Link | None = None
         self._client_id: int | None = None
         self._connecting = asyncio.Lock()
         self._probing = asyncio.Lock()
+        self._renewing = asyncio.Lock()
         self.epoch = 0
-        """How many connections this client has had: two answers of different epochs are independent witnesses."""
+        """How many connections to the market there have been, TWS's own included: two answers of different epochs are
+        independent witnesses."""
 
     # ------------------------------------------------------------ life of the connection
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        """Connect; inside the nightly reset, which passes, wait for it."""
+        if self._patience and self._patience.is_reset(self._clock.now()):
+            await recover(_Connecting(self), self._clock, self._patience)
+        else:
+            await self.connect()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -87,11 +98,31 @@ class TwsClient:
         async with self._connecting:
             if self.is_connected:
                 return
-            link, self._client_id = await open_link(self._address, self._timeouts.connect_s, first_id=self._client_id)
+            link, self._client_id = await open_link(
+                self._address, self._timeouts.connect_s, first_id=self._client_id, idle_s=self._timeouts.idle_s
+            )
             if self._pacer:
                 link.on_throttled = self._pacer.refused
-            self._link, self.epoch = link, self.epoch + 1
+            link.on_restored = self._next_epoch
+            link.on_silence = lambda: self._probe(link)
+            self._link = link
+            self._next_epoch()
             _log.info("connected to TWS at %s as client %d, connection %d", self._address, self._client_id, self.epoch)
+
+    def _next_epoch(self) -> None:
+        self.epoch += 1
+
+    async def renew(self, after: int) -> None:
+        """Return on a later connection than number `after`; what is in flight on the old one is answered first.
+
+        Raises:
+            SourceUnavailableError: there is no other connection to be had.
+        """
+        async with self._renewing:
+            if self._link and self.epoch <= after:
+                await self._link.drained(self._timeouts.history_s)
+                await self._link.close("a second connection is asked for its opinion")
+        await self.connect()
 
     async def ensure_connected(self) -> None:
         """Connect again after a loss, waiting longer each time, a bounded number of times."""
@@ -113,6 +144,15 @@ class TwsClient:
         """
         await self.connect()
         self._history_link()
+
+    async def ensure_lookups(self) -> None:
+        """The same for a contract lookup.
+
+        Raises:
+            SourceUnavailableError: it would not be answered.
+        """
+        await self.connect()
+        self._lookup_link()
 
     async def is_alive(self) -> bool:
         """Ask for the time. A peer that does not tell it is dead, whatever the socket says, and is dropped."""
@@ -142,9 +182,13 @@ class TwsClient:
         Raises:
             UnknownContractError: none does.
         """
-        async with self._message():
-            found = await self._look_up(lambda tws: requests.details_call(tws, contract, self._timeouts.lookup_s))
-        return [library.to_details(details) for details in found]
+
+        async def ask() -> Any:
+            async with self._message():
+                call = requests.details_call(self._lookup_link().client, contract, self._timeouts.lookup_s)
+                return await self._look_up(lambda _: call)
+
+        return [library.to_details(details) for details in await self._patiently(ask, _Looking(self))]
 
     async def bars(self, request: BarRequest) -> BarAnswer:
         """Return the bars of one request, or raise; a partial answer is never returned."""
@@ -160,28 +204,41 @@ class TwsClient:
 
     async def schedule(self, contract: Contract, end: datetime, n_sessions: int) -> list[SessionHours]:
         """Return the last `n_sessions` sessions that end before `end`, ascending."""
-        async with self._turn(Paced.about(contract, "SCHEDULE", end, n_sessions)):
-            answer = await self._look_up(
-                lambda tws: requests.schedule_call(tws, contract, end, n_sessions, self._timeouts.history_s)
-            )
+
+        async def ask() -> Any:
+            async with self._turn(Paced.about(contract, "SCHEDULE", end, n_sessions)):
+                return await self._look_up(
+                    lambda tws: requests.schedule_call(tws, contract, end, n_sessions, self._timeouts.history_s)
+                )
+
+        answer = await self._patiently(ask, self)
         return [hours for hours in library.to_hours(answer) if hours.closes_at <= end][-n_sessions:]
 
     async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime:
         """Return the start of the oldest bar."""
-        async with self._turn(Paced.about(contract, what_to_show, "head")):
-            answer: datetime = await self._look_up(
-                lambda tws: requests.head_call(tws, contract, what_to_show, use_rth, self._timeouts.lookup_s)
-            )
+
+        async def ask() -> datetime:
+            async with self._turn(Paced.about(contract, what_to_show, "head")):
+                found: datetime = await self._look_up(
+                    lambda tws: requests.head_call(tws, contract, what_to_show, use_rth, self._timeouts.lookup_s)
+                )
+                return found
+
+        answer = await self._patiently(ask, self)
         return answer.astimezone(UTC) if answer.tzinfo else answer.replace(tzinfo=UTC)
 
     async def scan(self, request: ScanRequest) -> list[ScanRow]:
         """Return the instruments of a market scan, best first."""
-        link = self._open_link()
-        async with self._message():
-            try:
-                rows = await self._ask(link, requests.scan_call(link.client, request, self._timeouts.lookup_s))
-            except Refusal:
-                return []
+
+        async def ask() -> Any:
+            link = self._open_link()
+            async with self._message():
+                return await self._ask(link, requests.scan_call(link.client, request, self._timeouts.lookup_s))
+
+        try:
+            rows = await self._patiently(ask, _Connecting(self))
+        except Refusal:
+            return []
         return [library.to_scan_row(row) for row in rows]
 
     # ------------------------------------------------------------ how they are asked
@@ -197,6 +254,21 @@ class TwsClient:
         if link.history_fault:
             raise LinkDownError(str(self._address), link.history_fault)
         return link
+
+    def _lookup_link(self) -> Link:
+        """The link, unless it is known that no contract would be looked up on it."""
+        link = self._open_link()
+        if link.lookup_fault:
+            raise LinkDownError(str(self._address), link.lookup_fault)
+        return link
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], source: object) -> T:
+        if self._patience is None:
+            return await ask()
+        try:
+            return await persist(source, self._clock, self._patience, ask)
+        except AwayError as away:
+            raise away.error from away
 
     def _message(self) -> AbstractAsyncContextManager[None]:
         return self._pacer.message() if self._pacer else nullcontext()
@@ -225,3 +297,31 @@ class TwsClient:
             if not call.key:
                 await self._probe(link)
             raise
+
+
+class _Connecting:
+    """The client as something that is ready once it is connected."""
+
+    def __init__(self, client: TwsClient) -> None:
+        self._client = client
+
+    async def ensure_ready(self) -> None:
+        """Connect."""
+        await self._client.connect()
+
+
+class _Looking:
+    """The client as something that is ready once contracts can be looked up."""
+
+    def __init__(self, client: TwsClient) -> None:
+        self._client = client
+        self.renew = client.renew
+
+    @property
+    def epoch(self) -> int:
+        """The client's."""
+        return self._client.epoch
+
+    async def ensure_ready(self) -> None:
+        """Connect, and wait for the contract farm."""
+        await self._client.ensure_lookups()

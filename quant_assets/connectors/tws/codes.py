@@ -51,6 +51,7 @@ _BY_CODE = {
     2106: Verdict.FARM_READY,
     2107: Verdict.FARM_READY,  # asleep, and woken by the next request
     2108: Verdict.FARM_READY,
+    2110: Verdict.LINK_DOWN,  # told to a client that connects while TWS has lost its own link
     2157: Verdict.FARM_BROKEN,
     2158: Verdict.FARM_READY,
     10089: Verdict.NO_PERMISSION,
@@ -73,6 +74,8 @@ _BY_TEXT_OF_162 = (
     ("exceed max", Verdict.TOO_LONG),
     ("invalid step", Verdict.TOO_LONG),
 )
+
+_TOLD_OF_162 = (*(part for part, _ in _BY_TEXT_OF_162), "query failed", "head time stamp", "scan code")
 
 _MENDS = {
     Verdict.PACING: "Lower tws.max_requests_per_10_min in the configuration.",
@@ -109,6 +112,12 @@ def classify(code: int, text: str) -> Verdict:
     if code in _BY_CODE:
         return _BY_CODE[code]
     return Verdict.INFORMATION if 2100 <= code < 2200 else Verdict.TRANSIENT  # noqa: PLR2004 - TWS's range of notices
+
+
+def is_untold(code: int, text: str) -> bool:
+    """Return whether the cause of a 162 is told in words that are not known here, a pacing violation among them."""
+    lowered = text.lower()
+    return code == 162 and not any(part in lowered for part in _TOLD_OF_162)  # noqa: PLR2004 - TWS's number
 
 
 def mend_of(verdict: Verdict) -> str:

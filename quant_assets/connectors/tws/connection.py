@@ -38,19 +38,24 @@ class Timeouts:
     history_s: float = 60.0
     lookup_s: float = 20.0
     probe_s: float = 2.0
+    idle_s: float = 10.0
+    """How long a peer may be silent while a request waits, before it is asked for a sign of life."""
 
 
 class _IdTaken(Exception):  # noqa: N818 - a turn of the handshake, never seen outside
     pass
 
 
-async def open_link(address: TwsAddress, timeout_s: float, *, first_id: int | None = None) -> tuple[Link, int]:
+async def open_link(
+    address: TwsAddress, timeout_s: float, *, first_id: int | None = None, idle_s: float = 10.0
+) -> tuple[Link, int]:
     """Connect with the first client id that is free; returns the link and that id.
 
     Args:
         address: where TWS listens.
         timeout_s: the bound of one handshake.
         first_id: the id that worked last time, tried before the others.
+        idle_s: see `Timeouts`.
 
     Raises:
         PortRefusedError: nothing listens there.
@@ -60,15 +65,15 @@ async def open_link(address: TwsAddress, timeout_s: float, *, first_id: int | No
     ids = sorted(address.client_ids, key=lambda client_id: client_id != first_id)
     for client_id in ids:
         with suppress(_IdTaken):
-            return await _handshake(address, client_id, timeout_s), client_id
+            return await _handshake(address, client_id, timeout_s, idle_s), client_id
     raise ClientIdInUseError(str(address), address.client_ids)
 
 
-async def _handshake(address: TwsAddress, client_id: int, timeout_s: float) -> Link:
+async def _handshake(address: TwsAddress, client_id: int, timeout_s: float, idle_s: float) -> Link:
     """Connect once. Only the API handshake is done: no account, position or order is asked for."""
     session = library.new_session()
     trouble = _watch(session)
-    link = Link(session, str(address))
+    link = Link(session, str(address), idle_s)
     # Timeout 0 means none: the race below is the only one, and it can still see how far the library got.
     connecting = asyncio.ensure_future(session.client.connectAsync(address.host, address.port, client_id, 0))
     try:

@@ -6,13 +6,15 @@ SourceUnavailableError
 ├── ClientIdInUseError      every client id of the range is taken
 └── LinkDownError           the connection, or TWS's own link to the market, broke
 SourceTransientError        TWS failed for a reason that it does not tell; retry
+├── UntoldError                 … in a language that is not read here: it may well be pacing
+└── UnconfirmedContractError    TWS denies a contract, and has not done so often enough to be believed
 PacingError
 └── TooManyOpenError        more historical requests are open than TWS allows
 BadRequestError
 └── TooLongError            the same request with a shorter duration may pass
 """
 
-from quant_assets.connectors.tws.codes import Verdict, classify, mend_of
+from quant_assets.connectors.tws.codes import Verdict, classify, is_untold, mend_of
 from quant_assets.errors import (
     BadRequestError,
     NoPermissionError,
@@ -75,6 +77,21 @@ class SourceTransientError(RetryLater):
         super().__init__(f"TWS failed on {what} (error {code}: {text}). {mend_of(Verdict.TRANSIENT)}")
 
 
+class UntoldError(SourceTransientError):
+    """Error 162 with words that are not known: possibly a pacing violation in another language."""
+
+
+class UnconfirmedContractError(SourceTransientError):
+    """TWS denies a contract (200), as it also does to valid ones around its nightly reset."""
+
+    def __init__(self, denial: UnknownContractError, n_denials: int) -> None:
+        self.n_denials = n_denials
+        super().__init__(denial.what, denial.code, denial.text)
+        self.args = (
+            f"TWS refused {denial.what} (error {denial.code}: {denial.text}) on {n_denials} connection(s). {denial.mend}",
+        )
+
+
 class TooManyOpenError(PacingError):
     """More historical requests are open than TWS allows (322)."""
 
@@ -102,7 +119,8 @@ class Refusal(Exception):  # noqa: N818 - a message of TWS that ends one request
             return TooManyOpenError(what, PAUSE_AFTER_REFUSAL_S, self.text)
         if self.verdict is Verdict.LINK_DOWN:
             return LinkDownError(address, f"{self.text} (error {self.code})")
-        return SourceTransientError(what, self.code, self.text)
+        failure = UntoldError if is_untold(self.code, self.text) else SourceTransientError
+        return failure(what, self.code, self.text)
 
 
 _REFUSED: dict[Verdict, type[SourceRefusedError]] = {

@@ -7,7 +7,7 @@ exactly one of: the answer, a `Refusal`, a `SourceTimeoutError`, a `LinkDownErro
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +15,14 @@ from typing import Any
 from quant_assets.connectors.tws import history
 from quant_assets.connectors.tws.codes import Verdict, classify
 from quant_assets.connectors.tws.failures import LinkDownError, Refusal
+from quant_assets.connectors.tws.silence import Silence
 from quant_assets.errors import SourceTimeoutError
 
 _CLOSE_GRACE_S = 0.5
-_HISTORY_FARM_CODES = frozenset({2105, 2106, 2107})
+_FARM_OF = {2105: "historical", 2106: "historical", 2107: "historical", 2157: "contract", 2158: "contract"}
+"""Which kind of data a farm serves; the others send quotes, which are not asked for here."""
+_ASLEEP = 2107
+"""Its text ends in a sentence and not in the farm's name; whichever it is, it wakes when it is asked."""
 _NOTICES = frozenset({Verdict.INFORMATION, Verdict.FARM_BROKEN, Verdict.FARM_READY, Verdict.LINK_RESTORED})
 
 
@@ -36,18 +40,28 @@ class Call:
     """The library's name of a request that has no id on the wire."""
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Link:
     """A connection from the handshake to its end; a later connection is another `Link`."""
 
-    def __init__(self, session: Any, address: str) -> None:
+    def __init__(self, session: Any, address: str, idle_s: float = 10.0) -> None:
         self._session, self._address = session, address
         self._waiting: dict[int | str, asyncio.Future[Any]] = {}
         self._gone = asyncio.Event()
+        self._silence = Silence(idle_s, self._is_waiting, lambda: self.on_silence())
         self._broken_farms: set[tuple[str, str]] = set()
         self.down: str = ""
         """Why TWS has no link to the market; empty while it has."""
         self.on_throttled: Callable[[], object] = lambda: None
         """Called when TWS complains about the message rate (100) outside any request."""
+        self.on_restored: Callable[[], object] = lambda: None
+        """Called when TWS has its link to the market again (1101, 1102)."""
+        self.on_silence: Callable[[], Awaitable[object]] = _nothing
+        """Awaited when a request waits and nothing at all was heard for a while; may close this link."""
+        session.client.conn.hasData += self._silence.heard
         session.client.decoder.handlers[history.MESSAGE_ID] = self._on_bars
         session.errorEvent += self._on_message
         session.client.apiEnd += self._on_gone
@@ -66,8 +80,21 @@ class Link:
     @property
     def history_fault(self) -> str:
         """Why a historical request would not be answered now; empty when it would."""
-        farms = [name for kind, name in self._broken_farms if kind == "history"]
-        return self.down or (f"historical data farm {', '.join(farms)} is disconnected" if farms else "")
+        return self.down or self._farm_fault("historical")
+
+    @property
+    def lookup_fault(self) -> str:
+        """Why a contract would not be looked up now; empty when it would."""
+        return self.down or self._farm_fault("contract")
+
+    def _farm_fault(self, kind: str) -> str:
+        farms = sorted(name for of, name in self._broken_farms if of == kind)
+        return f"{kind} data farm {', '.join(farms)} is disconnected" if farms else ""
+
+    async def drained(self, timeout_s: float) -> None:
+        """Return when no request is in flight, or after a while."""
+        if self._waiting:
+            await asyncio.wait(list(self._waiting.values()), timeout=timeout_s)
 
     async def ask(self, call: Call) -> Any:
         """Send a request and return its answer.
@@ -83,6 +110,8 @@ class Link:
         answer = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = answer
         inner = self._start(request_id, answer)
+        if not call.key:
+            self._silence.watch()
         ended = False
         try:
             call.send(request_id)
@@ -131,6 +160,9 @@ class Link:
             with suppress(ConnectionError):
                 call.cancel(request_id)
 
+    def _is_waiting(self) -> bool:
+        return self.is_open and any(isinstance(key, int) for key in self._waiting)
+
     def _on_bars(self, message: list[str]) -> None:
         request_id, start, end = int(message[1]), *message[2:4]
         answer = self._waiting.get(request_id)
@@ -148,21 +180,33 @@ class Link:
             self.down = f"{text} (error {code})"
             self._fail_all(self.down)
         elif verdict is Verdict.LINK_RESTORED:
-            self.down = ""
+            self._on_restored()
         elif verdict is Verdict.PACING:
             self.on_throttled()
         else:
             self._note_farm(verdict, code, text)
 
+    def _on_restored(self) -> None:
+        """Whether TWS kept its data (1102) or not (1101): what was in flight failed when the link went, and is resent.
+
+        Which farms are broken is told anew after it.
+        """
+        self.down = ""
+        self._broken_farms.clear()
+        self.on_restored()
+
     def _note_farm(self, verdict: Verdict, code: int, text: str) -> None:
-        farm = ("history" if code in _HISTORY_FARM_CODES else "other", text.rpartition(":")[2].strip())
+        farm = (_FARM_OF.get(code, "quote"), text.rpartition(":")[2].strip())
         if verdict is Verdict.FARM_BROKEN:
             self._broken_farms.add(farm)
+        elif code == _ASLEEP:
+            self._broken_farms = {known for known in self._broken_farms if known[0] != farm[0]}
         elif verdict is Verdict.FARM_READY:
             self._broken_farms.discard(farm)
 
     def _on_gone(self, *_reason: object) -> None:
         self._gone.set()
+        self._silence.stop()
         self._fail_all("the connection was closed by the other side")
 
     def _fail_all(self, cause: str) -> None:

@@ -8,10 +8,13 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from quant_assets.clock import Clock
 from quant_assets.connectors.base import BarRequest, Contract
+from quant_assets.connectors.tws.failures import UntoldError
+from quant_assets.connectors.tws.journal import PacingJournal
 from quant_assets.errors import PacingError
 
 _TINY_S = 1e-6
@@ -64,6 +67,16 @@ class Paced:
         group = (contract.con_id, contract.symbol, contract.exchange, what)
         return cls((*group, *subject), group, weight)
 
+    @property
+    def identity_text(self) -> str:
+        """What makes two requests identical, as it is kept on disk."""
+        return str(self.identity)
+
+    @property
+    def group_text(self) -> str:
+        """Contract, exchange and tick type, as they are kept on disk."""
+        return str(self.group)
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -106,10 +119,14 @@ class Window:
 
 
 class Pacer:
-    """Admits requests when every rule allows it, and slows down when TWS refuses all the same."""
+    """Admits requests when every rule allows it, and slows down when TWS refuses all the same.
 
-    def __init__(self, budget: PacingBudget, clock: Clock) -> None:
+    With a `journal`, what a killed process asked counts too.
+    """
+
+    def __init__(self, budget: PacingBudget, clock: Clock, journal: Path | None = None) -> None:
         self.budget, self.clock = budget, clock
+        self._journal = PacingJournal(journal, clock, budget.window_s) if journal and budget.enforced else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(budget.in_flight)
         self._history = Window(budget.requests_per_window, budget.window_s)
@@ -126,7 +143,7 @@ class Pacer:
     async def slot(self, request: BarRequest | Paced) -> AsyncIterator[None]:
         """Hold one of the in-flight places for one historical request, from the moment every rule allows it.
 
-        A `PacingError` inside slows this pacer down.
+        A `PacingError` inside slows this pacer down, and so does a refusal in a language that is not understood.
         """
         paced = request if isinstance(request, Paced) else Paced.of(request)
         async with self._places():
@@ -134,15 +151,18 @@ class Pacer:
                 yield
                 return
             entries = await self._admit(paced)
+            key = self._journal.asked(paced.identity_text, paced.group_text, paced.weight) if self._journal else ""
             try:
                 yield
-            except PacingError:
+            except (PacingError, UntoldError):
                 self.refused()
                 raise
             else:
                 self._recover()
             finally:
                 self._leave(entries)
+                if self._journal:
+                    self._journal.ended(key)
 
     @asynccontextmanager
     async def message(self) -> AsyncIterator[None]:
@@ -160,7 +180,21 @@ class Pacer:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._slots = loop, asyncio.Semaphore(self.budget.in_flight)
+            self._catch_up()
         return self._slots
+
+    def _catch_up(self) -> None:
+        """Count what other processes asked since this pacer's last job; only one at a time uses TWS."""
+        if self._journal is None:
+            return
+        requests, pause = self._journal.news()
+        now = self.clock.monotonic()
+        for past in requests:
+            windows = self._windows_of(past.identity, past.group, past.weight)
+            self._leave([w.enter(now, weight) for w, weight in windows if w is not self._messages], now - past.age_s)
+        if pause and now + pause.left_s > self._paused_until:
+            self._paused_until, self._pause_s = now + pause.left_s, pause.length_s
+            self._share = min(self._share, pause.share)
 
     async def _admit(self, paced: Paced) -> list[_Entry]:
         # Looked up anew after each sleep: while this request slept, its windows may have been forgotten and made anew.
@@ -171,13 +205,16 @@ class Pacer:
 
     def _windows(self, paced: Paced) -> list[tuple[Window, int]]:
         """The windows that count this request, and what it counts there."""
+        return self._windows_of(paced.identity_text, paced.group_text, paced.weight)
+
+    def _windows_of(self, identity_text: str, group_text: str, weight: int) -> list[tuple[Window, int]]:
         budget = self.budget
         if len(self._keyed) > _MANY_WINDOWS:
             now = self.clock.monotonic()
             self._keyed = {key: window for key, window in self._keyed.items() if not window.is_idle(now)}
-        identical = self._keyed.setdefault(("same", paced.identity), Window(1, budget.identical_s))
-        group = self._keyed.setdefault(("group", paced.group), Window(budget.per_contract, budget.per_contract_s))
-        return [(self._history, paced.weight), (self._messages, 1), (identical, 1), (group, paced.weight)]
+        identical = self._keyed.setdefault(("same", identity_text), Window(1, budget.identical_s))
+        group = self._keyed.setdefault(("group", group_text), Window(budget.per_contract, budget.per_contract_s))
+        return [(self._history, weight), (self._messages, 1), (identical, 1), (group, weight)]
 
     def _wait_s(self, windows: list[tuple[Window, int]], weight: int) -> float:
         now = self.clock.monotonic()
@@ -187,10 +224,10 @@ class Pacer:
         longest = max(waits)
         return longest if longest > _TINY_S else 0.0
 
-    def _leave(self, entries: list[_Entry]) -> None:
-        now = self.clock.monotonic()
+    def _leave(self, entries: list[_Entry], at: float | None = None) -> None:
+        left = self.clock.monotonic() if at is None else at
         for entry in entries:
-            entry.at, entry.is_open = now, False
+            entry.at, entry.is_open = left, False
 
     def refused(self) -> float:
         """Note a pacing violation: pause all history, and go on at half the rate. Returns the seconds of the pause.
@@ -202,6 +239,8 @@ class Pacer:
             self._pause_s = min(self.budget.max_pause_s, max(self.budget.pause_s, 2 * self._pause_s))
             self._paused_until = now + self._pause_s
             self._share = max(self._share / 2, 1 / self.budget.requests_per_window)
+            if self._journal:
+                self._journal.paused(self._pause_s, self._share)
         return self._paused_until - now
 
     def _recover(self) -> None:

@@ -3,56 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from random import Random
-from typing import Protocol, runtime_checkable
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type, stop_after_attempt
-
-from quant_assets.clock import Clock
-from quant_assets.connectors.base import BarAnswer, BarRequest, BarSource
-from quant_assets.connectors.tws.failures import TooLongError
+from quant_assets.connectors.base import BarAnswer, BarSource
+from quant_assets.connectors.tws.failures import LinkDownError, TooLongError
 from quant_assets.connectors.tws.pacing import Pacer
+from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, may_pass, persist
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
-from quant_assets.errors import (
-    PacingError,
-    QuantAssetsError,
-    RetryLater,
-    SourceTimeoutError,
-    SourceUnavailableError,
-)
+from quant_assets.errors import QuantAssetsError, SourceTimeoutError, SourceUnavailableError
 
-
-@runtime_checkable
-class Recovering(Protocol):
-    """A source whose connection can be lost and regained."""
-
-    async def ensure_ready(self) -> None:
-        """Return when requests would be answered, or raise SourceUnavailableError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often, and after which waits, something that failed is tried again. Equal seeds wait equally."""
-
-    attempts: int = 5
-    base_s: float = 2.0
-    cap_s: float = 120.0
-    jitter: float = 0.25
-    """Each wait is shortened by up to this share, so that clients that failed together do not return together."""
-    seed: int = 0
-    outage_s: float = 3 * 3600.0
-    """How long one outage may last; the nightly reset takes up to an hour and a half."""
-
-    def wait_s(self, attempt: int) -> float:
-        """Seconds to wait after that many failures."""
-        full = min(self.cap_s, self.base_s * 2.0 ** (attempt - 1))
-        return full * (1 - self.jitter * Random(f"{self.seed}:{attempt}").random())  # noqa: S311 - spreads load
-
-    def wait(self, state: RetryCallState) -> float:
-        """The same, as tenacity asks for it. After a pacing violation the pacer does the waiting."""
-        error = state.outcome.exception() if state.outcome else None
-        return 0.0 if isinstance(error, PacingError) else self.wait_s(state.attempt_number)
+__all__ = ["RetryPolicy", "Outcome", "fetch", "fetch_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +45,9 @@ async def fetch(
         result: BarAnswer | QuantAssetsError
         try:
             result = await _persist(source, pacer, part, policy)
-        except (TooLongError, SourceTimeoutError) as error:
+        except AwayError as away:
+            result = away.error
+        except (TooLongError, SourceTimeoutError, LinkDownError) as error:
             parts = halve(part)
             if parts != [part]:
                 waiting.extend(reversed(parts))
@@ -102,47 +63,13 @@ async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy
     is_divisible = halve(part) != [part]
 
     def again(error: BaseException) -> bool:
-        return isinstance(error, RetryLater) and not (is_divisible and isinstance(error, SourceTimeoutError))
+        return may_pass(error) and not (is_divisible and isinstance(error, SourceTimeoutError))
 
-    failed = False
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(again),
-        stop=stop_after_attempt(policy.attempts),
-        wait=policy.wait,
-        sleep=pacer.clock.sleep,
-        reraise=True,
-    ):
-        if failed:
-            await recover(source, pacer.clock, policy)
-        failed = True
-        with attempt:
-            return await _ask(source, pacer, part.request)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    async def ask() -> BarAnswer:
+        async with pacer.slot(part.request):
+            return await source.bars(part.request)
 
-
-async def _ask(source: BarSource, pacer: Pacer, request: BarRequest) -> BarAnswer:
-    async with pacer.slot(request):
-        return await source.bars(request)
-
-
-async def recover(source: BarSource, clock: Clock, policy: RetryPolicy) -> None:
-    """Wait until the source answers again, no longer than the policy's outage.
-
-    Raises:
-        SourceUnavailableError: the outage lasted longer.
-    """
-    if not isinstance(source, Recovering):
-        return
-    deadline = clock.monotonic() + policy.outage_s
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(SourceUnavailableError),
-        stop=lambda _: clock.monotonic() >= deadline,
-        wait=policy.wait,
-        sleep=clock.sleep,
-        reraise=True,
-    ):
-        with attempt:
-            await source.ensure_ready()
+    return await persist(source, pacer.clock, policy, ask, again)
 
 
 async def fetch_all(

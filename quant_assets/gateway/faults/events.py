@@ -35,6 +35,7 @@ class Stage(Protocol):
 
     clock: Clock
     muted: list[frozenset[MomentKind]]
+    standing: list[Notice]
 
     def broadcast(self, code: int, text: str) -> None:
         """Tell every client."""
@@ -66,6 +67,7 @@ def begin(event: Event, stage: Stage) -> None:
     _tell(stage, event.says)
     if event.mutes:
         stage.muted.append(event.mutes)
+        stage.standing.extend(event.says)
     if event.closes_port:
         stage.close_port()
     if event.drops:
@@ -82,6 +84,8 @@ async def end(event: Event, stage: Stage) -> None:
         await stage.open_port()
     if event.mutes:
         stage.muted.remove(event.mutes)
+        for notice in event.says:
+            stage.standing.remove(notice)
     _tell(stage, event.then_says)
 
 

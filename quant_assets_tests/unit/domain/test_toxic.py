@@ -95,6 +95,12 @@ def test_the_evidence_names_both_neighbours():
     assert evidence == [None, "close 0.01 against 100.0 before and 101.0 after", None]
 
 
+def test_a_side_that_is_not_there_is_told_in_the_evidence():
+    judged = toxic.judge(curated_bars([0.01, 90]), NONE)
+    assert judged["toxic"].to_list() == [None, "level_shift"]
+    assert judged["toxic_evidence"][1] == "close 90.0 against 0.01 before and none after"
+
+
 def test_a_frame_without_rows_keeps_its_columns():
     judged = toxic.judge(curated_bars([]), NONE)
     assert judged.is_empty()

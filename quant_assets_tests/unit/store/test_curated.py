@@ -1,0 +1,297 @@
+"""One file per partition: replaced whole, never rewritten with equal content, and clear about what is wrong with it."""
+
+import os
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from quant_assets.clock import ManualClock
+from quant_assets.errors import CorruptFileError, NotPublishedError, ShapeError, StaleInputsError
+from quant_assets.lakehouse import footer as footer_module
+from quant_assets.lakehouse import store as store_module
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import CuratedStore, StorageReport
+from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
+
+TABLE = small_table()
+AT = Partition(SESSION)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CuratedStore(Layout(tmp_path), run_id="r1", clock=ManualClock(instant("2024-01-03 23:00")))
+
+
+def another(store):
+    """A second process: nothing in memory."""
+    return CuratedStore(store.layout, run_id="r2", clock=store.clock)
+
+
+def state(store, partition=AT):
+    stat = store.layout.file(TABLE, partition).stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def fates(report):
+    return report.rows, report.inserted, report.updated, report.unchanged
+
+
+def test_what_is_written_is_read(store):
+    report = store.write(TABLE, AT, small_rows({2: 2.0, 1: 1.0}))
+    assert fates(report) == (2, 2, 0, 0)
+    assert report.location == "lakehouse/silver/small/session=2024-01-03/part.parquet"
+    assert store.read(TABLE, AT)["con_id"].to_list() == [1, 2]
+    assert store.read(TABLE, AT, ["price"]).columns == ["price"]
+    assert store.footer(TABLE, AT).content_id == report.content_id == another(store).footer(TABLE, AT).content_id
+    assert store.exists(TABLE, AT)
+
+
+def test_equal_content_is_not_rewritten(store):
+    first = store.write(TABLE, AT, small_rows({1: 1.0, 2: None}))
+    before = state(store)
+    later = small_rows({2: None, 1: 1.0}, batch="b9", at=instant("2024-01-05 09:00"))
+    again = another(store).write(TABLE, AT, later)
+    assert fates(again) == (2, 0, 0, 2)
+    assert again.content_id == first.content_id
+    assert state(store) == before
+    assert set(store.read(TABLE, AT)["batch_id"]) == {"b1"}
+
+
+def test_a_changed_partition_is_replaced_and_its_rows_are_counted_by_fate(store):
+    store.write(TABLE, AT, small_rows({1: 1.0, 2: 2.0, 3: None}))
+    before = state(store)
+    report = store.write(TABLE, AT, small_rows({1: 1.0, 2: 2.5, 3: None, 4: 4.0}))
+    assert fates(report) == (4, 1, 1, 2)
+    assert state(store)[0] != before[0]
+
+
+def test_rows_that_are_gone_are_gone_and_the_equation_holds(store):
+    store.write(TABLE, AT, small_rows({1: 1.0, 2: 2.0}))
+    assert fates(store.write(TABLE, AT, small_rows({2: 2.0}))) == (1, 0, 0, 1)
+    assert store.read(TABLE, AT)["con_id"].to_list() == [2]
+
+
+def test_a_report_that_does_not_add_up_cannot_be_made():
+    with pytest.raises(AssertionError):
+        StorageReport("t", "l", "p", 3, 1, 1, 0, "id")
+
+
+def test_new_inputs_with_equal_content_are_confirmed_without_touching_the_file(store):
+    store.write(TABLE, AT, small_rows({1: 1.0}), inputs={"raw": "a"}, watermark="2024-01-03T22:00:00+00:00")
+    before = state(store)
+    store.write(TABLE, AT, small_rows({1: 1.0}), inputs={"raw": "b"}, watermark="2024-01-03T23:00:00+00:00")
+    assert state(store) == before
+    confirmed = another(store).footer(TABLE, AT)
+    assert dict(confirmed.inputs) == {"raw": "b"}
+    assert confirmed.watermark.startswith("2024-01-03T23:00:00")
+    lines = store.layout.manifest(TABLE).read_text().splitlines()
+    store.write(TABLE, AT, small_rows({1: 1.0}), inputs={"raw": "b"}, watermark="2024-01-03T23:00:00+00:00")
+    assert store.layout.manifest(TABLE).read_text().splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("standing", "offered"),
+    [
+        ("2024-01-03T22:00:01+00:00", "2024-01-03T22:00:00+00:00"),
+        ("2024-01-03T22:00:00.000001+00:00", "2024-01-03T22:00:00+00:00"),
+        ("2024-01-03T22:00:00.5+00:00", "2024-01-03T22:00:00.250000+00:00"),
+        ("2024-01-03T22:00:00.000001+00:00", "2024-01-03T22:00:00Z"),
+        ("2024-01-03T22:00:00+00:00", "2024-01-03T22:30:00+01:00"),
+        ("2024-01-03T22:00:00+00:00", ""),
+    ],
+)
+def test_content_from_older_inputs_is_refused_however_the_instants_are_written(store, standing, offered):
+    store.write(TABLE, AT, small_rows({1: 1.0}), watermark=standing)
+    before = state(store)
+    with pytest.raises(StaleInputsError, match="nothing was written") as caught:
+        store.write(TABLE, AT, small_rows({1: 2.0}), watermark=offered)
+    assert caught.value.exit_code == 65
+    assert state(store) == before
+    store.write(TABLE, AT, small_rows({1: 2.0}), watermark=standing)
+    assert store.read(TABLE, AT)["price"].to_list() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("standing", "offered"),
+    [
+        ("2024-01-03T22:00:00+00:00", "2024-01-03T22:00:00.000000+00:00"),
+        ("2024-01-03T22:00:00Z", "2024-01-03T22:00:00.000001+00:00"),
+        ("2024-01-03T22:30:00+01:00", "2024-01-03T21:45:00+00:00"),
+        ("", "2024-01-03T22:00:00+00:00"),
+    ],
+)
+def test_equal_and_newer_inputs_are_accepted_however_the_instants_are_written(store, standing, offered):
+    store.write(TABLE, AT, small_rows({1: 1.0}), watermark=standing)
+    store.write(TABLE, AT, small_rows({1: 2.0}), watermark=offered)
+    assert store.read(TABLE, AT)["price"].to_list() == [2.0]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda frame: frame.drop("price"),
+        lambda frame: frame.with_columns(extra=1),
+        lambda frame: frame.with_columns(pl.col("con_id").cast(pl.Int32)),
+        lambda frame: pl.concat([frame, frame]),
+        lambda frame: frame.with_columns(batch_id=pl.lit(None, dtype=pl.String)),
+    ],
+)
+def test_a_frame_of_another_shape_is_refused_and_nothing_is_written(store, spoil):
+    with pytest.raises(ShapeError):
+        store.write(TABLE, AT, spoil(small_rows({1: 1.0})))
+    assert not store.exists(TABLE, AT)
+    assert not list(store.layout.lakehouse.rglob("*.parquet"))
+
+
+def test_an_unpublished_partition_says_how_to_publish_it(store):
+    with pytest.raises(NotPublishedError, match=r"small\[2024-01-03\] is not published. Run `dagster asset materialize"):
+        store.read(TABLE, AT)
+    assert store.footer(TABLE, AT) is None
+    assert store.read_many(TABLE, [AT]).is_empty()
+
+
+# ------------------------------------------------------------ what can be wrong with a file
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scribble(path):
+    raw = bytearray(path.read_bytes())
+    raw[4:64] = os.urandom(60)
+    path.write_bytes(raw)
+
+
+def foreign(path):
+    pl.DataFrame({"a": [1]}).write_parquet(path)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("not parquet at all, but long enough to look at its end")
+
+
+@pytest.mark.parametrize("damage", [truncate, foreign, empty, text])
+def test_a_damaged_file_names_itself_and_its_mend(store, damage):
+    store.write(TABLE, AT, small_rows({1: 1.0}))
+    path = store.layout.file(TABLE, AT)
+    damage(path)
+    for ask in (lambda: another(store).footer(TABLE, AT), lambda: store.footer(TABLE, AT), lambda: store.read(TABLE, AT)):
+        with pytest.raises(CorruptFileError, match="move the file aside|Materialize the partition again") as caught:
+            ask()
+        assert str(path) in str(caught.value)
+        assert caught.value.exit_code == 65
+
+
+def test_damaged_pages_are_found_when_they_are_read(store):
+    store.write(TABLE, AT, small_rows({i: float(i) for i in range(1, 400)}))
+    scribble(store.layout.file(TABLE, AT))
+    with pytest.raises(CorruptFileError):
+        store.read(TABLE, AT)
+
+
+@pytest.mark.parametrize("damage", [truncate, foreign, scribble, empty])
+def test_a_damaged_derived_file_is_replaced_by_the_next_write(store, damage):
+    store.write(TABLE, AT, small_rows({1: 1.0}))
+    damage(store.layout.file(TABLE, AT))
+    store.write(TABLE, AT, small_rows({1: 2.0}))
+    assert another(store).read(TABLE, AT)["price"].to_list() == [2.0]
+
+
+def test_a_file_of_an_older_release_says_so(store):
+    store.write(TABLE, AT, small_rows({1: 1.0}))
+    with pytest.raises(CorruptFileError, match="not those of small in this release"):
+        store.read(small_table(columns=TABLE.columns[:-1]), AT)
+
+
+def test_leftovers_of_killed_writers_are_swept_by_the_next_write(store):
+    store.write(TABLE, AT, small_rows({1: 1.0}))
+    leftover = store.layout.directory(TABLE, AT) / ".staged-0123456789ab-part.parquet"
+    leftover.write_bytes(b"half")
+    assert store.partitions(TABLE) == [AT]
+    store.write(TABLE, AT, small_rows({1: 2.0}))
+    assert not leftover.exists()
+
+
+def test_a_write_that_fails_half_way_leaves_what_stood(store, monkeypatch):
+    store.write(TABLE, AT, small_rows({1: 1.0}))
+    before = state(store)
+
+    def fail(self, target, **_):
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fail)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(TABLE, AT, small_rows({1: 2.0}))
+    assert state(store) == before
+    assert os.listdir(store.layout.directory(TABLE, AT)) == ["part.parquet"]
+
+
+# ------------------------------------------------------------ who opens what
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    paths = []
+    for module, name in ((store_module, "read_parquet"), (footer_module, "read_footer")):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda path, *a, f=original: paths.append(path) or f(path, *a))
+    import quant_assets.lakehouse.manifest as manifest_module
+
+    original_footer = manifest_module.read_footer
+    monkeypatch.setattr(manifest_module, "read_footer", lambda path: paths.append(path) or original_footer(path))
+    return paths
+
+
+def test_readers_open_the_files_that_they_need_and_no_other(store, opened):
+    days = [SESSION + timedelta(days=i) for i in range(30)]
+    for day in days:
+        store.write(TABLE, Partition(day), small_rows({1: 1.0}, session=day))
+    opened.clear()
+    reader = another(store)
+    wanted = [Partition(day) for day in days[3:5]]
+    assert reader.read_many(TABLE, wanted).height == 2
+    assert opened == [reader.layout.file(TABLE, partition) for partition in wanted]
+
+
+def test_footers_and_partition_lists_open_no_file_at_all(store, opened):
+    days = [SESSION + timedelta(days=i) for i in range(30)]
+    for day in days:
+        store.write(TABLE, Partition(day), small_rows({1: 1.0}, session=day))
+    opened.clear()
+    reader = another(store)
+    assert [partition.session for partition in reader.partitions(TABLE)] == days
+    assert all(reader.footer(TABLE, Partition(day)) for day in days)
+    assert opened == []
+
+
+def test_partitions_of_profiles_and_strange_directories(store):
+    table = small_table(name="of_profiles", partition_by="session_profile", key=("session", "con_id"))
+    wanted = [Partition(SESSION, "b"), Partition(SESSION, "a"), Partition(SESSION + timedelta(days=1), "a")]
+    for partition in wanted:
+        store.write(table, partition, small_rows({1: 1.0}, session=partition.session))
+    root = store.layout.table(table)
+    (root / "session=2024-01-03.bad" / "profile=a").mkdir(parents=True)
+    (root / "session=2024-01-03.bad" / "profile=a" / "part.parquet").write_bytes(b"")
+    (root / "session=2024-02-01").mkdir()
+    (root / "notes.txt").write_text("")
+    assert store.partitions(table) == sorted(wanted)
+    assert store.partitions(small_table(name="never")) == []
+
+
+def test_a_data_directory_with_an_equals_sign_in_its_name_is_no_trouble(tmp_path):
+    store = CuratedStore(Layout(tmp_path / "session=x" / "lake"))
+    store.write(TABLE, AT, small_rows({1: 1.0}))
+    assert store.partitions(TABLE) == [AT]
+
+
+def test_dates_of_partitions_are_those_of_the_directories(store):
+    for day in (date(2024, 1, 10), date(2024, 1, 9)):
+        store.write(TABLE, Partition(day), small_rows({1: 1.0}, session=day))
+    assert [partition.key for partition in store.partitions(TABLE)] == ["2024-01-09", "2024-01-10"]

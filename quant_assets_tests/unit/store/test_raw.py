@@ -1,0 +1,125 @@
+"""Bronze: batches are added and never touched; what a partition says does not depend on how it is cut."""
+
+import os
+
+import polars as pl
+import pytest
+
+from quant_assets.errors import CorruptFileError, ShapeError, UnsafeNameError
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import RawStore
+from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
+
+TABLE = small_table(zone="bronze", key=("session", "con_id", "batch_id"), append_only=True)
+AT = Partition(SESSION)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RawStore(Layout(tmp_path))
+
+
+def other(tmp_path, *batches):
+    made = RawStore(Layout(tmp_path / "other"))
+    for number, rows in enumerate(batches):
+        made.append(TABLE, AT, rows, f"x{number}")
+    return made
+
+
+def test_batches_are_files_and_are_read_together(store):
+    report = store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+    store.append(TABLE, AT, small_rows({2: 2.0}, batch="b2"), "b2")
+    assert (report.rows, report.inserted) == (1, 1)
+    assert [file.name for file in store.batches(TABLE, AT)] == ["b1.parquet", "b2.parquet"]
+    assert store.read(TABLE, AT).height == 2
+    assert store.read(TABLE, AT, ["price"]).columns == ["price"]
+    assert store.partitions(TABLE) == [AT]
+
+
+def test_a_batch_is_never_overwritten(store):
+    store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+    path = store.batches(TABLE, AT)[0]
+    before = path.read_bytes(), path.stat().st_ino
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        store.append(TABLE, AT, small_rows({1: 9.0}), "b1")
+    store.append(TABLE, AT, small_rows({1: 9.0}), "b2")
+    assert (path.read_bytes(), path.stat().st_ino) == before
+
+
+def test_names_of_batches_cannot_leave_the_directory(store):
+    with pytest.raises(UnsafeNameError):
+        store.append(TABLE, AT, small_rows({1: 1.0}), "../b1")
+
+
+def test_the_content_id_does_not_depend_on_batching(store, tmp_path):
+    one, two = small_rows({1: 1.0, 2: None}), small_rows({3: -0.0}, batch="b2")
+    store.append(TABLE, AT, pl.concat([one, two]), "b1")
+    apart = other(tmp_path, two, one)
+    assert store.content_id(TABLE, AT) == apart.content_id(TABLE, AT)
+
+
+def test_the_content_id_does_not_depend_on_equal_rows_that_came_twice(store, tmp_path):
+    rows = small_rows({1: 1.0, 2: 2.0})
+    store.append(TABLE, AT, rows, "b1")
+    again = other(tmp_path, rows, small_rows({2: 2.0}, batch="b7", at=instant("2024-01-09 10:00")))
+    assert store.content_id(TABLE, AT) == again.content_id(TABLE, AT)
+    revised = other(tmp_path / "revised", rows, small_rows({2: 2.1}, batch="b7"))
+    assert store.content_id(TABLE, AT) != revised.content_id(TABLE, AT)
+
+
+def test_an_equal_row_twice_in_one_batch_counts_once(store, tmp_path):
+    table = small_table(zone="bronze", key=("session", "con_id", "batch_id"))
+    twice = pl.concat([small_rows({1: 1.0}), small_rows({1: 1.0}, batch="b2")])
+    store.append(table, AT, twice, "b1")
+    assert store.content_id(table, AT) == other(tmp_path, small_rows({1: 1.0})).content_id(TABLE, AT)
+
+
+def test_the_input_id_changes_with_every_batch_and_opens_nothing(store, monkeypatch):
+    store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+    first = store.input_id(TABLE, AT)
+    store.append(TABLE, AT, small_rows({1: 1.0}, batch="b2"), "b2")
+    monkeypatch.setattr("quant_assets.lakehouse.store.read_parquet", None)
+    assert store.input_id(TABLE, AT) != first
+    assert store.input_id(TABLE, Partition(SESSION.replace(day=9))) == RawStore(store.layout).input_id(small_table(name="x"), AT)
+
+
+def test_the_watermark_is_the_newest_arrival_however_precise(store):
+    assert store.watermark(TABLE, AT) == ""
+    times = ["2024-01-03 22:00:00", "2024-01-03 22:00:00.000001", "2024-01-03 21:59:59.999999"]
+    for number, text in enumerate(times):
+        store.append(TABLE, AT, small_rows({1: 1.0}, batch=f"b{number}", at=instant(text)), f"b{number}")
+    assert store.watermark(TABLE, AT) == "2024-01-03T22:00:00.000001+00:00"
+
+
+def test_no_batch_is_an_empty_frame_of_the_right_shape(store):
+    assert store.read(TABLE, AT).schema == TABLE.schema
+    assert store.read(TABLE, AT, ["price"]).schema == {"price": pl.Float64}
+    assert store.content_id(TABLE, AT) == other(store.layout.data).content_id(TABLE, AT)
+
+
+def test_a_frame_of_another_shape_is_refused(store):
+    with pytest.raises(ShapeError):
+        store.append(TABLE, AT, small_rows({1: 1.0}).drop("price"), "b1")
+    assert store.batches(TABLE, AT) == []
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: os.urandom(len(raw))])
+def test_a_damaged_batch_is_named_and_only_reading_it_fails(store, damage):
+    store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+    path = store.batches(TABLE, AT)[0]
+    path.write_bytes(damage(path.read_bytes()))
+    for ask in (lambda: store.read(TABLE, AT), lambda: RawStore(store.layout).watermark(TABLE, AT)):
+        with pytest.raises(CorruptFileError, match="backup, or be fetched again after moving it aside") as caught:
+            ask()
+        assert str(path) in str(caught.value)
+    day = Partition(SESSION.replace(day=4))
+    store.append(TABLE, day, small_rows({1: 1.0}, session=day.session), "b1")
+    assert store.read(TABLE, day).height == 1
+
+
+def test_a_foreign_parquet_in_bronze_is_named(store):
+    store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+    stray = store.layout.directory(TABLE, AT) / "stray.parquet"
+    pl.DataFrame({"a": [1]}).write_parquet(stray)
+    with pytest.raises(CorruptFileError, match=r"stray\.parquet"):
+        store.read(TABLE, AT)
