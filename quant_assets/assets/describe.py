@@ -11,6 +11,7 @@ import quant_assets
 from quant_assets.assets.automation import freshness_policy, refresh_when_stale
 from quant_assets.assets.partitions import Partitions
 from quant_assets.domain.tables import Table
+from quant_assets.domain.tables.core import UTC_MICROS
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.settings import Settings
@@ -69,7 +70,7 @@ def column_schema(table: Table) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 name=column.name,
-                type=str(column.dtype),
+                type=_type(column.dtype),
                 description=f"{column.description} [{column.unit}]",
                 constraints=dg.TableColumnConstraints(
                     nullable=column.nullable, unique=table.key == (column.name,), other=_bounds(column)
@@ -79,6 +80,11 @@ def column_schema(table: Table) -> dg.TableSchema:
         ],
         constraints=dg.TableConstraints(other=[f"key: {', '.join(table.key)}", *table.row_rules.values()]),
     )
+
+
+def _type(dtype: Any) -> str:
+    """Return a dtype as briefly as the UI has room for."""
+    return "Datetime[µs, UTC]" if dtype == UTC_MICROS else str(dtype)
 
 
 def _bounds(column: Any) -> list[str]:

@@ -90,7 +90,7 @@ def publish(
         ):
             partitions = partitions_of(context, work)
             done, failures, fatal = _publish_each(work, partitions, build)
-        shown = dict(metadata or {})
+        shown = {"source": work.source_label, **(metadata or {})}
         newest = [one.partition for one in done if one.is_committed and one.table is tables[0]]
         last = dict(finish(newest)) if finish and newest else {}
     yield from _report(context, work, tables, done, failures, fatal, {"all": shown, tables[0].name: last})

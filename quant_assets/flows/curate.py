@@ -90,7 +90,7 @@ class Curator:
         divided = quality.curate_minutes(raw, session, hours, self._previous_closes(session))
         counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
         findings = [_balance(raw, divided)]
-        watermark = work.lake.raw.watermark(RAW_TWS_BARS, partition)
+        watermark = max(work.lake.raw.watermark(RAW_TWS_BARS, partition), self._newest_vintage())
         rejected = publish_frame(
             work, QUARANTINE_TWS_BARS, partition, divided.quarantine, inputs=inputs, watermark=watermark
         )
@@ -151,7 +151,7 @@ class Curator:
                 "history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False
             ),
         ]
-        watermark = max(work.lake.raw.watermark(RAW_TWS_DAILY_BARS, Partition(v)) for v in vintages_near(work, session))
+        watermark = self._newest_vintage()
         return publish_frame(
             work, CURATED_TWS_1D_BARS, partition, finished, inputs=inputs, watermark=watermark, findings=findings
         )
@@ -162,6 +162,12 @@ class Curator:
                 self._vintages[vintage] = self._work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage))
         frames = [self._vintages[vintage] for vintage in near]
         return pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty()
+
+    def _newest_vintage(self) -> str:
+        """Return the newest knowledge time of all daily history: it never falls, whichever vintages a window needs."""
+        raw = self._work.lake.raw
+        newest = raw.partitions(RAW_TWS_DAILY_BARS)[-1:]
+        return max((raw.watermark(RAW_TWS_DAILY_BARS, partition) for partition in newest), default="")
 
     def _vintages_id(self, session: date) -> str:
         raw = self._work.lake.raw

@@ -107,6 +107,8 @@ class Discovery:
             pl.lit(work.clock.now()).dt.cast_time_unit("us").alias("observed_at"),
             pl.lit(is_latest).alias("is_pit"),
         ).select(UNIVERSE.schema.names())
+        if not is_latest:
+            frame = _with_observed(frame, work.lake.curated.read_many(UNIVERSE, [partition]))
         published = publish_frame(work, UNIVERSE, partition, frame, inputs=inputs)
         self._export(session, frame)
         return published
@@ -218,6 +220,25 @@ def _best(answer: Sequence[ContractDetails], name: str) -> ContractDetails | Non
     exchange, _ = split_qualified(name)
     listed = [one for one in answer if not exchange or exchange in (one.primary_exchange, one.exchange)]
     return listed[0] if listed else None
+
+
+def _with_observed(frame: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """Keep, of a session that is past, the members that were observed at the time; today's lists only add to them.
+
+    A member that other profiles ask for by now was not known to them then, and says so.
+    """
+    observed = standing.filter(pl.col("is_pit"))
+    now = frame.select("con_id", pl.col("sources").alias("_sources"), pl.col("profiles").alias("_profiles"))
+    joined = observed.join(now, on="con_id", how="left").with_columns(
+        _union("sources", "_sources"), _union("profiles", "_profiles"), pl.col("profiles").alias("_before")
+    )
+    kept = joined.with_columns((pl.col("profiles") == pl.col("_before")).alias("is_pit")).select(frame.columns)
+    return pl.concat([kept, frame.join(kept, on="con_id", how="anti")]).sort("con_id")
+
+
+def _union(name: str, other: str) -> pl.Expr:
+    both = pl.concat_str(name, other, separator=";", ignore_nulls=True)
+    return both.str.split(";").list.unique().list.sort().list.join(";").alias(name)
 
 
 def _merged(members: pl.DataFrame) -> pl.DataFrame:

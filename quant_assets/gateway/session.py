@@ -207,7 +207,7 @@ class Session(asyncio.Protocol):
     def _finish(self, job: Job, fault: Fault | None) -> None:
         """A late answer is sent even when the client has cancelled: the two may cross on the wire."""
         action = fault.action if fault else None
-        if action == "hang" or self._gateway.mutes(job.moment.kind) or (job.is_cancelled and action != "late"):
+        if self._is_closing or action == "hang" or self._gateway.mutes(job.moment.kind) or (job.is_cancelled and action != "late"):
             return
         if fault is None or action == "late":
             self._answer(job)

@@ -227,7 +227,7 @@ def test_bytes_that_nobody_understands_pass_both_ways_unmodified(tmp_path, prefi
                 heard.append(data)
                 writer.write(data)
                 await writer.drain()
-            writer.write_eof()
+            writer.close()
 
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         lines: list[str] = []
@@ -291,7 +291,7 @@ def test_a_newer_protocol_passes_and_is_not_recorded(tmp_path):
         async def modern(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readexactly(len(HELLO))
             writer.write(framed(201, "20240315 18:00:00 EST") + b"\0\0\0\4\0\0\0\21")
-            writer.write_eof()
+            writer.close()
 
         server = await asyncio.start_server(modern, "127.0.0.1", 0)
         lines: list[str] = []

@@ -54,11 +54,12 @@ class TwsClient:
         pacer: Pacer | None = None,
         reconnect: RetryPolicy | None = None,
         patience: RetryPolicy | None = None,
+        waits: bool = False,
     ) -> None:
         self._address, self._clock, self._pacer = address, clock, pacer
         self._timeouts = timeouts or Timeouts()
         self._reconnect = reconnect or RetryPolicy(attempts=8, base_s=1.0, cap_s=60.0)
-        self._patience = patience
+        self._patience, self._waits = patience, waits
         self._link: Link | None = None
         self._client_id: int | None = None
         self._connecting = asyncio.Lock()
@@ -71,8 +72,8 @@ class TwsClient:
     # ------------------------------------------------------------ life of the connection
 
     async def __aenter__(self) -> Self:
-        """Connect; inside the nightly reset, which passes, wait for it."""
-        if self._patience and self._patience.is_reset(self._clock.now()):
+        """Connect. A TWS that was there before (`waits`), or that restarts every night about now, is waited for."""
+        if self._patience and (self._waits or self._patience.is_reset(self._clock.now())):
             await recover(_Connecting(self), self._clock, self._patience)
         else:
             await self.connect()

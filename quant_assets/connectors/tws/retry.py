@@ -59,11 +59,16 @@ async def fetch(
 
 
 async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy: RetryPolicy) -> BarAnswer:
-    """Ask until there is an answer, an error that repeating cannot change, or no attempt left."""
+    """Ask until there is an answer, an error that repeating cannot change, or no attempt left.
+
+    What is too long or too slow is split where it can be, and repeated where it cannot.
+    """
     is_divisible = halve(part) != [part]
 
     def again(error: BaseException) -> bool:
-        return may_pass(error) and not (is_divisible and isinstance(error, SourceTimeoutError))
+        if isinstance(error, (TooLongError, SourceTimeoutError)):
+            return not is_divisible
+        return may_pass(error)
 
     async def ask() -> BarAnswer:
         async with pacer.slot(part.request):

@@ -22,9 +22,10 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
 
     An answer younger than the fetch throttle serves every session of the run; one request per instrument at the most.
 
+    An instrument that TWS no longer knows gets no row: the others go on, and the session's check names it.
+
     Raises:
         NotPublishedError: the universe of a session is missing.
-        UnknownContractError: TWS does not know an instrument of the universe.
     """
     report = IngestReport()
     missing = _missing(work, sessions)
@@ -34,13 +35,15 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     to_ask = missing.join(known, on="con_id", how="anti").unique("con_id", keep="last", maintain_order=True)
     if not to_ask.is_empty():
         contracts = [contract_of(row) for row in to_ask.sort("con_id").iter_rows(named=True)]
-        answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
+        answers = work.gate.run(lambda opened: ask_details(work, opened, contracts, strict=False))
         fetched = _as_rows(work, [one for found in answers for one in found], contracts)
         known = pl.concat([known, fetched])
         report.n_requests, report.n_rows = len(contracts), fetched.height
     batch_id = work.new_batch_id()
-    rows = missing.join(known.drop("session", "symbol"), on="con_id", how="inner").with_columns(
-        pl.lit(batch_id).alias("batch_id")
+    rows = (
+        missing.select("session", "con_id")
+        .join(known.drop("session"), on="con_id", how="inner")
+        .with_columns(pl.lit(batch_id).alias("batch_id"))
     )
     for (session,), part in rows.group_by("session", maintain_order=True):
         assert isinstance(session, date)
