@@ -40,7 +40,9 @@ class Catalogue:
         """Return the partitions of a table's asset."""
         return self.partitions.alpha if table.partition_by == "session_profile" else self.partitions.sessions
 
-    def spec(self, table: Table, *, group: str = "", deps: Sequence[Any] = (), kinds: Sequence[str] = ()) -> dg.AssetSpec:
+    def spec(
+        self, table: Table, *, group: str = "", deps: Sequence[Any] = (), kinds: Sequence[str] = ()
+    ) -> dg.AssetSpec:
         """Return the spec of the asset that produces a table."""
         alpha = table.partition_by == "session_profile" and table.name != "candidates"
         return dg.AssetSpec(
@@ -59,7 +61,7 @@ class Catalogue:
                 "dagster/column_schema": column_schema(table),
                 "dagster/relation_identifier": f"lakehouse.{table.zone}.{table.name}",
                 "dagster/uri": Layout(self.settings.data).table(table).as_uri(),
-                "producer": table.producer,
+                **({"made_together_with": table.producer} if table.producer not in (table.name, "report") else {}),
             },
         )
 
@@ -88,7 +90,11 @@ def _type(dtype: Any) -> str:
 
 
 def _bounds(column: Any) -> list[str]:
-    bounds = [f"{sign} {value:g}" for sign, value in ((">", column.gt), ("≥", column.ge), ("≤", column.le)) if value is not None]
+    bounds = [
+        f"{sign} {value:g}"
+        for sign, value in ((">", column.gt), ("≥", column.ge), ("≤", column.le))
+        if value is not None
+    ]
     return [*bounds, f"one of {', '.join(column.isin)}"] if column.isin else bounds
 
 

@@ -166,7 +166,7 @@ class TradingCalendar:
 
     @staticmethod
     def _minutes_schema() -> pl.Schema:
-        return pl.Schema({"session": pl.Date, "ts": pl.Datetime("us", "UTC"), "minute": pl.Int64})
+        return pl.Schema([("session", pl.Date()), ("ts", pl.Datetime("us", "UTC")), ("minute", pl.Int64())])
 
     def _minutes_of(self, session: date) -> pl.DataFrame:
         hours = self.hours(session)

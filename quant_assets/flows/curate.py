@@ -66,7 +66,9 @@ class Curator:
         missing = unsettled(work, session)
         if not missing.is_empty():
             names = ", ".join(missing["symbol"].head(5).to_list())
-            raise NotPublishedError("raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {_MEND}")
+            raise NotPublishedError(
+                "raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {_MEND}"
+            )
         inputs = self._minute_inputs(session)
         standing = unchanged(work, CURATED_TWS_1M_BARS, partition, inputs)
         rejected = unchanged(work, QUARANTINE_TWS_BARS, partition, inputs)
@@ -100,7 +102,7 @@ class Curator:
         by_rule = quality.rule_counts(divided.quarantine)
         return (
             published.with_metadata(
-                coverage=round(float(counts["coverage"].mean() or 0.0), 4),
+                coverage=round(counts.select(pl.col("coverage").mean()).item() or 0.0, 4),
                 reordered_rows=divided.n_reordered,
                 superseded_rows=divided.n_superseded,
             ),
@@ -147,9 +149,7 @@ class Curator:
         absent = members.join(finished, on="con_id", how="anti")
         findings = [
             Finding("daily_rows_sound", broken.is_empty(), f"{broken.height} daily rows break a rule", blocking=False),
-            Finding(
-                "history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False
-            ),
+            Finding("history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False),
         ]
         watermark = self._newest_vintage()
         return publish_frame(

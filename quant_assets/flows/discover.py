@@ -180,7 +180,12 @@ class Discovery:
         """Write the session's instruments for other programs; equal content is left alone."""
         path = self._work.layout.export(session) / "candidates.json"
         rows = frame.sort("con_id").select(
-            pl.format("{}:{}", "exchange", "symbol").alias("symbol"), "exchange", "con_id", "sources", "profiles", "is_pit"
+            pl.format("{}:{}", "exchange", "symbol").alias("symbol"),
+            "exchange",
+            "con_id",
+            "sources",
+            "profiles",
+            "is_pit",
         )
         text = json.dumps({"session": str(session), "candidates": rows.to_dicts()}, indent=2) + "\n"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -247,6 +252,8 @@ def _merged(members: pl.DataFrame) -> pl.DataFrame:
     def joined(name: str) -> pl.Expr:
         return pl.col(name).unique().sort().str.join(";")
 
-    return members.group_by("con_id").agg(
-        pl.col("symbol", "exchange", "currency", "asset_class").first(), joined("sources"), joined("profiles")
-    ).sort("con_id")
+    return (
+        members.group_by("con_id")
+        .agg(pl.col("symbol", "exchange", "currency", "asset_class").first(), joined("sources"), joined("profiles"))
+        .sort("con_id")
+    )

@@ -72,7 +72,9 @@ def raw_daily(work: Work, session: date, added: Mapping[str, int]) -> Published:
     known = rows.filter(pl.col("session") <= session)
     absent = universe_of(work, session).join(known, on="con_id", how="anti")
     needs = daily_needs(work, [session])
-    open_ = pl.DataFrame({"symbol": [contract.symbol for contract in (*needs.full, *needs.short)]}, {"symbol": pl.String})
+    open_ = pl.DataFrame(
+        {"symbol": [contract.symbol for contract in (*needs.full, *needs.short)]}, {"symbol": pl.String}
+    )
     findings = (
         Finding(NOT_EMPTY, known.height > 0, f"no daily history reaches back to {session}"),
         Finding(SCHEMA, passed=True),

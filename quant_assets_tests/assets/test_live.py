@@ -122,7 +122,9 @@ def launch(server: Server, session: str) -> str:
 def pid_at_work(house: House, server: Server) -> int:
     """Return the process of the run that is talking to TWS, and is fetching bars."""
     locks = house.data / "lakehouse" / "_metadata" / "locks"
-    note = wait_for(lambda: holder(locks / "raw_tws_bars.holder.json") and holder(locks / "tws.holder.json"), server.process)
+    note = wait_for(
+        lambda: holder(locks / "raw_tws_bars.holder.json") and holder(locks / "tws.holder.json"), server.process
+    )
     return int(note["pid"])
 
 

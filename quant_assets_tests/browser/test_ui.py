@@ -1,6 +1,7 @@
 """The UI in headless Chromium: the lineage with all its layers, an asset like a catalogue page, and a chart that shows.
 
-With QUANT_SCREENSHOTS set to a directory, the pictures go there (docs/images is made this way), else to pytest's own.
+With SCREENSHOTS set to a directory, the project's own configuration is run and the pictures go there (docs/images
+is made this way); else a short one, and pytest's directory.
 """
 
 import os
@@ -10,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
+from quant_assets_tests.assets.house import House
 from quant_assets_tests.assets.server import REPOSITORY, Server, served
 
 pytestmark = pytest.mark.browser
@@ -37,7 +38,7 @@ ALL_NAMES = (*SHORT_NAMES, "curated_tws_1m_bars", "curated_tws_1d_bars", "quaran
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory for pictures."""
-    wanted = os.environ.get("QUANT_SCREENSHOTS")
+    wanted = os.environ.get("SCREENSHOTS")
     return Path(wanted).absolute() if wanted else tmp_path_factory.mktemp("shots")
 
 
@@ -45,7 +46,11 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The UI over what `quant demo` leaves behind in a project of its own."""
     project = tmp_path_factory.mktemp("project")
-    shutil.copytree(REPOSITORY / "configs", project / "configs")
+    if "SCREENSHOTS" in os.environ:
+        shutil.copytree(REPOSITORY / "configs", project / "configs")
+    else:
+        with House(project):
+            assert (project / "configs" / "manifest.json").exists()
     shutil.copy(REPOSITORY / "dagster.yaml", project)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "QUANT", "PYTHON"))}
     environment = {"QUANT_DATA": str(project / "data"), "QUANT_CONFIGS": str(project / "configs")}
@@ -79,24 +84,25 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 1600, "height": 900})
+    opened = browser.new_page(viewport={"width": 1600, "height": 1000})
     opened.set_default_timeout(30_000)
     yield opened
     opened.close()
 
 
 def test_the_lineage_shows_every_layer_and_every_asset(ui: Server, page: Any, shots: Path):
-    expanded = quote(",".join(f"global@global:{group}" for group in GROUPS))
-    page.goto(f"{ui.url}/asset-groups?expanded={expanded}")
-    page.get_by_text("returns_matrix", exact=True).first.wait_for()
-    assert page.get_by_text("Join the Dagster community").count() == 0, "nothing stands between a newcomer and the graph"
+    page.goto(f"{ui.url}/asset-groups")
+    page.get_by_text("silver", exact=True).first.wait_for()
+    assert page.get_by_text("Join the Dagster community").count() == 0, (
+        "nothing stands between a newcomer and the graph"
+    )
     make_room(page)
     graph = page.locator("svg").filter(has_text="returns_matrix").first
     graph.wait_for()
     for name in (*GROUPS, *SHORT_NAMES):
         assert graph.get_by_text(name, exact=True).first.is_visible(), name
-    hrefs = set(page.eval_on_selector_all("svg a[href*='/assets/']", "found => found.map(one => one.pathname)"))
-    drawn = {str(path).rsplit("/", 1)[-1] for path in hrefs} | set(graph.inner_text().split())
+    leaves = "found => found.filter(one => !one.children.length).map(one => one.textContent)"
+    drawn = set(graph.locator("foreignObject *").evaluate_all(leaves))
     long_names = set(ALL_NAMES) - set(SHORT_NAMES)
     assert all(name in drawn or any(is_shortened(name, text) for text in drawn) for name in long_names), drawn
     page.screenshot(path=shots / "lineage.png")
@@ -110,11 +116,13 @@ def is_shortened(name: str, text: str) -> bool:
 
 
 def make_room(page: Any) -> None:
-    """Fold navigation and the list of groups away, so that the graph has the whole width."""
+    """Fold navigation and the list of groups away, and unfold all groups, which fits the graph to the whole width."""
     page.get_by_text("Hide navigation").click()
-    fold = "document.querySelector('input[placeholder^=\"Jump to\"]').closest('div').parentElement.parentElement.querySelector('button')"
-    page.evaluate(f"{fold}?.click()")
-    page.reload()
+    page.wait_for_timeout(500)
+    jump = page.get_by_placeholder("Jump to").bounding_box()
+    page.mouse.click(jump["x"] + jump["width"] + 30, jump["y"] + jump["height"] / 2)
+    page.wait_for_timeout(500)
+    page.keyboard.press("Alt+e")
     page.get_by_text("returns_matrix", exact=True).first.wait_for()
     page.wait_for_timeout(1500)  # the layout is computed in a worker and then moves into place
 
@@ -124,6 +132,7 @@ def test_an_asset_s_page_reads_like_a_data_catalogue(ui: Server, page: Any):
     page.get_by_text("Latest check results").wait_for()
     shown = page.locator("body")
     shown.get_by_text("coverage_heat_map").wait_for()
+    shown.get_by_text("Fails if more than 4 days since last materialization").wait_for()
     text = shown.inner_text()
     for part in (
         "1-minute bars of regular trading hours",
@@ -132,7 +141,6 @@ def test_an_asset_s_page_reads_like_a_data_catalogue(ui: Server, page: Any):
         "non-nullable",
         "Datetime[µs, UTC]",
         "Freshness policy",
-        "Fails if more than 4 days since last materialization",
         "Row count",
         "lakehouse.silver.curated_tws_1m_bars",
         "refresh_when_stale",
@@ -148,7 +156,7 @@ def test_an_asset_s_page_reads_like_a_data_catalogue(ui: Server, page: Any):
     [("weights", "weights_chart", "asset.png"), ("curated_tws_1m_bars", "coverage_heat_map", "coverage.png")],
 )
 def test_pictures_in_metadata_are_drawn(ui: Server, page: Any, shots: Path, asset: str, name: str, file: str):
-    page.set_viewport_size({"width": 1600, "height": 1150})
+    page.set_viewport_size({"width": 2000, "height": 1300})
     page.goto(f"{ui.url}/assets/{asset}")
     row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True)).last
     row.get_by_text("[Show Markdown]").click()
@@ -159,4 +167,6 @@ def test_pictures_in_metadata_are_drawn(ui: Server, page: Any, shots: Path, asse
     assert width > 300
     assert height > 100
     assert image.is_visible()
+    page.get_by_text("Latest check results").evaluate("one => one.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(700)  # the dialog fades in
     page.screenshot(path=shots / file)

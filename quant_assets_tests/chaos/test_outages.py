@@ -47,6 +47,10 @@ class Scene:
     """One data directory, its configuration, and the gateway that it is fed from."""
 
     root: Path
+    listed: tuple[str, ...] = LISTED
+    time_scale: int = TIME_SCALE
+    group: int = 2
+    """Requests per commit: small, so that kills find many."""
 
     @property
     def data(self) -> Path:
@@ -59,7 +63,7 @@ class Scene:
     def configure(self, port: int) -> None:
         configs = self.root / "configs"
         (configs / "lists").mkdir(parents=True, exist_ok=True)
-        (configs / "lists" / "three.yaml").write_text(yaml.safe_dump({"symbols": list(LISTED)}))
+        (configs / "lists" / "three.yaml").write_text(yaml.safe_dump({"symbols": list(self.listed)}))
         manifest = {
             "default_profile": "p",
             "lakehouse": {"start_session": str(SESSIONS[0]), "lock_wait_s": 20},
@@ -69,7 +73,7 @@ class Scene:
                 "connect_timeout_s": 1.5,
                 "outage_s": 10800,
             },
-            "replay": {"time_scale": TIME_SCALE, "port": port},
+            "replay": {"time_scale": self.time_scale, "port": port},
             "profiles": {
                 "p": {"data": {"lookback_sessions": 30, "min_sessions_floor": 20}, "discovery": {"lists": ["three"]}}
             },
@@ -84,7 +88,7 @@ class Scene:
             (self.root / "faults.yaml").write_text(script.to_yaml())
             extra = ["--faults", str(self.root / "faults.yaml")]
         command = [sys.executable, "-c", "from quant_assets.cli import main; main()", "gateway", "serve", "--port", "0"]
-        command += ["--time-scale", str(TIME_SCALE), "--ledger", str(self.ledger), *extra]
+        command += ["--time-scale", str(self.time_scale), "--ledger", str(self.ledger), *extra]
         with (self.root / "gateway.log").open("w") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ(), cwd=ROOT)
             try:
@@ -99,7 +103,8 @@ class Scene:
     def start(self) -> subprocess.Popen[str]:
         """Start an ingesting process."""
         with (self.root / "runs.log").open("a") as log:
-            command = [sys.executable, "-W", "ignore", "-m", "quant_assets_tests.chaos.test_outages", str(self.root)]
+            command = [sys.executable, "-W", "ignore", "-m", "quant_assets_tests.chaos.test_outages"]
+            command += [str(self.root), str(self.group)]
             return subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environ(), cwd=ROOT)
 
     def n_asked(self) -> int:
@@ -121,8 +126,8 @@ def environ() -> dict[str, str]:
 # ---------------------------------------------------------------- the ingesting process
 
 
-def ingest(root: Path) -> int:
-    """Everything that the data cycle asks of TWS, then the curation of it; small commits, so that kills find many."""
+def ingest(root: Path, group: int) -> int:
+    """Everything that the data cycle asks of TWS, then the curation of it."""
     from quant_assets.errors import QuantAssetsError
     from quant_assets.flows.curate import Curator
     from quant_assets.flows.discover import Discovery
@@ -131,7 +136,7 @@ def ingest(root: Path) -> int:
     from quant_assets.flows.work import Work
     from quant_assets.settings import Settings
 
-    minutes.GROUP = daily.GROUP = 2
+    minutes.GROUP = daily.GROUP = group
     settings = Settings.from_env({}, data=root / "data", configs=root / "configs")
     with TwsGate(settings, run_id="chaos") as gate:
         work = Work(settings, gate, run_id="chaos")
@@ -219,7 +224,9 @@ def test_whatever_happens_the_store_equals_the_source(
     chaos_seed: int, chaos_data: bool, tmp_path: Path, undisturbed: dict[str, pl.DataFrame]
 ) -> None:
     scene, script = Scene(tmp_path), random_script(chaos_seed, SYMBOLS, data_faults=chaos_data)
-    again = f"python -m pytest {Path(__file__).relative_to(ROOT)} --chaos-seed {chaos_seed}{' --chaos-data' * chaos_data}"
+    again = (
+        f"python -m pytest {Path(__file__).relative_to(ROOT)} --chaos-seed {chaos_seed}{' --chaos-data' * chaos_data}"
+    )
     print(f"seed {chaos_seed}; again: {again}\n{script.to_yaml()}")
     with scene.gateway(script) as port:
         scene.configure(port)
@@ -231,6 +238,30 @@ def test_whatever_happens_the_store_equals_the_source(
     for name, expected in undisturbed.items():
         print(f"comparing {name}")
         assert_frame_equal(found[name], expected)
+
+
+def test_what_killed_processes_asked_counts_against_the_limits_of_the_next(tmp_path: Path) -> None:
+    """Nothing they asked is committed, so each asks for it again: only the journal keeps them below IBKR's limits."""
+    from quant_assets.gateway.synthetic import SyntheticMarket
+
+    everyone = SyntheticMarket(seed=7).instruments(datetime.now(UTC))
+    listed = tuple(f"{one.primary_exchange}:{one.symbol}" for one in everyone[:14])
+    scene = Scene(tmp_path, listed, time_scale=40, group=1000)
+    with scene.gateway(None) as port:
+        scene.configure(port)
+        for n_requests in (25, 50):
+            process = scene.start()
+            kill_at(scene, process, n_requests, 0.0)
+            assert process.wait(20) == -signal.SIGKILL, scene.log()
+        process = scene.start()
+        while process.poll() is None and scene.n_asked() < 85:
+            time.sleep(0.02)
+        process.kill()
+        process.wait(20)
+    asked = [event["at"] for event in read_ledger_file(scene.ledger) if event["event"] == "asked"]
+    assert breaches_in(scene.ledger) == []
+    assert len(asked) >= 85, scene.log()
+    assert all(later - earlier > 600 for earlier, later in zip(asked, asked[60:], strict=False))
 
 
 def run_and_kill(scene: Scene, dice: random.Random) -> int:
@@ -270,4 +301,4 @@ def settle(scene: Scene) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(ingest(Path(sys.argv[1])))
+    sys.exit(ingest(Path(sys.argv[1]), int(sys.argv[2])))

@@ -253,6 +253,16 @@ def served() -> Iterator[int]:
         process.terminate()
 
 
+def test_every_check_that_does_not_pass_says_what_to_do(tmp_path):
+    hung = ScriptedFaults(
+        [Strike("history", Fault("hang"), times=None), Strike("head_timestamp", Fault("hang"), times=None)]
+    )
+    with gateway(faults=hung) as running:
+        checks = examine(live(tmp_path, running.port, request_timeout_s=0.5), root=tmp_path)
+    assert statuses(checks) | {"market data": "fail", "head timestamp": "warn"} == statuses(checks)
+    assert all(check.mend for check in checks if check.status in ("warn", "fail"))
+
+
 def test_the_command_in_both_modes(tmp_path, served):
     house(tmp_path)
     for mode in ("replay", "live"):
@@ -272,3 +282,20 @@ def test_the_command_fails_where_a_check_fails_and_prints_the_mend(tmp_path):
     assert "Start TWS or IB Gateway, enable its API" in result.stdout
     assert "fail  port" in result.stdout
     assert not result.stderr
+
+
+def test_a_second_examination_keeps_the_rule_of_identical_requests(tmp_path):
+    """The pacing journal outlives a process: the doctor asked again within 15 s waits and is not refused."""
+    with gateway() as running:
+        settings = live(tmp_path, running.port)
+        for _ in range(2):
+            assert statuses(examine(settings, root=tmp_path))["market data"] == "pass"
+        assert running.history_ledger.breaches() == []
+
+
+def test_nothing_is_asked_in_quiet_hours(tmp_path):
+    with gateway() as running:
+        checks = examine(live(tmp_path, running.port, quiet_hours={"start": "00:00", "end": "23:59"}), root=tmp_path)
+        assert running.counts()["history"] == 0
+    assert of(checks, "clock").status == "pass"
+    assert "quiet hours" in of(checks, "market data").found

@@ -9,7 +9,7 @@ import time as machine
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from quant_assets.clock import ScaledClock, SystemClock
+from quant_assets.clock import ManualClock, ScaledClock, SystemClock
 from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws import (
     Need,
@@ -33,6 +33,8 @@ from quant_assets.connectors.tws import (
     plan_minutes,
 )
 from quant_assets.connectors.tws.failures import ClientIdInUseError, LinkDownError, PortSilentError, UntoldError
+from quant_assets.connectors.tws.journal import PacingJournal
+from quant_assets.connectors.tws.pacing import Paced
 from quant_assets.connectors.tws.patience import DailyWindow
 from quant_assets.errors import (
     BadRequestError,
@@ -72,12 +74,14 @@ class Scene:
     pacer: Pacer
     policy: RetryPolicy
 
-    async def carry_out(self, contracts: Sequence[Contract], days: Sequence[date] = WEEK, span: Any = "1 W") -> list[Outcome]:
+    async def carry_out(
+        self, contracts: Sequence[Contract], days: Sequence[date] = WEEK, span: Any = "1 W"
+    ) -> list[Outcome]:
         plan = plan_minutes([Need(contract, day) for contract in contracts for day in days], HOURS, span)
         return [outcome async for outcome in fetch_all(self.client, self.pacer, plan, self.policy)]
 
     async def broken_at(self) -> None:
-        while not self.strikes():
+        while not self.strikes():  # noqa: ASYNC110 - it is on the gateway's thread
             await asyncio.sleep(0.002)
 
     def asked_at(self) -> list[float]:
@@ -112,7 +116,7 @@ async def scene(
         async with TwsClient(address, clock, timeouts, pacer=pacer, patience=policy) as client:
             yield Scene(running, client, pacer, policy)
         async with asyncio.timeout(3):
-            while running.history_ledger.still_open():
+            while running.history_ledger.still_open():  # noqa: ASYNC110 - it is on the gateway's thread
                 await asyncio.sleep(0.005)
         assert running.history_ledger.breaches() == []
         assert running.gateway.rate_breaches == 0
@@ -274,6 +278,20 @@ def test_mode_04_an_answer_that_always_breaks_the_connection_is_asked_for_in_par
     run(scenario())
 
 
+def test_mode_04_one_session_that_always_breaks_it_does_not_cost_the_others():
+    async def scenario() -> None:
+        line = {"fault": "reset", "request": "history", "symbol": CONTRACTS[0].symbol, "every": 1}
+        async with scene(line, policy=RetryPolicy(attempts=2), in_flight=1) as on:
+            outcomes = await on.carry_out(CONTRACTS[:3], WEEK[:1])
+            (broken,) = [o for o in outcomes if o.error]
+            assert broken.planned.request.contract == CONTRACTS[0]
+            assert "broke on every attempt" in str(broken.error)
+            assert not isinstance(broken.error, SourceUnavailableError), "the source is there"
+            assert_whole([o for o in outcomes if o.answer], CONTRACTS[1:3], WEEK[:1])
+
+    run(scenario())
+
+
 # ---------------------------------------------------------------- 5 half-open
 
 
@@ -320,6 +338,22 @@ def test_mode_05_a_probe_is_answered_while_a_request_is_late():
             assert_whole(await on.carry_out(CONTRACTS[:1]), CONTRACTS[:1])
             assert on.client.epoch == 1
             assert on.running.counts()["current_time"] >= 2
+
+    run(scenario())
+
+
+def test_mode_05_what_a_hung_peer_reads_only_when_it_wakes_counts_from_then():
+    """Its old connection's bytes are read after ours has been given up; the same request waits 15 s from there."""
+
+    async def scenario() -> None:
+        watchful = Timeouts(connect_s=3.0, history_s=0.3, lookup_s=0.3, probe_s=0.1, idle_s=5.0)
+        async with scene(timeouts=watchful, scale=100) as on:
+            loop = on.running._loop
+            assert loop
+            loop.call_soon_threadsafe(machine.sleep, 1.0)
+            assert_whole(await on.carry_out(CONTRACTS[:3], WEEK[:1]), CONTRACTS[:3], WEEK[:1])
+            assert on.client.epoch == 2
+            assert len(on.asked_at()) > 3, "some were read twice: from the connection given up, and from the new one"
 
     run(scenario())
 
@@ -423,8 +457,8 @@ def test_mode_08_the_nightly_restart_is_waited_out_and_says_until_when(caplog):
             assert on.client.epoch == 2
 
     run(scenario())
-    assert "TWS restarting, retry until 02:00 New York" in caplog.text
-    assert "TWS answers again" in caplog.text
+    assert caplog.text.count("TWS restarting, retry until 02:00 New York") == 1, "once, though six wait"
+    assert caplog.text.count("TWS answers again") == 1
 
 
 def test_mode_08_a_run_that_starts_during_the_restart_waits_too():
@@ -463,6 +497,16 @@ def test_mode_08_the_window_may_pass_midnight(start, end):
     assert f"{window.next_end(MIDNIGHT).astimezone(UTC):%Y-%m-%d}" == "2024-03-16"
     assert not window.contains(NOW)
     assert not window.contains(datetime(2024, 3, 16, 6, 0, tzinfo=UTC))
+
+
+def test_mode_08_nothing_is_asked_in_quiet_hours():
+    async def scenario() -> None:
+        clock = ManualClock(MIDNIGHT)
+        await RetryPolicy(quiet=DailyWindow(time(23, 0), time(2, 0))).keep_quiet(clock)
+        assert clock.slept == [1.5 * 3600]
+        await RetryPolicy(quiet=DailyWindow(time(2, 0), time(3, 0))).keep_quiet(ManualClock(NOW))
+
+    run(scenario())
 
 
 # ---------------------------------------------------------------- 9 nobody answers the door
@@ -584,7 +628,7 @@ def test_mode_12_no_more_than_six_are_open_and_each_exit_frees_its_slot():
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
             async with asyncio.timeout(2):
-                while on.running.history_ledger.still_open():
+                while on.running.history_ledger.still_open():  # noqa: ASYNC110 - it is on the gateway's thread
                     await asyncio.sleep(0.002)
             assert on.running.history_ledger.outcomes()["cancelled"] >= 1
 
@@ -647,6 +691,36 @@ def test_mode_15_what_a_killed_process_asked_counts_for_the_next(tmp_path: Path)
             assert asked[-1] - asked[0] >= 590, "the eightieth had to wait for the window"
 
     run(scenario())
+
+
+def test_mode_15_the_journal_forgets_what_is_over(tmp_path: Path):
+    """It is rewritten once it has grown, also under a process that has it open, and nothing recent is lost."""
+    clock, path = ScaledClock(100, NOW), tmp_path / "pacing.jsonl"
+    old = PacingJournal(path, ManualClock(NOW - timedelta(days=1)), 600)
+    for number in range(2000):
+        old.ended(old.asked(f"old {number}", "group", 1))
+    first, second = PacingJournal(path, clock, 600), PacingJournal(path, clock, 600)
+    first.ended(first.asked("one", "group", 1))
+    assert [past.identity for past in second.news()[0]] == ["one"]
+    assert path.stat().st_size < 1000
+    first.news()
+    first.ended(first.asked("two", "group", 1))
+    assert [past.identity for past in second.news()[0]] == ["two"]
+
+
+def test_mode_15_a_pause_outlives_the_process_that_was_refused(tmp_path: Path):
+    clock, journal = ScaledClock(100), tmp_path / "pacing.jsonl"
+    refused = Pacer(PacingBudget(), clock, journal)
+    assert refused.refused() == 15
+    heir = Pacer(PacingBudget(), clock, journal)
+
+    async def wait() -> float:
+        async with heir.slot(Paced("this", "group")):
+            return clock.monotonic()
+
+    began = clock.monotonic()
+    assert asyncio.run(wait()) - began > 10
+    assert heir.share < 0.6
 
 
 def test_mode_15_a_request_without_an_end_counts_too(tmp_path: Path):

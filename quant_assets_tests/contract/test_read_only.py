@@ -71,8 +71,7 @@ def assert_read_only(sent: Counter[int]) -> None:
 
 
 def test_a_full_data_cycle_sends_whitelisted_messages_only(tmp_path):
-    with wiretap(tmp_path) as (port, relay):
-        house = House(tmp_path, {"tws": {"mode": "live", "port": port}})
+    with wiretap(tmp_path) as (port, relay), House(tmp_path, {"tws": {"mode": "live", "port": port}}) as house:
         house.run_data("2025-11-26", "2025-11-28")
         sent = Counter(relay.sent)
     assert_read_only(sent)
@@ -83,8 +82,7 @@ def test_a_full_data_cycle_sends_whitelisted_messages_only(tmp_path):
 
 
 def test_a_doctors_examination_is_read_only_too(tmp_path):
-    with wiretap(tmp_path) as (port, relay):
-        house = House(tmp_path, {"tws": {"mode": "live", "port": port}})
+    with wiretap(tmp_path) as (port, relay), House(tmp_path, {"tws": {"mode": "live", "port": port}}) as house:
         checks = examine(house.settings, root=tmp_path)
         sent = Counter(relay.sent)
     assert [check for check in checks if check.status == "fail"] == []

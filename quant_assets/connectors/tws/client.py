@@ -26,6 +26,7 @@ from quant_assets.connectors.base import (
 from quant_assets.connectors.tws import history, library, requests
 from quant_assets.connectors.tws.codes import Verdict
 from quant_assets.connectors.tws.connection import Timeouts, TwsAddress, open_link
+from quant_assets.connectors.tws.facets import Connecting, Looking
 from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceTransientError
 from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
@@ -74,7 +75,7 @@ class TwsClient:
     async def __aenter__(self) -> Self:
         """Connect. A TWS that was there before (`waits`), or that restarts every night about now, is waited for."""
         if self._patience and (self._waits or self._patience.is_reset(self._clock.now())):
-            await recover(_Connecting(self), self._clock, self._patience)
+            await recover(Connecting(self), self._clock, self._patience)
         else:
             await self.connect()
         return self
@@ -104,6 +105,7 @@ class TwsClient:
             )
             if self._pacer:
                 link.on_throttled = self._pacer.refused
+                self._pacer.reconnected()
             link.on_restored = self._next_epoch
             link.on_silence = lambda: self._probe(link)
             self._link = link
@@ -185,14 +187,16 @@ class TwsClient:
         """
 
         async def ask() -> Any:
+            await self._unless_renewing()
             async with self._message():
                 call = requests.details_call(self._lookup_link().client, contract, self._timeouts.lookup_s)
                 return await self._look_up(lambda _: call)
 
-        return [library.to_details(details) for details in await self._patiently(ask, _Looking(self))]
+        return [library.to_details(details) for details in await self._patiently(ask, Looking(self))]
 
     async def bars(self, request: BarRequest) -> BarAnswer:
         """Return the bars of one request, or raise; a partial answer is never returned."""
+        await self._unless_renewing()
         link, asked_at, text = self._history_link(), self._clock.now(), ""
         call = requests.bars_call(link.client, request, self._timeouts.history_s)
         try:
@@ -237,7 +241,7 @@ class TwsClient:
                 return await self._ask(link, requests.scan_call(link.client, request, self._timeouts.lookup_s))
 
         try:
-            rows = await self._patiently(ask, _Connecting(self))
+            rows = await self._patiently(ask, Connecting(self))
         except Refusal:
             return []
         return [library.to_scan_row(row) for row in rows]
@@ -271,6 +275,11 @@ class TwsClient:
         except AwayError as away:
             raise away.error from away
 
+    async def _unless_renewing(self) -> None:
+        """Send nothing on a connection that is about to be given up."""
+        async with self._renewing:
+            pass
+
     def _message(self) -> AbstractAsyncContextManager[None]:
         return self._pacer.message() if self._pacer else nullcontext()
 
@@ -298,31 +307,3 @@ class TwsClient:
             if not call.key:
                 await self._probe(link)
             raise
-
-
-class _Connecting:
-    """The client as something that is ready once it is connected."""
-
-    def __init__(self, client: TwsClient) -> None:
-        self._client = client
-
-    async def ensure_ready(self) -> None:
-        """Connect."""
-        await self._client.connect()
-
-
-class _Looking:
-    """The client as something that is ready once contracts can be looked up."""
-
-    def __init__(self, client: TwsClient) -> None:
-        self._client = client
-        self.renew = client.renew
-
-    @property
-    def epoch(self) -> int:
-        """The client's."""
-        return self._client.epoch
-
-    async def ensure_ready(self) -> None:
-        """Connect, and wait for the contract farm."""
-        await self._client.ensure_lookups()

@@ -41,7 +41,6 @@ class Timeouts:
     idle_s: float = 10.0
     """How long a peer may be silent while a request waits, before it is asked for a sign of life."""
 
-
     @classmethod
     def bounded(cls, connect_s: float, request_s: float) -> Self:
         """The defaults, with nothing but historical requests allowed to take longer than they usually do."""

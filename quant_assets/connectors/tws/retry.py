@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from quant_assets.connectors.base import BarAnswer, BarSource
-from quant_assets.connectors.tws.failures import LinkDownError, TooLongError
+from quant_assets.connectors.tws.failures import LinkBreakerError, LinkDownError, TooLongError
 from quant_assets.connectors.tws.pacing import Pacer
 from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, may_pass, persist
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
@@ -52,7 +52,7 @@ async def fetch(
             if parts != [part]:
                 waiting.extend(reversed(parts))
                 continue
-            result = error
+            result = LinkBreakerError(part.request, error) if isinstance(error, LinkDownError) else error
         except QuantAssetsError as error:
             result = error
         yield Outcome(part, result)

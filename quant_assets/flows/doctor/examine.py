@@ -2,22 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from quant_assets.clock import Clock, ScaledClock, SystemClock
-from quant_assets.connectors.tws import Timeouts, TwsAddress
+from quant_assets.clock import Clock, SystemClock
+from quant_assets.connectors.tws import Pacer, Timeouts, TwsAddress
 from quant_assets.control.locks import hold
 from quant_assets.errors import LockHeldError, QuantAssetsError
 from quant_assets.flows.discover import load_sources
 from quant_assets.flows.doctor import machine
 from quant_assets.flows.doctor.checks import Check
 from quant_assets.flows.doctor.tws import CONNECTION, QUESTIONS, Patient, examine_tws
-from quant_assets.flows.gate import TwsGate, open_market
+from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
-from quant_assets.gateway.embedded import EmbeddedGateway
-from quant_assets.gateway.rules import Rules
 from quant_assets.settings import Settings
 
 _LOCAL: Final[Mapping[str, Callable[[Work], Check]]] = {
@@ -63,7 +61,7 @@ def examine(
         checks += [_safely(name, check, work) for name, check in _LOCAL.items()]
     if "client library" in broken:
         return [*checks, *_skipped(remote, "no client library can be used")]
-    return [*checks, *_tws(work, symbol)]
+    return [*checks, *_tws(work, symbol, can_write="data directory" not in broken)]
 
 
 def _skipped(names: Iterable[str], reason: str) -> list[Check]:
@@ -77,43 +75,52 @@ def _safely(name: str, check: Callable[[Work], Check], work: Work) -> Check:
         return Check.failed(name, error)
 
 
-def _tws(work: Work, symbol: str) -> list[Check]:
-    """Take the TWS lock for the length of the examination; when somebody has it, ask only what costs nothing."""
+class _DoctorsGate(TwsGate):
+    """The gate of a data cycle, whose ways are examined one by one."""
+
+    def address(self) -> TwsAddress:
+        """Where requests would go; in replay mode this starts the embedded gateway."""
+        return self._address()
+
+
+def _tws(work: Work, symbol: str, *, can_write: bool) -> list[Check]:
+    """Take the TWS lock for the length of the examination; when somebody has it, ask only what costs nothing.
+
+    Without a data directory there can be neither a lock nor a journal of earlier requests.
+    """
     with ExitStack() as stack:
-        in_use = _take_lock(work, stack)
+        in_use = _take_lock(work, stack) if can_write else ""
+        gate = stack.enter_context(_DoctorsGate(work.settings, run_id="doctor"))
         try:
-            address = _address(work, stack)
+            address = gate.address()
         except QuantAssetsError as error:
             rest = (*CONNECTION[1:], *QUESTIONS)
             return [Check.failed("port", error), *_skipped(rest, "the replay market cannot be opened")]
         tws = work.settings.manifest.tws
-        timeouts = Timeouts(connect_s=tws.connect_timeout_s, history_s=tws.request_timeout_s)
-        patient = Patient(work, address, timeouts, symbol or next(_listed(work), _WITHOUT_LISTS))
+        timeouts = Timeouts.bounded(tws.connect_timeout_s, tws.request_timeout_s)
+        pacer = gate.pacer if can_write else Pacer(gate.budget, gate.clock)
+        chosen = symbol or next(_listed(work), _WITHOUT_LISTS)
+        patient = Patient(work, address, timeouts, chosen, pacer)
         with asyncio.Runner() as runner:
-            return runner.run(examine_tws(patient, in_use))
+            return runner.run(examine_tws(patient, in_use or _quiet_hours(work, gate)))
 
 
 def _take_lock(work: Work, stack: ExitStack) -> str:
-    """Return who has TWS, or an empty text when the lock is ours now; without a directory for it nobody can have it."""
-    with suppress(OSError):
-        try:
-            stack.enter_context(hold("tws", work.layout.locks, owner={"run": "doctor", "stage": "doctor"}))
-        except LockHeldError as error:
-            who = ", ".join(f"{key}={value}" for key, value in error.holder.items())
-            return f"TWS is in use by another run ({who or 'unknown'}), and its requests are paced"
+    """Return who has TWS, or an empty text when the lock is ours now."""
+    try:
+        stack.enter_context(hold("tws", work.layout.locks, owner={"run": "doctor", "stage": "doctor"}))
+    except LockHeldError as error:
+        who = ", ".join(f"{key}={value}" for key, value in error.holder.items())
+        return f"TWS is in use by another run ({who or 'unknown'}), and its requests are paced"
     return ""
+
+
+def _quiet_hours(work: Work, gate: TwsGate) -> str:
+    quiet, now = gate.policy.quiet, work.clock.now()
+    return (
+        f"quiet hours (tws.quiet_hours) until {quiet.next_end(now):%H:%M} UTC" if quiet and quiet.contains(now) else ""
+    )
 
 
 def _listed(work: Work) -> Iterator[str]:
     return (named.name for named in load_sources(work).named)
-
-
-def _address(work: Work, stack: ExitStack) -> TwsAddress:
-    """Return where TWS listens; in replay mode a gateway of our own, which stops with the stack."""
-    manifest = work.settings.manifest
-    tws, replay = manifest.tws, manifest.replay
-    if tws.mode == "live":
-        return TwsAddress(tws.host, tws.port, tws.client_id, tws.client_id_range)
-    market = open_market(replay)
-    gateway = stack.enter_context(EmbeddedGateway(market, Rules(), ScaledClock(replay.time_scale, work.clock.now())))
-    return TwsAddress(gateway.host, gateway.port, tws.client_id, tws.client_id_range)

@@ -1,15 +1,18 @@
 """Checks of TWS, from the port to one bar: at most one small request of each kind, and none is an order."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Final
 
 from quant_assets.connectors.base import BarRequest, Contract
-from quant_assets.connectors.tws import Timeouts, TwsAddress, TwsClient
+from quant_assets.connectors.tws import Pacer, Timeouts, TwsAddress, TwsClient
 from quant_assets.connectors.tws.failures import ClientIdInUseError, PortRefusedError
-from quant_assets.errors import QuantAssetsError, SourceUnavailableError
+from quant_assets.connectors.tws.pacing import Paced
+from quant_assets.errors import PacingError, QuantAssetsError, SourceUnavailableError
 from quant_assets.flows.doctor.checks import Check
 from quant_assets.flows.work import Work
 from quant_assets.settings.names import split_qualified
@@ -19,6 +22,8 @@ QUESTIONS: Final = ("contract details", "market data", "head timestamp")
 SHARES_SINCE: Final = 175
 """Server version from which history of US stocks counts volume in shares."""
 _LATE_S: Final = 2.0
+_PATIENCE_S: Final = 20.0
+"""Long enough for the rule of identical requests: 15 s."""
 _WRONG_S: Final = 60.0
 
 
@@ -43,6 +48,7 @@ class Patient:
     address: TwsAddress
     timeouts: Timeouts
     symbol: str
+    pacer: Pacer
 
     @property
     def contract(self) -> Contract:
@@ -90,6 +96,8 @@ def _unasked(first: str, reason: str) -> list[Check]:
 async def _guarded(name: str, check: Callable[[], Awaitable[Check]]) -> Check:
     try:
         return await check()
+    except PacingError as error:
+        return Check.failed(name, error, "warn")
     except QuantAssetsError as error:
         return Check.failed(name, error)
 
@@ -131,6 +139,22 @@ async def _questions(patient: Patient, client: TwsClient) -> list[Check]:
     return [known, bars, head]
 
 
+@asynccontextmanager
+async def _turn(patient: Patient, request: BarRequest | Paced) -> AsyncIterator[None]:
+    """Wait until IBKR's rules allow a request, but not for long.
+
+    Raises:
+        PacingError: the runs before have used up what may be asked; asking now would make TWS refuse.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await stack.enter_async_context(patient.pacer.slot(request))
+        except TimeoutError:
+            raise PacingError("this check", patient.pacer.budget.window_s, "nothing was asked") from None
+        yield
+
+
 async def _details(patient: Patient, client: TwsClient) -> Check:
     found = await client.contract_details(patient.contract)
     names = ", ".join(f"{one.primary_exchange or one.exchange}:{one.symbol} ({one.con_id})" for one in found[:3])
@@ -146,7 +170,9 @@ async def _bars(patient: Patient, client: TwsClient) -> Check:
     session = work.latest_session()
     closes_at = work.calendar.hours(session).closes_at
     use_rth = work.settings.manifest.lakehouse.use_rth
-    answer = await client.bars(BarRequest(patient.contract, closes_at, "1 D", use_rth=use_rth))
+    request = BarRequest(patient.contract, closes_at, "1 D", use_rth=use_rth)
+    async with _turn(patient, request):
+        answer = await client.bars(request)
     if answer.bars.is_empty():
         mend = (
             "Choose a symbol that trades every day with --symbol; if that one is empty too, see docs/tws.md, code 162."
@@ -159,7 +185,8 @@ async def _bars(patient: Patient, client: TwsClient) -> Check:
 async def _head(patient: Patient, client: TwsClient) -> Check:
     """Compare the oldest bar with the start of the longest daily window."""
     work = patient.work
-    head = await client.head_timestamp(patient.contract, "TRADES", use_rth=True)
+    async with _turn(patient, Paced.about(patient.contract, "TRADES", "head")):
+        head = await client.head_timestamp(patient.contract, "TRADES", use_rth=True)
     window = work.calendar.window(work.latest_session(), work.settings.manifest.max_lookback_sessions)
     found = f"{patient.symbol} goes back to {head.date()}"
     if head <= datetime.combine(window[0], datetime.max.time(), UTC):

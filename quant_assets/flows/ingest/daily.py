@@ -169,7 +169,7 @@ class _DailyIngest:
         changed: set[int] = set()
         try:
             async for outcome in self._outcomes(plan_daily(contracts, OVERLAP)):
-                outcomes.append(outcome)
+                outcomes.append(outcome)  # noqa: PERF401 - what came before an outage counts, and extend would drop it
         finally:
             changed = self._changed_basis(outcomes)
             kept = [outcome for outcome in outcomes if outcome.planned.request.contract.con_id not in changed]
@@ -190,7 +190,9 @@ class _DailyIngest:
         stored = pl.concat(
             [
                 self._work.lake.raw.read(
-                    RAW_TWS_DAILY_BARS, Partition(vintage), ["con_id", "what_to_show", "session", "close", "ingested_at"]
+                    RAW_TWS_DAILY_BARS,
+                    Partition(vintage),
+                    ["con_id", "what_to_show", "session", "close", "ingested_at"],
                 )
                 for vintage in vintages_near(self._work, self._vintage)
             ]

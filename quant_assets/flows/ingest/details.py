@@ -47,9 +47,7 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     )
     for (session,), part in rows.group_by("session", maintain_order=True):
         assert isinstance(session, date)
-        work.lake.raw.append(
-            RAW_INSTRUMENTS, Partition(session), part.select(RAW_INSTRUMENTS.schema.names()), batch_id
-        )
+        work.lake.raw.append(RAW_INSTRUMENTS, Partition(session), part.select(RAW_INSTRUMENTS.schema.names()), batch_id)
     return report
 
 

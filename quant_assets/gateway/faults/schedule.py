@@ -40,7 +40,9 @@ _ON_CONNECTING: Final = (
     ("hang", "start_api"),
     ("client_id_taken", "start_api"),
 )
-_LOOKUPS: Final = ("hang", "late", "drop", "half", "garbage", "unknown_contract", "query_failed")
+_DENIAL: Final = "unknown_contract"
+"""One in a script at the most: denied on two connections, a contract is rightly believed to be unknown."""
+_LOOKUPS: Final = ("hang", "late", "drop", "half", "garbage", "query_failed", _DENIAL)
 _MAX_LINES: Final = 6
 
 
@@ -55,7 +57,9 @@ def random_script(seed: int, symbols: Sequence[str] = (), *, data_faults: bool =
     random = Random(f"schedule:{seed}")  # noqa: S311 - replayable, not secret
     answers = (*WIRE_FAULTS, *DATA_FAULTS) if data_faults else WIRE_FAULTS
     lines = [_line(random, answers, symbols) for _ in range(random.randint(2, _MAX_LINES))]
-    return FaultScript(description=f"random schedule {seed}", seed=seed, faults=tuple(lines))
+    denials = [line for line in lines if line.fault == _DENIAL]
+    kept = [line for line in lines if line not in denials[1:]]
+    return FaultScript(description=f"random schedule {seed}", seed=seed, faults=tuple(kept))
 
 
 def _line(random: Random, answers: Sequence[str], symbols: Sequence[str]) -> FaultLine:
@@ -66,10 +70,12 @@ def _line(random: Random, answers: Sequence[str], symbols: Sequence[str]) -> Fau
         name, moment = random.choice(_ON_CONNECTING)
         return FaultLine(fault=name, request=(_kind(moment),), nth=random.randint(1, 3), times=random.randint(1, 2))
     if kind == "lookup":
-        when = {"nth": random.randint(1, 4), "times": 1}
-        return FaultLine(fault=random.choice(_LOOKUPS), request=("contract_details",), **when)
+        nth = random.randint(1, 4)
+        return FaultLine(fault=random.choice(_LOOKUPS), request=("contract_details",), nth=nth, times=1)
     symbol = random.choice(symbols) if symbols and random.random() < 0.3 else ""  # noqa: PLR2004 - some
-    return FaultLine(fault=random.choice(answers), request=("history",), symbol=symbol, **_when(random))
+    fault = random.choice((*answers, _DENIAL))
+    when: dict[str, Any] = {"nth": random.randint(1, 12)} if fault == _DENIAL else _when(random)
+    return FaultLine(fault=fault, request=("history",), symbol=symbol, **when)
 
 
 def _when(random: Random) -> dict[str, Any]:

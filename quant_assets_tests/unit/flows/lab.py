@@ -154,7 +154,8 @@ def content(lake: Lakehouse) -> dict[tuple[str, str], str]:
 def files(root: Path) -> dict[str, tuple[int, int]]:
     """Return inode and time of every Parquet file."""
     return {
-        str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(root.rglob("*.parquet"))
+        str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(root.rglob("*.parquet"))
     }
 
 

@@ -13,6 +13,8 @@ from quant_assets.domain.tables import (
     RAW_TWS_REQUESTS,
     UNIVERSE,
 )
+from quant_assets.connectors.tws.retry import Outcome
+from quant_assets.connectors.tws.retry import fetch_all as real_fetch_all
 from quant_assets.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -58,9 +60,7 @@ def test_published_bars_are_the_markets_own(lab):
     frame = daily(lab, SESSION)
     assert frame["con_id"].n_unique() == 4
     for (con_id,), rows in frame.group_by("con_id"):
-        served = market().daily_bars(
-            expected[con_id], window(SESSION, 30)[0], SESSION, "TRADES", after(SESSION)
-        )
+        served = market().daily_bars(expected[con_id], window(SESSION, 30)[0], SESSION, "TRADES", after(SESSION))
         assert rows.sort("session")["close"].to_list() == served["close"].to_list()
     assert set(frame["known_basis"]) == {"observed"}
     assert frame["coverage"].to_list() == [1.0] * 120
@@ -130,11 +130,23 @@ def test_after_a_crash_only_the_missing_daily_series_are_asked_for(lab, monkeypa
         assert raw_daily(work, SESSION, {}).is_committed
 
 
-def test_an_outage_keeps_what_had_arrived(lab):
-    lab.options = {"faults": ScriptedFaults([Strike("history", Fault("drop"), skip=5, times=None)])}
-    lab.tws = {"attempts": 1, "max_in_flight": 1}
-    with lab.at(after(SESSION)) as work:
+def lost_after(n_answers):
+    """The real way to ask, but the source is gone for good after some answers."""
+
+    async def fetch_all(*arguments):
+        n = 0
+        async for outcome in real_fetch_all(*arguments):
+            n += 1
+            gone = SourceUnavailableError("127.0.0.1:7497", "the connection was lost", "Start TWS.")
+            yield outcome if n <= n_answers else Outcome(outcome.planned, gone)
+
+    return fetch_all
+
+
+def test_an_outage_keeps_what_had_arrived(lab, monkeypatch):
+    with lab.at(after(SESSION)) as work, monkeypatch.context() as patched:
         Discovery(work).publish(SESSION)
+        patched.setattr(daily_module, "fetch_all", lost_after(5))
         with pytest.raises(SourceUnavailableError):
             ingest_daily(work, [SESSION])
         kept = work.lake.raw.read(RAW_TWS_REQUESTS, AT)
@@ -143,7 +155,6 @@ def test_an_outage_keeps_what_had_arrived(lab):
         published = raw_daily(work, SESSION, {})
         assert not published.is_committed
         assert "no reliable answer" in published.reason
-    lab.options = {}
     with lab.at(after(SESSION)) as work:
         assert ingest_daily(work, [SESSION]).n_requests == 3
         assert raw_daily(work, SESSION, {}).is_committed
@@ -199,7 +210,10 @@ def test_a_refusal_is_told_and_is_not_asked_again_before_the_throttle(lab):
 def test_an_instrument_without_bars_is_an_outcome_and_is_not_asked_again(lab):
     """QINE was delisted on 2024-10-18: TWS still knows it, and has no bars after that."""
     session = date(2024, 12, 3)
-    lab.symbols = ["NYSE:QINE" if market().find(after(session), symbol="QINE").primary_exchange == "NYSE" else "NASDAQ:QINE", "ARCA:QMKT"]
+    lab.symbols = [
+        "NYSE:QINE" if market().find(after(session), symbol="QINE").primary_exchange == "NYSE" else "NASDAQ:QINE",
+        "ARCA:QMKT",
+    ]
     lab.lookback = 20
     first = lab.run([session])
     ledger = lab.lake.raw.read(RAW_TWS_REQUESTS, Partition(session)).filter(pl.col("symbol") == "QINE")
@@ -257,7 +271,9 @@ def test_an_instrument_that_tws_no_longer_knows_does_not_stop_the_others(lab):
     with lab.at(after(SESSION)) as work:
         Discovery(work).publish(SESSION)
     text = "No security definition has been found for the request"
-    lab.options = {"faults": ScriptedFaults([Strike("contract_details", Fault("error", 200, text), symbol="QFID", times=None)])}
+    lab.options = {
+        "faults": ScriptedFaults([Strike("contract_details", Fault("error", 200, text), symbol="QFID", times=None)])
+    }
     with lab.at(after(SESSION)) as work:
         report = ingest_details(work, [SESSION])
         assert report.n_rows == 3
@@ -297,9 +313,8 @@ def test_a_corrupt_batch_that_is_moved_aside_is_fetched_again(lab, table, n_requ
     path = lab.lake.raw.batches(table, AT)[0]
     path.write_bytes(path.read_bytes()[:100])
     (lab.lake.layout.file(CURATED_TWS_1D_BARS, AT)).unlink()
-    with pytest.raises(CorruptFileError) as caught:
-        with lab.at(after(SESSION)) as work:
-            work.lake.raw.read(table, AT)
+    with pytest.raises(CorruptFileError) as caught, lab.at(after(SESSION)) as work:
+        work.lake.raw.read(table, AT)
     assert "after moving it aside" in str(caught.value)
     path.rename(path.with_suffix(".bad"))
     again = lab.run([SESSION])

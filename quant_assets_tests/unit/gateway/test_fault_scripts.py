@@ -112,7 +112,7 @@ def test_an_error_names_file_key_and_what_is_legal(tmp_path, text, message):
 
 
 def test_a_missing_file_says_which_one_would_do(tmp_path):
-    with pytest.raises(ConfigurationError, match="configs/faults/flaky_day.yaml"):
+    with pytest.raises(ConfigurationError, match=r"configs/faults/flaky_day\.yaml"):
         FaultScript.load(tmp_path / "none.yaml")
 
 
@@ -233,4 +233,6 @@ def test_wrong_bars_are_well_formed_and_wrong(name):
         assert rows[5] == "12.00"
     if name == "shift":
         assert rows[0] == str(1710509400 - 28 * 86400)
-    assert spoiled(b"\0\0\0\x0610\0abc\0", FAULTS[name]) == b"\0\0\0\x0610\0abc\0", "an answer of another kind is left alone"
+    assert spoiled(b"\0\0\0\x0610\0abc\0", FAULTS[name]) == b"\0\0\0\x0610\0abc\0", (
+        "an answer of another kind is left alone"
+    )

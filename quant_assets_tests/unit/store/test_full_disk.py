@@ -20,7 +20,9 @@ AT = Partition(SESSION)
 def disk(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root may mount a file system")
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True, text=True)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True, text=True, check=False
+    )
     if mount.returncode:
         pytest.skip(f"no file system can be mounted here: {mount.stderr.strip()}")
     try:
@@ -105,7 +107,9 @@ def test_an_index_without_space_does_not_lie(disk):
 def test_a_rebuild_of_the_index_without_space_keeps_the_old_one(disk):
     lake = Lakehouse(Layout(disk))
     for day in range(2, 29):
-        lake.curated.write(CURATED, Partition(SESSION.replace(day=day)), small_rows({1: 1.0}, session=SESSION.replace(day=day)))
+        lake.curated.write(
+            CURATED, Partition(SESSION.replace(day=day)), small_rows({1: 1.0}, session=SESSION.replace(day=day))
+        )
     manifest = lake.layout.manifest(CURATED)
     before = manifest.read_bytes()
     fill(disk)
