@@ -364,5 +364,5 @@ def _read(file: Path, table: Table, columns: Sequence[str] | None) -> pl.DataFra
 def _materialize(table: Table, partition: Partition) -> str:
     return (
         f"Run `dagster asset materialize -m quant_assets.definitions --select {table.producer} "
-        f"--partition '{partition.key}'`, or `quant flow data`."
+        f"--partition '{partition.key}'`, or `quant flow {'alpha' if partition.profile else 'data'}`."
     )

@@ -5,6 +5,8 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from quant_assets.connectors.tws.retry import Outcome
+from quant_assets.connectors.tws.retry import fetch_all as real_fetch_all
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     RAW_INSTRUMENTS,
@@ -13,8 +15,6 @@ from quant_assets.domain.tables import (
     RAW_TWS_REQUESTS,
     UNIVERSE,
 )
-from quant_assets.connectors.tws.retry import Outcome
-from quant_assets.connectors.tws.retry import fetch_all as real_fetch_all
 from quant_assets.errors import (
     ConfigurationError,
     CorruptFileError,
