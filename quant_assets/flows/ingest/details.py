@@ -28,10 +28,10 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
         NotPublishedError: the universe of a session is missing.
     """
     report = IngestReport()
-    missing = _missing(work, sessions)
+    missing = missing_details(work, sessions)
     if missing.is_empty():
         return report
-    known = _recent(work, sessions)
+    known = recent_details(work, sessions)
     to_ask = missing.join(known, on="con_id", how="anti").unique("con_id", keep="last", maintain_order=True)
     if not to_ask.is_empty():
         contracts = [contract_of(row) for row in to_ask.sort("con_id").iter_rows(named=True)]
@@ -51,7 +51,7 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     return report
 
 
-def _missing(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+def missing_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     """Return the universe's rows (session and what names the contract) that have no details yet."""
     names = ["session", "con_id", "symbol", "exchange", "currency", "asset_class"]
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions]).select(names)
@@ -59,7 +59,7 @@ def _missing(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     return universe.join(pl.concat(have), on=["session", "con_id"], how="anti")
 
 
-def _recent(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+def recent_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     """Return the newest details per instrument that are younger than the fetch throttle."""
     stored = [partition.session for partition in work.lake.raw.partitions(RAW_INSTRUMENTS)]
     near = sorted({*stored[-1:], *(session for session in sessions if session in set(stored))})

@@ -36,7 +36,7 @@ class Snapshot:
         return self.run.run_id
 
 
-def freeze(  # noqa: PLR0917 - where from, where to, then what
+def freeze(
     store: Reader,
     layout: Layout,
     session: date,
