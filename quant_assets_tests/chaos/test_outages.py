@@ -38,6 +38,7 @@ SESSIONS = [date(2025, 3, 3), date(2025, 3, 4), date(2025, 3, 5)]
 TIME_SCALE = 2000
 MAX_KILLS = 3
 MAX_RUNS = 15
+UNSETTLED = ("timeout", "unavailable")
 RUN_AGAIN = (75, 65)
 """Exit codes that ask for another run: the source was away, or something is not settled yet."""
 
@@ -145,8 +146,10 @@ def ingest(root: Path, group: int) -> int:
             for session in SESSIONS:
                 discovery.publish(session)
             details.ingest_details(work, SESSIONS)
-            minutes.ingest_minutes(work, SESSIONS)
-            daily.ingest_daily(work, SESSIONS)
+            reports = (minutes.ingest_minutes(work, SESSIONS), daily.ingest_daily(work, SESSIONS))
+            if unanswered := sum(report.outcomes[name] for report in reports for name in UNSETTLED):
+                print(f"{unanswered} requests have no reliable answer")
+                return 75
             curator = Curator(work)
             for session in SESSIONS:
                 for published in (*curator.minute_bars(session), curator.daily_bars(session)):
