@@ -77,6 +77,10 @@ check: $(VENV)/.dev docs-check ## lint, format, types, import contracts, definit
 	@$(BIN)/dagster definitions validate -m quant_assets.definitions --log-level error
 	@echo "check: all clean"
 
+.PHONY: chaos
+chaos: $(VENV)/.test ## random outages and kills, SEEDS=200 fresh schedules; a failing one prints its command
+	@CHAOS_SEED=$(or $(CHAOS_SEED),fresh) $(BIN)/python -m pytest -q -n $(JOBS) quant_assets_tests/chaos/test_outages.py --chaos-seeds $(or $(SEEDS),25)
+
 .PHONY: docs-check
 docs-check: $(VENV)/.run ## fail when docs/tables.md differs from the table declarations
 	@$(BIN)/python tools/generate_docs.py --check
