@@ -29,7 +29,7 @@ DATA = (
     "curated_tws_1d_bars",
     "features_price_1m_v1",
 )
-ALPHA = ("candidates", "snapshots", "returns_matrix", "weights", "report")
+ALPHA = ("candidates", "snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report")
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
@@ -93,7 +93,9 @@ class House:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump({"symbols": list(symbols)}))
 
-    def run(self, assets: Sequence[str], first: str | None = None, last: str | None = None) -> dg.ExecuteInProcessResult:
+    def run(
+        self, assets: Sequence[str], first: str | None = None, last: str | None = None
+    ) -> dg.ExecuteInProcessResult:
         """Run assets as the UI would, over one partition or a closed range; never raises for a failed step."""
         single = first if last in (None, first) else None
         job = self.definitions.resolve_implicit_global_asset_job_def()

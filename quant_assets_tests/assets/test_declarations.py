@@ -14,7 +14,7 @@ GROUPS = {
     "bronze": {"raw_instruments", "raw_tws_bars", "raw_tws_daily_bars"},
     "silver": {"instruments", "curated_tws_1m_bars", "quarantine_tws_bars", "curated_tws_1d_bars"},
     "gold": {"features_price_1m_v1", "candidates"},
-    "alpha": {"snapshots", "returns_matrix", "weights", "report"},
+    "alpha": {"snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report"},
     "ops": {"catalog"},
 }
 UPSTREAM = {
@@ -27,7 +27,9 @@ UPSTREAM = {
     "features_price_1m_v1": {"curated_tws_1m_bars"},
     "snapshots": {"candidates", "curated_tws_1d_bars", "instruments"},
     "returns_matrix": {"snapshots"},
-    "weights": {"snapshots", "returns_matrix"},
+    "selection": {"snapshots", "returns_matrix"},
+    "synthetic_returns": {"snapshots", "selection"},
+    "weights": {"snapshots", "selection", "synthetic_returns"},
     "report": {"snapshots", "weights"},
 }
 
@@ -126,7 +128,9 @@ def test_the_automation_sensor_runs_by_itself_and_covers_every_asset(declared: H
 
 
 def test_schedules_run_by_themselves(declared: House):
-    schedules = {one.name: one for one in declared.definitions.schedules or [] if isinstance(one, dg.ScheduleDefinition)}
+    schedules = {
+        one.name: one for one in declared.definitions.schedules or [] if isinstance(one, dg.ScheduleDefinition)
+    }
     assert {"daily_data_cycle", "weekly_catalog"} <= set(schedules)
     assert {one.default_status for one in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 
