@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from quant_assets.domain.selection.metrics import Matrix
 
-_DIGITS = 9
+_DIGITS, _EXACT = 9, 12
 _MIN_SHARED = 3
 """With fewer sessions in common, a correlation says nothing and counts as none."""
 
@@ -31,7 +31,8 @@ def correlation_distances(returns: Matrix) -> Matrix:
         spread = squares - sums**2 / shared
         correlation = covariance / np.sqrt(spread * spread.T)
     usable = np.isfinite(correlation) & (shared >= _MIN_SHARED)
-    distances = np.sqrt(np.clip((1.0 - np.where(usable, correlation, 0.0)) / 2.0, 0.0, 1.0))
+    exact = np.round(np.where(usable, correlation, 0.0), _EXACT)  # a root makes 1e-8 of the last bits of twins
+    distances = np.sqrt(np.clip((1.0 - exact) / 2.0, 0.0, 1.0))
     np.fill_diagonal(distances, 0.0)
     return np.round((distances + distances.T) / 2.0, _DIGITS)
 
