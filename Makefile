@@ -46,7 +46,7 @@ test: $(VENV)/.test ## run the tests (TESTS="path or options" narrows them, JOBS
 .PHONY: ui
 ui: setup-quietly ## open Dagster's UI on http://127.0.0.1:3000
 	@echo "lineage: http://$(HOST):$(PORT)/asset-groups   (Ctrl-C stops it)"
-	@$(BIN)/dagster dev --host $(HOST) --port $(PORT) --workspace workspace.yaml --log-level warning
+	@PYTHONWARNINGS="ignore:Function" $(BIN)/dagster dev --host $(HOST) --port $(PORT) --workspace workspace.yaml --log-level warning
 
 ##@ Cycles
 

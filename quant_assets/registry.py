@@ -81,7 +81,7 @@ def _partition_tags(first: Partition, last: Partition) -> dict[str, str]:
 
 
 def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
-    """Open the Dagster instance of DAGSTER_HOME, else of the dagster.yaml in the working directory, else none that lasts."""
+    """Open the instance of DAGSTER_HOME, else of dagster.yaml in the working directory, else one that does not last."""
     import dagster as dg
 
     root = root or Path.cwd()

@@ -80,7 +80,7 @@ def raw_bars(
             "volume": 1000.0,
             "bar_count": 10,
             "answer_row": place,
-            "batch_id": request.split("-")[0],
+            "batch_id": request.split("-", maxsplit=1)[0],
             "request_id": request,
             "ingested_at": at,
         }
@@ -153,7 +153,9 @@ def vintage(
     return RAW_TWS_DAILY_BARS.frame(rows)
 
 
-def both(closes: dict[date, float], of: date, *, adjusted: dict[date, float] | None = None, **options: object) -> pl.DataFrame:
+def both(
+    closes: dict[date, float], of: date, *, adjusted: dict[date, float] | None = None, **options: object
+) -> pl.DataFrame:
     """Return TRADES and ADJUSTED_LAST of one vintage; equal closes unless `adjusted` says otherwise."""
     return pl.concat(
         [
@@ -210,7 +212,13 @@ def small_rows(
 ) -> pl.DataFrame:
     """Return rows of `small_table` by con_id."""
     rows = [
-        {"session": session, "con_id": i, "price": price, "batch_id": batch, "ingested_at": at or instant("2024-01-03 22:00")}
+        {
+            "session": session,
+            "con_id": i,
+            "price": price,
+            "batch_id": batch,
+            "ingested_at": at or instant("2024-01-03 22:00"),
+        }
         for i, price in prices.items()
     ]
     return small_table().frame(rows)

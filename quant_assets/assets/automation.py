@@ -13,7 +13,7 @@ _RETRY = "0 3,9,15,21 * * *"
 
 def refresh_when_stale(
     catch_up: timedelta = _CATCH_UP, retry: str = _RETRY, *, has_lookback: bool = False
-) -> dg.AutomationCondition:
+) -> dg.AutomationCondition[dg.AssetKey]:
     """Request a session when it is missing, stale or revised upstream, once per cause, and retry on a schedule.
 
     Freshness is known per asset and not per partition, so it only speaks for the latest session; a missing session is

@@ -15,7 +15,7 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest import ingest_daily, ingest_minutes
-from quant_assets.flows.ingested import PERMITTED, SETTLED, raw_daily, raw_minutes
+from quant_assets.flows.ingested import PERMITTED, SERVED, SETTLED, raw_daily, raw_minutes
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.resources.work import WorkResource
@@ -46,7 +46,8 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
         specs=[catalogue.spec(RAW_TWS_DAILY_BARS, deps=["universe"], kinds=["tws"])],
         check_specs=checks(
             "raw_tws_daily_bars",
-            warning={"history_served": "Some vintage holds daily history of every instrument of the universe"},
+            blocking={SETTLED: "Every series of the universe has an answer to rely on: a vintage, or a firm no"},
+            warning={SERVED: "Some vintage holds daily history of every instrument of the universe"},
         ),
         backfill_policy=SINGLE,
     )

@@ -11,6 +11,7 @@ import quant_assets
 from quant_assets.assets.automation import freshness_policy, refresh_when_stale
 from quant_assets.assets.partitions import Partitions
 from quant_assets.domain.tables import Table
+from quant_assets.domain.tables.core import UTC_MICROS
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.settings import Settings
@@ -39,7 +40,9 @@ class Catalogue:
         """Return the partitions of a table's asset."""
         return self.partitions.alpha if table.partition_by == "session_profile" else self.partitions.sessions
 
-    def spec(self, table: Table, *, group: str = "", deps: Sequence[Any] = (), kinds: Sequence[str] = ()) -> dg.AssetSpec:
+    def spec(
+        self, table: Table, *, group: str = "", deps: Sequence[Any] = (), kinds: Sequence[str] = ()
+    ) -> dg.AssetSpec:
         """Return the spec of the asset that produces a table."""
         alpha = table.partition_by == "session_profile" and table.name != "candidates"
         return dg.AssetSpec(
@@ -58,7 +61,7 @@ class Catalogue:
                 "dagster/column_schema": column_schema(table),
                 "dagster/relation_identifier": f"lakehouse.{table.zone}.{table.name}",
                 "dagster/uri": Layout(self.settings.data).table(table).as_uri(),
-                "producer": table.producer,
+                **({"made_together_with": table.producer} if table.producer not in (table.name, "report") else {}),
             },
         )
 
@@ -69,7 +72,7 @@ def column_schema(table: Table) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 name=column.name,
-                type=str(column.dtype),
+                type=_type(column.dtype),
                 description=f"{column.description} [{column.unit}]",
                 constraints=dg.TableColumnConstraints(
                     nullable=column.nullable, unique=table.key == (column.name,), other=_bounds(column)
@@ -81,8 +84,17 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
+def _type(dtype: Any) -> str:
+    """Return a dtype as briefly as the UI has room for."""
+    return "Datetime[µs, UTC]" if dtype == UTC_MICROS else str(dtype)
+
+
 def _bounds(column: Any) -> list[str]:
-    bounds = [f"{sign} {value:g}" for sign, value in ((">", column.gt), ("≥", column.ge), ("≤", column.le)) if value is not None]
+    bounds = [
+        f"{sign} {value:g}"
+        for sign, value in ((">", column.gt), ("≥", column.ge), ("≤", column.le))
+        if value is not None
+    ]
     return [*bounds, f"one of {', '.join(column.isin)}"] if column.isin else bounds
 
 

@@ -48,7 +48,9 @@ class Partitions:
     def _exclusions(self) -> list[str | datetime]:
         closed = self.calendar.closed_days(self.start, self.calendar.all_sessions[-1])
         weekends = [day for day in closed if day.weekday() >= _SATURDAY]
-        sessions_on_weekends = any(day.weekday() >= _SATURDAY for day in self.calendar.all_sessions if day >= self.start)
+        sessions_on_weekends = any(
+            day.weekday() >= _SATURDAY for day in self.calendar.all_sessions if day >= self.start
+        )
         singles = closed if sessions_on_weekends else [day for day in closed if day not in set(weekends)]
         days: list[str | datetime] = [datetime.combine(day, time()) for day in singles]
         return days if sessions_on_weekends else [_WEEKENDS, *days]

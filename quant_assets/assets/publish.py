@@ -33,8 +33,9 @@ Events = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[ty
 def partitions_of(context: dg.AssetExecutionContext, work: Work) -> list[Partition]:
     """Return the run's partitions, ascending.
 
-    Dagster accepts a backfill of a holiday and runs the next session, and runs a reversed range green with no
-    partitions at all; both are refused here.
+    Dagster takes a holiday for the next session, and runs a reversed range green with no partitions at all; what the
+    run's tags still show of that is refused here. A backfill that was launched over GraphQL with a holiday's key (the
+    UI offers none) has become the next session before its run exists, and runs as that.
 
     Raises:
         NotASessionError, FutureSessionError: a partition is no closed session, or there is none.
@@ -46,7 +47,9 @@ def partitions_of(context: dg.AssetExecutionContext, work: Work) -> list[Partiti
         _require(Partition.from_key(key), work)
     keys = list(context.partition_keys)
     if not keys:
-        raise NotASessionError("..".join(asked), "the range is reversed or holds no session; write the earlier one first")
+        raise NotASessionError(
+            "..".join(asked), "the range is reversed or holds no session; write the earlier one first"
+        )
     return sorted(_require(Partition.from_key(key), work) for key in keys)
 
 
@@ -90,7 +93,7 @@ def publish(
         ):
             partitions = partitions_of(context, work)
             done, failures, fatal = _publish_each(work, partitions, build)
-        shown = dict(metadata or {})
+        shown = {"source": work.source_label, **(metadata or {})}
         newest = [one.partition for one in done if one.is_committed and one.table is tables[0]]
         last = dict(finish(newest)) if finish and newest else {}
     yield from _report(context, work, tables, done, failures, fatal, {"all": shown, tables[0].name: last})
@@ -136,7 +139,9 @@ def _report(
         checks = list(_checks(context, work, table, done, failures))
         if is_whole and key in context.selected_asset_keys:
             for one in committed:
-                context.add_asset_metadata(_metadata(one, shown, committed), asset_key=key, partition_key=one.partition.key)
+                context.add_asset_metadata(
+                    _metadata(one, shown, committed), asset_key=key, partition_key=one.partition.key
+                )
             yield dg.MaterializeResult(asset_key=key, data_version=_data_version(committed), check_results=checks)
         else:
             for one in committed:
@@ -171,23 +176,23 @@ def _data_version(committed: Sequence[Published]) -> dg.DataVersion:
     return dg.DataVersion(ids[0] if len(ids) == 1 else combined_id(ids))
 
 
-def _metadata(
-    one: Published, shown: Mapping[str, Mapping[str, Any]], committed: Sequence[Published]
-) -> dict[str, Any]:
+def _metadata(one: Published, shown: Mapping[str, Mapping[str, Any]], committed: Sequence[Published]) -> dict[str, Any]:
+    """Return what the UI shows of a partition, in its order: pictures first, and what only programs read last."""
     report = one.report
     assert report is not None
-    metadata = {
+    pictures = shown.get(one.table.name, {}) if one is committed[-1] else {}
+    return {
         "dagster/row_count": report.rows,
         "dagster/partition_row_count": report.rows,
-        "location": dg.MetadataValue.path(report.location),
-        "content_id": report.content_id,
+        **pictures,
+        **one.metadata,
+        **shown["all"],
         "inserted": report.inserted,
         "updated": report.updated,
         "unchanged": report.unchanged,
-        **one.metadata,
-        **shown["all"],
+        "location": dg.MetadataValue.path(report.location),
+        "content_id": report.content_id,
     }
-    return metadata | dict(shown.get(one.table.name, {})) if one is committed[-1] else metadata
 
 
 def _checks(

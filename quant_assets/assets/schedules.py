@@ -1,12 +1,17 @@
 """Jobs and schedules: the daily cycle, and the weekly one after the exchange's last session."""
 
+from typing import Any
+
 import dagster as dg
 
 from quant_assets.assets.cycles import ALPHA, DATA
 from quant_assets.assets.describe import Catalogue
 
+AssetJob = dg.JobDefinition | Any
+"""What `define_asset_job` makes is no JobDefinition yet, and its class is not exported."""
 
-def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
+
+def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[AssetJob], list[dg.ScheduleDefinition]]:
     """Return the jobs and the schedules that run them.
 
     The automation sensor refreshes whatever is missing or stale; the schedules make sure that a day and a week never

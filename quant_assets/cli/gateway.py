@@ -95,13 +95,9 @@ def events(*, first: str, last: str, seed: int, as_json: bool) -> None:
 
 
 @gateway.command()
-@click.option(
-    "--listen", "port", default=7500, show_default=True, help="Port for clients; 0 takes a free one."
-)
+@click.option("--listen", "port", default=7500, show_default=True, help="Port for clients; 0 takes a free one.")
 @click.option("--upstream", required=True, metavar="HOST:PORT", help="TWS or IB Gateway, for example 127.0.0.1:7496.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Recording to write or to go on with."
-)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Recording to write or to go on with.")
 @click.option("--quiet", is_flag=True, help="Do not print a line per answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was recorded as JSON.")
 def record(*, port: int, upstream: str, out: Path, quiet: bool, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from quant_assets.cli.common import json_option, open_work, print_json, print_table, session_options, sessions_from
+from quant_assets.cli.flow import require_partitions
 from quant_assets.flows.plan import CyclePlan, plan_cycle
 
 
@@ -18,6 +19,7 @@ def plan(session: str | None, sessions: str | None, profile: str | None, *, as_j
     """Show the requests, the minutes of pacing and the bytes that `quant flow data` would cost. Asks TWS nothing."""
     with open_work() as work:
         chosen = sessions_from(work, session, sessions)
+        require_partitions(work, chosen)
         name = work.settings.manifest.resolve(profile) if profile else ""
         made = plan_cycle(work, chosen, name)
     if as_json:

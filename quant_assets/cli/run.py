@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_table
+from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner, print_table
 from quant_assets.errors import VerificationError
 
 
@@ -20,6 +20,7 @@ def list_(*, as_json: bool) -> None:
     from quant_assets.flows.alpha import list_runs
 
     with open_work() as work:
+        print_synthetic_banner(work.settings)
         runs = list_runs(work.layout)
     if as_json:
         print_json(runs.to_dicts())

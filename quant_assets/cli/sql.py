@@ -2,7 +2,7 @@
 
 import click
 
-from quant_assets.cli.common import open_work, print_json, print_table
+from quant_assets.cli.common import open_work, print_json, print_synthetic_banner, print_table
 
 _LIMIT = 40
 
@@ -24,6 +24,7 @@ def sql(query: str | None, *, list_tables: bool, as_json: bool, as_csv: bool) ->
         print_table([{"table": one.name, "zone": one.zone, "a row is": one.grain} for one in ALL])
         return
     with open_work() as work:
+        print_synthetic_banner(work.settings)
         answer = run_sql(work.layout, query)
     if as_csv:
         click.echo(answer.write_csv(), nl=False)

@@ -70,11 +70,16 @@ def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> p
     trades = _with_adjusted(chosen.filter(pl.col("what_to_show") == "TRADES"), adjusted)
     values = ["con_id", "session", *_VALUES]
     first_known = (
-        vintages.filter(pl.col("what_to_show") == "TRADES").group_by(values).agg(pl.col("ingested_at").min().alias("known_at"))
+        vintages.filter(pl.col("what_to_show") == "TRADES")
+        .group_by(values)
+        .agg(pl.col("ingested_at").min().alias("known_at"))
     )
     return trades.join(first_known, on=values, how="left", nulls_equal=True).with_columns(
         pl.lit(as_of).alias("as_of_session"),
-        pl.when(pl.col("vintage") <= as_of).then(pl.col("known_basis")).otherwise(pl.lit("assumed")).alias("known_basis"),
+        pl.when(pl.col("vintage") <= as_of)
+        .then(pl.col("known_basis"))
+        .otherwise(pl.lit("assumed"))
+        .alias("known_basis"),
     )
 
 
@@ -86,12 +91,18 @@ def _with_adjusted(trades: pl.DataFrame, adjusted: pl.DataFrame) -> pl.DataFrame
     """
     extent = [pl.col("_base").first(), pl.col("session").max().alias("_last")]
     same = (
-        adjusted.group_by("con_id").agg(extent).join(trades.group_by("con_id").agg(extent), on=["con_id", "_base", "_last"])
+        adjusted.group_by("con_id")
+        .agg(extent)
+        .join(trades.group_by("con_id").agg(extent), on=["con_id", "_base", "_last"])
     )
-    closes = adjusted.join(same, on="con_id", how="semi").select("con_id", "session", pl.col("close").alias("_adjusted"))
+    closes = adjusted.join(same, on="con_id", how="semi").select(
+        "con_id", "session", pl.col("close").alias("_adjusted")
+    )
     factor = (pl.col("_adjusted") / pl.col("close")).backward_fill().over("con_id")
     joined = trades.sort("con_id", "session").join(closes, on=["con_id", "session"], how="left", maintain_order="left")
-    return joined.with_columns(pl.coalesce("_adjusted", factor * pl.col("close"), "close").alias("adj_close")).drop("_adjusted")
+    return joined.with_columns(pl.coalesce("_adjusted", factor * pl.col("close"), "close").alias("adj_close")).drop(
+        "_adjusted"
+    )
 
 
 def _chosen_rows(vintages: pl.DataFrame, as_of: date, start: date) -> pl.DataFrame:
@@ -102,7 +113,10 @@ def _chosen_rows(vintages: pl.DataFrame, as_of: date, start: date) -> pl.DataFra
     extends = (
         ~pl.col("is_full")
         & (pl.col("vintage") <= as_of)
-        & ((pl.col("vintage") > pl.col("_base")) | ((pl.col("vintage") == pl.col("_base")) & (pl.col("ingested_at") > pl.col("_at"))))
+        & (
+            (pl.col("vintage") > pl.col("_base"))
+            | ((pl.col("vintage") == pl.col("_base")) & (pl.col("ingested_at") > pl.col("_at")))
+        )
     )
     newest_first = rows.filter(is_base | extends).sort(
         "vintage", "ingested_at", "request_id", "answer_row", descending=[True, True, True, False]
@@ -159,6 +173,9 @@ def overlap_agrees(stored: pl.DataFrame, fetched: pl.DataFrame, tolerance: float
     ratios = both.group_by(key).agg(
         pl.len().alias("n_overlap"), (pl.col("close") / pl.col("close_stored")).median().alias("ratio")
     )
-    return fetched.select(key).unique().join(ratios, on=key, how="left").with_columns(
-        ((pl.col("ratio") - 1).abs() <= tolerance).fill_null(value=False).alias("agrees")
+    return (
+        fetched.select(key)
+        .unique()
+        .join(ratios, on=key, how="left")
+        .with_columns(((pl.col("ratio") - 1).abs() <= tolerance).fill_null(value=False).alias("agrees"))
     )

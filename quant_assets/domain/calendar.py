@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -166,7 +167,7 @@ class TradingCalendar:
 
     @staticmethod
     def _minutes_schema() -> pl.Schema:
-        return pl.Schema({"session": pl.Date, "ts": pl.Datetime("us", "UTC"), "minute": pl.Int64})
+        return pl.Schema([("session", pl.Date()), ("ts", pl.Datetime("us", "UTC")), ("minute", pl.Int64())])
 
     def _minutes_of(self, session: date) -> pl.DataFrame:
         hours = self.hours(session)
@@ -185,7 +186,7 @@ class TradingCalendar:
     def longest_gap(self, since: date) -> timedelta:
         """Return the longest time between two consecutive session days, which a freshness policy must outlast."""
         recent = [session for session in self.all_sessions if session >= since]
-        return max(after - before for before, after in zip(recent, recent[1:], strict=False))
+        return max(after - before for before, after in pairwise(recent))
 
 
 def session_of(ts: pl.Expr, timezone: str, sessions: Sequence[date]) -> pl.Expr:

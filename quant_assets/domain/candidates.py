@@ -27,7 +27,7 @@ _RANKED_BY = {
 }
 
 
-def screen(  # noqa: PLR0917 - three frames, then who asks and by which thresholds
+def screen(
     daily: pl.DataFrame,
     universe: pl.DataFrame,
     instruments: pl.DataFrame,

@@ -32,7 +32,9 @@ def row_rules(hours: Hours) -> tuple[Rule, ...]:
     outside = (ts < hours.opens_at) | (ts >= hours.closes_at)
     prices = pl.format("open {} high {} low {} close {}", *(_text(name) for name in _PRICES))
     return (
-        Rule("price_missing", "unusable", ~pl.all_horizontal(pl.col(_PRICES).is_finite().fill_null(value=False)), prices),
+        Rule(
+            "price_missing", "unusable", ~pl.all_horizontal(pl.col(_PRICES).is_finite().fill_null(value=False)), prices
+        ),
         Rule("price_not_positive", "unusable", pl.any_horizontal(pl.col(_PRICES) <= 0), prices),
         Rule(
             "outside_session",
@@ -40,7 +42,12 @@ def row_rules(hours: Hours) -> tuple[Rule, ...]:
             outside,
             pl.format("session {} to {} UTC", pl.lit(f"{hours.opens_at:%H:%M}"), pl.lit(f"{hours.closes_at:%H:%M}")),
         ),
-        Rule("off_minute", "not_a_regular_minute", ts != ts.dt.truncate("1m"), pl.lit("the bar does not start on a minute")),
+        Rule(
+            "off_minute",
+            "not_a_regular_minute",
+            ts != ts.dt.truncate("1m"),
+            pl.lit("the bar does not start on a minute"),
+        ),
         Rule(
             "ohlc_order",
             "unusable",
@@ -182,10 +189,17 @@ def _mark_toxic(rows: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
 def _as_curated(valid: pl.DataFrame, raw: pl.DataFrame, session: date) -> pl.DataFrame:
     first_known = raw.group_by("con_id", "ts", *_PRICES, "volume").agg(pl.col("ingested_at").min().alias("known_at"))
     frame = valid.join(first_known, on=["con_id", "ts", *_PRICES, "volume"], how="left", nulls_equal=True).with_columns(
-        pl.when(pl.col("_disordered") | pl.col("_resolved")).then(pl.lit("warn")).otherwise(pl.lit("ok")).alias("dq_status"),
+        pl.when(pl.col("_disordered") | pl.col("_resolved"))
+        .then(pl.lit("warn"))
+        .otherwise(pl.lit("ok"))
+        .alias("dq_status"),
         _basis(session).alias("known_basis"),
         pl.lit(TRANSFORM_VERSION).alias("transform_version"),
-        *(pl.lit(value=False).alias(column.name) for column in tables.CURATED_TWS_1M_BARS.columns if column.name.startswith("is_imputed_")),
+        *(
+            pl.lit(value=False).alias(column.name)
+            for column in tables.CURATED_TWS_1M_BARS.columns
+            if column.name.startswith("is_imputed_")
+        ),
     )
     return frame.select(tables.CURATED_TWS_1M_BARS.schema.names())
 
@@ -215,14 +229,18 @@ def accounting(valid: pl.DataFrame, quarantine: pl.DataFrame, universe: pl.DataF
     inside = quarantine.filter(pl.col("ts").is_between(hours.opens_at, hours.closes_at, closed="left")).with_columns(
         pl.col("ts").dt.truncate("1m")
     )
-    lost = inside.join(valid, on=["con_id", "ts"], how="anti").group_by("con_id").agg(
-        pl.col("ts").n_unique().alias("quarantined")
+    lost = (
+        inside.join(valid, on=["con_id", "ts"], how="anti")
+        .group_by("con_id")
+        .agg(pl.col("ts").n_unique().alias("quarantined"))
     )
     counts = (
         universe.select("con_id", "symbol")
         .join(present, on="con_id", how="left")
         .join(lost, on="con_id", how="left")
-        .with_columns(pl.col("present", "quarantined").fill_null(0).cast(pl.Int64), pl.lit(hours.n_minutes).alias("expected"))
+        .with_columns(
+            pl.col("present", "quarantined").fill_null(0).cast(pl.Int64), pl.lit(hours.n_minutes).alias("expected")
+        )
     )
     return counts.with_columns(
         (pl.col("expected") - pl.col("present") - pl.col("quarantined")).alias("missing"),

@@ -66,7 +66,9 @@ class Curator:
         missing = unsettled(work, session)
         if not missing.is_empty():
             names = ", ".join(missing["symbol"].head(5).to_list())
-            raise NotPublishedError("raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {_MEND}")
+            raise NotPublishedError(
+                "raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {_MEND}"
+            )
         inputs = self._minute_inputs(session)
         standing = unchanged(work, CURATED_TWS_1M_BARS, partition, inputs)
         rejected = unchanged(work, QUARANTINE_TWS_BARS, partition, inputs)
@@ -90,7 +92,7 @@ class Curator:
         divided = quality.curate_minutes(raw, session, hours, self._previous_closes(session))
         counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
         findings = [_balance(raw, divided)]
-        watermark = work.lake.raw.watermark(RAW_TWS_BARS, partition)
+        watermark = max(work.lake.raw.watermark(RAW_TWS_BARS, partition), self._newest_vintage())
         rejected = publish_frame(
             work, QUARANTINE_TWS_BARS, partition, divided.quarantine, inputs=inputs, watermark=watermark
         )
@@ -100,7 +102,7 @@ class Curator:
         by_rule = quality.rule_counts(divided.quarantine)
         return (
             published.with_metadata(
-                coverage=round(float(counts["coverage"].mean() or 0.0), 4),
+                coverage=round(counts.select(pl.col("coverage").mean()).item() or 0.0, 4),
                 reordered_rows=divided.n_reordered,
                 superseded_rows=divided.n_superseded,
             ),
@@ -147,11 +149,9 @@ class Curator:
         absent = members.join(finished, on="con_id", how="anti")
         findings = [
             Finding("daily_rows_sound", broken.is_empty(), f"{broken.height} daily rows break a rule", blocking=False),
-            Finding(
-                "history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False
-            ),
+            Finding("history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False),
         ]
-        watermark = max(work.lake.raw.watermark(RAW_TWS_DAILY_BARS, Partition(v)) for v in vintages_near(work, session))
+        watermark = self._newest_vintage()
         return publish_frame(
             work, CURATED_TWS_1D_BARS, partition, finished, inputs=inputs, watermark=watermark, findings=findings
         )
@@ -162,6 +162,12 @@ class Curator:
                 self._vintages[vintage] = self._work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage))
         frames = [self._vintages[vintage] for vintage in near]
         return pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty()
+
+    def _newest_vintage(self) -> str:
+        """Return the newest knowledge time of all daily history: it never falls, whichever vintages a window needs."""
+        raw = self._work.lake.raw
+        newest = raw.partitions(RAW_TWS_DAILY_BARS)[-1:]
+        return max((raw.watermark(RAW_TWS_DAILY_BARS, partition) for partition in newest), default="")
 
     def _vintages_id(self, session: date) -> str:
         raw = self._work.lake.raw

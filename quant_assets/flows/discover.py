@@ -107,6 +107,8 @@ class Discovery:
             pl.lit(work.clock.now()).dt.cast_time_unit("us").alias("observed_at"),
             pl.lit(is_latest).alias("is_pit"),
         ).select(UNIVERSE.schema.names())
+        if not is_latest:
+            frame = _with_observed(frame, work.lake.curated.read_many(UNIVERSE, [partition]))
         published = publish_frame(work, UNIVERSE, partition, frame, inputs=inputs)
         self._export(session, frame)
         return published
@@ -178,7 +180,12 @@ class Discovery:
         """Write the session's instruments for other programs; equal content is left alone."""
         path = self._work.layout.export(session) / "candidates.json"
         rows = frame.sort("con_id").select(
-            pl.format("{}:{}", "exchange", "symbol").alias("symbol"), "exchange", "con_id", "sources", "profiles", "is_pit"
+            pl.format("{}:{}", "exchange", "symbol").alias("symbol"),
+            "exchange",
+            "con_id",
+            "sources",
+            "profiles",
+            "is_pit",
         )
         text = json.dumps({"session": str(session), "candidates": rows.to_dicts()}, indent=2) + "\n"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -220,12 +227,33 @@ def _best(answer: Sequence[ContractDetails], name: str) -> ContractDetails | Non
     return listed[0] if listed else None
 
 
+def _with_observed(frame: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """Keep, of a session that is past, the members that were observed at the time; today's lists only add to them.
+
+    A member that other profiles ask for by now was not known to them then, and says so.
+    """
+    observed = standing.filter(pl.col("is_pit"))
+    now = frame.select("con_id", pl.col("sources").alias("_sources"), pl.col("profiles").alias("_profiles"))
+    joined = observed.join(now, on="con_id", how="left").with_columns(
+        _union("sources", "_sources"), _union("profiles", "_profiles"), pl.col("profiles").alias("_before")
+    )
+    kept = joined.with_columns((pl.col("profiles") == pl.col("_before")).alias("is_pit")).select(frame.columns)
+    return pl.concat([kept, frame.join(kept, on="con_id", how="anti")]).sort("con_id")
+
+
+def _union(name: str, other: str) -> pl.Expr:
+    both = pl.concat_str(name, other, separator=";", ignore_nulls=True)
+    return both.str.split(";").list.unique().list.sort().list.join(";").alias(name)
+
+
 def _merged(members: pl.DataFrame) -> pl.DataFrame:
     """One row per instrument; sources and profiles are joined in a fixed order."""
 
     def joined(name: str) -> pl.Expr:
         return pl.col(name).unique().sort().str.join(";")
 
-    return members.group_by("con_id").agg(
-        pl.col("symbol", "exchange", "currency", "asset_class").first(), joined("sources"), joined("profiles")
-    ).sort("con_id")
+    return (
+        members.group_by("con_id")
+        .agg(pl.col("symbol", "exchange", "currency", "asset_class").first(), joined("sources"), joined("profiles"))
+        .sort("con_id")
+    )

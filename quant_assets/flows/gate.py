@@ -32,9 +32,10 @@ class TwsGate:
     are the same, so that IBKR's rules hold with their documented numbers while the waiting is shortened.
     """
 
-    def __init__(self, settings: Settings, *, run_id: str = "") -> None:
-        self._settings, self._run_id = settings, run_id
+    def __init__(self, settings: Settings, *, run_id: str = "", clock: Clock | None = None) -> None:
+        self._settings, self._run_id, self._clock = settings, run_id, clock
         self._embedded: EmbeddedGateway | None = None
+        self._was_reached = False
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +56,9 @@ class TwsGate:
 
     @cached_property
     def clock(self) -> Clock:
-        """The clock that waits are counted on."""
+        """The clock that waits are counted on, and that tells the replay gateway's day."""
+        if self._clock:
+            return self._clock
         return ScaledClock(self._settings.manifest.replay.time_scale) if self.is_replay else SystemClock()
 
     @cached_property
@@ -100,9 +103,12 @@ class TwsGate:
 
     async def _connected(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
         tws = self._settings.manifest.tws
-        timeouts = Timeouts(connect_s=tws.connect_timeout_s, history_s=tws.request_timeout_s)
-        client = TwsClient(self._address(), self.clock, timeouts, pacer=self.pacer, patience=self.policy)
+        timeouts = Timeouts.bounded(tws.connect_timeout_s, tws.request_timeout_s)
+        client = TwsClient(
+            self._address(), self.clock, timeouts, pacer=self.pacer, patience=self.policy, waits=self._was_reached
+        )
         async with client:
+            self._was_reached = True
             return await job(OpenSource(client, self.pacer, self.policy))
 
     def _address(self) -> TwsAddress:

@@ -8,7 +8,7 @@ import polars as pl
 
 from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, Table
 from quant_assets.flows.curate import universe_of, unsettled
-from quant_assets.flows.ingest.daily import vintages_near
+from quant_assets.flows.ingest.daily import daily_needs, vintages_near
 from quant_assets.flows.ingest.ledger import REFUSED
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA, Finding, Published
 from quant_assets.flows.work import Work
@@ -71,9 +71,14 @@ def raw_daily(work: Work, session: date, added: Mapping[str, int]) -> Published:
     rows = pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty().select("con_id", "session")
     known = rows.filter(pl.col("session") <= session)
     absent = universe_of(work, session).join(known, on="con_id", how="anti")
+    needs = daily_needs(work, [session])
+    open_ = pl.DataFrame(
+        {"symbol": [contract.symbol for contract in (*needs.full, *needs.short)]}, {"symbol": pl.String}
+    )
     findings = (
         Finding(NOT_EMPTY, known.height > 0, f"no daily history reaches back to {session}"),
         Finding(SCHEMA, passed=True),
+        Finding(SETTLED, open_.is_empty(), f"no reliable answer for {_some(open_)}; run the session again"),
         Finding(SERVED, absent.is_empty(), f"none for {_some(absent)}", blocking=False),
     )
     content = combined_id(raw.content_id(RAW_TWS_DAILY_BARS, vintage) for vintage in near)
@@ -88,10 +93,13 @@ def raw_details(work: Work, session: date, added: Mapping[str, int]) -> Publishe
     findings = (
         Finding(NOT_EMPTY, rows.height > 0, "no contract details"),
         Finding(SCHEMA, passed=True),
-        Finding(KNOWN, absent.is_empty(), f"none for {_some(absent)}"),
+        Finding(KNOWN, absent.is_empty(), f"TWS has none for {_some(absent)}; {_GONE}"),
     )
     content = raw.content_id(RAW_INSTRUMENTS, partition)
     return _Found(RAW_INSTRUMENTS, partition, rows.height, content, findings, added).published(work)
+
+
+_GONE = "take what it no longer knows out of the lists in configs/lists, and materialize the universe again"
 
 
 def _some(frame: pl.DataFrame) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
@@ -77,6 +78,16 @@ class Work:
     def audit(self) -> AuditLog:
         """The audit log."""
         return AuditLog(self.layout.audit, self.clock)
+
+    @property
+    def source_label(self) -> str:
+        """Where prices come from, in words for people; invented ones say so."""
+        manifest = self.settings.manifest
+        if manifest.tws.mode == "live":
+            return f"TWS at {manifest.tws.host}:{manifest.tws.port}"
+        if manifest.replay.market == "synthetic":
+            return f"SYNTHETIC market (seed {manifest.replay.seed}): every price is invented"
+        return f"recording {Path(manifest.replay.market).name}, served by the replay gateway"
 
     def latest_session(self) -> date:
         """Return the newest session that can be asked for."""

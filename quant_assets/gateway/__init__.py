@@ -5,5 +5,5 @@ judgement  validation (malformed) · rules (too fast) · ledger (who asked what,
 trouble    faults (scripts, and the engine that plays them)
 answers    handlers · history · ranking
 market     market (the interface) · synthetic · recording · hours
-running    session · slots · server · embedded (in this process) · serve (alone)
+running    session (listens) · speaker (answers) · slots · server · embedded (in this process) · serve (alone)
 """

@@ -1,19 +1,18 @@
-"""One client's connection: greeting, message rate, faults, and the slots that its history requests occupy."""
+"""What one client says: its greeting, its message rate, its requests, and the slots that they occupy."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quant_assets.gateway import messages
-from quant_assets.gateway.faults import Fault, Moment, MomentKind
-from quant_assets.gateway.faults.spoiling import spoiled
+from quant_assets.gateway.faults import Moment, MomentKind
 from quant_assets.gateway.handlers import ROUTES, Desk, Route
-from quant_assets.gateway.history import Refusal
 from quant_assets.gateway.requests import WireContract, number, parse_head, parse_history
 from quant_assets.gateway.rules import MessageRate
 from quant_assets.gateway.slots import HistorySlots, Job
+from quant_assets.gateway.speaker import Speaker
 from quant_assets.gateway.wire import FrameBuffer, WireError, fields_of, parse_hello
 
 if TYPE_CHECKING:
@@ -23,24 +22,17 @@ _log = logging.getLogger(__name__)
 
 START_API, HISTORY, HEAD = 71, 20, 87
 CANCEL_SCANNER, CANCEL_HISTORY, CANCEL_HEAD = 23, 25, 90
-_PIECES = 20
 CANCELS = (CANCEL_SCANNER, CANCEL_HISTORY, CANCEL_HEAD)
 
 
-class Session(asyncio.Protocol):
-    """Speaks to one client; created by the gateway for each connection."""
+class Session(Speaker):
+    """Listens to one client; created by the gateway for each connection."""
 
     def __init__(self, gateway: "Gateway") -> None:
-        self._gateway = gateway
+        super().__init__(gateway)
         self._frames = FrameBuffer()
         self._rate = MessageRate(gateway.rules, gateway.clock)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._slots = HistorySlots(gateway, self)
-        self._transport: asyncio.Transport | None = None
-        self._is_stalled = False
-        self._behind: bytearray | None = None
-        """What waits while a slow answer is on its way; None while there is none."""
-        self.version = 0
         self.client_id = -1
 
     # ------------------------------------------------------------ connection
@@ -54,37 +46,14 @@ class Session(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Free everything that the client occupied."""
         self._gateway.sessions.discard(self)
-        for task in self._tasks:
-            task.cancel()
+        self.hush()
         self._slots.lose()
-
-    @property
-    def _is_closing(self) -> bool:
-        return self._transport is None or self._transport.is_closing()
-
-    def close(self, *, abort: bool = False) -> None:
-        """Close the connection: in order, or with a reset."""
-        if self._transport is not None:
-            (self._transport.abort if abort else self._transport.close)()
-
-    def send(self, data: bytes) -> None:
-        """Write, unless the connection is gone, or it or the gateway is frozen; wait behind a slow answer."""
-        if self._transport is None or self._is_closing or self._is_stalled or self._gateway.is_frozen:
-            return
-        if self._behind is None:
-            self._transport.write(data)
-        else:
-            self._behind += data
-
-    def notify(self, req_id: int, code: int, text: str) -> None:
-        """Send an error or a notice."""
-        self.send(messages.error(self.version, req_id, code, text))
 
     def data_received(self, data: bytes) -> None:
         """Handle every whole frame that has arrived, until the connection is being closed."""
         self._frames.feed(data)
         try:
-            while not self._is_closing and (payload := self._frames.next_frame()) is not None:
+            while not self.is_closing and (payload := self._frames.next_frame()) is not None:
                 self._on_frame(payload)
         except WireError as cause:
             _log.warning("closed a connection: %s", cause)
@@ -179,86 +148,3 @@ class Session(asyncio.Protocol):
         """Return what handlers need to know, now."""
         gateway = self._gateway
         return Desk(gateway.market, gateway.history, gateway.accounts, self.version, gateway.now())
-
-    # ------------------------------------------------------------ answers
-
-    def perform(self, job: Job) -> None:
-        """Make and send an answer, unless the fault plan wants otherwise."""
-        gateway, moment = self._gateway, job.moment
-        fault = gateway.faults.fault_at(moment)
-        if fault:
-            gateway.note_strike(fault.name or fault.action, f"strikes {moment.kind} {moment.symbol}".rstrip())
-        delay = gateway.latency_s if job.slot is not None else 0.0
-        delay += fault.delay_s if fault and fault.action != "dribble" else 0.0
-        if delay > 0:
-            self._spawn(self._perform_later(job, fault, delay))
-        else:
-            self._finish(job, fault)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _perform_later(self, job: Job, fault: Fault | None, delay_s: float) -> None:
-        await self._gateway.clock.sleep(delay_s)
-        self._finish(job, fault)
-
-    def _finish(self, job: Job, fault: Fault | None) -> None:
-        """A late answer is sent even when the client has cancelled: the two may cross on the wire."""
-        action = fault.action if fault else None
-        if action == "hang" or self._gateway.mutes(job.moment.kind) or (job.is_cancelled and action != "late"):
-            return
-        if fault is None or action == "late":
-            self._answer(job)
-        elif action == "notice":
-            self.notify(messages.NO_REQUEST, fault.code, fault.text)
-            self._answer(job)
-        elif action in ("error", "error_drop"):
-            job.settle("fault", fault.code)
-            self.notify(job.moment.req_id, fault.code, fault.text)
-        elif action not in ("drop", "reset"):
-            self._spoil(job, fault)
-        if action in ("half", "drop", "reset", "error_drop"):
-            job.settle("fault")
-            self.close(abort=action == "reset")
-
-    def _answer(self, job: Job) -> None:
-        data = self._made(job)
-        if data is not None:
-            job.settle("answered")
-            self.send(data)
-
-    def _spoil(self, job: Job, fault: Fault) -> None:
-        """Send something else than the answer."""
-        data = self._made(job)
-        if data is None:
-            return
-        job.settle("fault")
-        if fault.action == "dribble":
-            self._spawn(self._dribble(data, fault.delay_s))
-            return
-        self.send(spoiled(data, fault))
-        self._is_stalled = self._is_stalled or fault.action == "stall"
-
-    async def _dribble(self, data: bytes, seconds: float) -> None:
-        """Send an answer in small pieces; what else is sent meanwhile waits behind it."""
-        while self._behind is not None:
-            await self._gateway.clock.sleep(seconds / _PIECES)
-        self._behind = bytearray()
-        step = -(-len(data) // _PIECES)
-        for start in range(0, len(data), step):
-            if self._transport is not None and not self._is_closing:
-                self._transport.write(data[start : start + step])
-            await self._gateway.clock.sleep(seconds / _PIECES)
-        behind, self._behind = bytes(self._behind), None
-        self.send(behind)
-
-    def _made(self, job: Job) -> bytes | None:
-        """Return the answer, or None after a refusal has been sent."""
-        try:
-            return job.make()
-        except Refusal as refusal:
-            job.settle("no_data" if refusal.is_no_data else "refused", refusal.code)
-            self.notify(job.moment.req_id, refusal.code, refusal.text)
-            return None

@@ -75,7 +75,8 @@ def read_footer(path: Path) -> Footer:
         CorruptFileError: the file is no Parquet, or was not written by a store.
     """
     try:
-        text = pl.read_parquet_metadata(path)[_KEY]
+        with path.open("rb") as stream:
+            text = pl.read_parquet_metadata(stream)[_KEY]
         return Footer.from_dict(json.loads(text))
     except FileNotFoundError:
         raise
@@ -84,13 +85,17 @@ def read_footer(path: Path) -> Footer:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """Read a committed file.
+    """Read a committed file, through one open descriptor.
+
+    Given the path, Polars would open it several times; a writer that replaces the file in between makes it read the
+    index of one file and the pages of another.
 
     Raises:
         CorruptFileError: it cannot be decoded.
     """
     try:
-        return pl.read_parquet(path, columns=columns, hive_partitioning=False)
+        with path.open("rb") as stream:
+            return pl.read_parquet(stream, columns=columns, hive_partitioning=False)
     except FileNotFoundError:
         raise
     except (pl.exceptions.PolarsError, OSError) as error:

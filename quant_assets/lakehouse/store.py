@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -194,7 +195,14 @@ class CuratedStore(_Store):
         )
 
     def _report(
-        self, table: Table, partition: Partition, footer: Footer, *, inserted: int = 0, updated: int = 0, unchanged: int = 0
+        self,
+        table: Table,
+        partition: Partition,
+        footer: Footer,
+        *,
+        inserted: int = 0,
+        updated: int = 0,
+        unchanged: int = 0,
     ) -> StorageReport:
         return StorageReport(
             table=table.name,
@@ -300,7 +308,7 @@ def _said(frame: pl.DataFrame, table: Table) -> str:
     return content_id(frame.select(columns).unique(), columns, columns)
 
 
-def _known_range(frame: pl.DataFrame) -> dict[str, str]:
+def _known_range(frame: pl.DataFrame) -> dict[str, Any]:
     column = next((name for name in ("known_at", "ingested_at", "observed_at") if name in frame.columns), None)
     if column is None or frame.is_empty():
         return {}
@@ -347,12 +355,14 @@ def _read(file: Path, table: Table, columns: Sequence[str] | None) -> pl.DataFra
     frame = read_parquet(file, list(columns) if columns else None)
     if columns is None and frame.schema != table.schema:
         cause = f"its columns are not those of {table.name} in this release"
-        raise CorruptFileError(file, cause, "Materialize the partition again; bronze migrations are in docs/runbook.md.")
+        raise CorruptFileError(
+            file, cause, "Materialize the partition again; bronze migrations are in docs/runbook.md."
+        )
     return frame
 
 
 def _materialize(table: Table, partition: Partition) -> str:
     return (
         f"Run `dagster asset materialize -m quant_assets.definitions --select {table.producer} "
-        f"--partition '{partition.key}'`, or `quant flow data`."
+        f"--partition '{partition.key}'`, or `quant flow {'alpha' if partition.profile else 'data'}`."
     )

@@ -11,7 +11,7 @@ from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.query import install_views
 
 
-class LakehouseSql(DuckDBResource):
+class LakehouseSql(DuckDBResource):  # type: ignore[misc]
     """An in-memory database whose views are the tables; it holds no state, so it can neither lock nor go stale."""
 
     data: str

@@ -13,7 +13,7 @@ from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
 
 
-class WorkResource(dg.ConfigurableResource):
+class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Opens one unit of work per Dagster run; the replay gateway starts only when something is asked of it."""
 
     data: str

@@ -78,7 +78,9 @@ def test_dagster_can_read_annotations():
     """With postponed annotations Dagster refuses annotated contexts and configurations."""
     rooms = [module for module in MODULES if module.relative_to(PACKAGE).as_posix().startswith(DAGSTER_ROOMS)]
     assert rooms
-    assert not [module for module in rooms if "from __future__ import annotations" in module.read_text(encoding="utf-8")]
+    assert not [
+        module for module in rooms if "from __future__ import annotations" in module.read_text(encoding="utf-8")
+    ]
 
 
 def test_no_module_is_too_long_to_read():

@@ -138,11 +138,11 @@ class House:
         return Work(self.settings, TwsGate(self.settings), run_id="test")
 
     def files(self) -> dict[str, int]:
-        """Return every file of the lakehouse and the runs with its modification time, but for locks and the audit."""
+        """Return every file but locks, the audit log and the pacing log with its modification time."""
         return {
             str(path.relative_to(self.data)): path.stat().st_mtime_ns
             for path in sorted(self.data.rglob("*"))
-            if path.is_file() and "locks" not in path.parts and path.name != "audit.jsonl"
+            if path.is_file() and "locks" not in path.parts and path.name != "audit.jsonl" and "pacing" not in path.name
         }
 
 

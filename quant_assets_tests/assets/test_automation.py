@@ -43,7 +43,9 @@ class Days:
                 asset_selection=dg.AssetSelection.all(),
             )
             self._cursor = result.cursor
-            asked = {name: sorted(result.get_requested_partitions(dg.AssetKey(name)), key=str) for name in [*DATA, *ALPHA]}
+            asked = {
+                name: sorted(result.get_requested_partitions(dg.AssetKey(name)), key=str) for name in [*DATA, *ALPHA]
+            }
             self._run({name: keys for name, keys in asked.items() if keys})
         return {name: keys for name, keys in asked.items() if keys}
 
@@ -87,8 +89,8 @@ def test_holidays_and_weekends_ask_for_nothing_and_the_session_between_is_asked_
     days.settle("2025-11-27T00:05")
     on_thanksgiving = [days.tick("2025-11-27T12:00"), days.tick("2025-11-28T00:05"), days.tick("2025-11-28T15:05")]
     assert on_thanksgiving == [{}, {}, {}]
-    assert days.tick("2025-11-29T00:05") == dict.fromkeys(DATA, ["2025-11-28"])
-    assert days.tick("2025-11-29T00:06") == dict.fromkeys(ALPHA, ["plain|2025-11-28"])
+    assert days.tick("2025-11-29T00:05") == {key: ["2025-11-28"] for key in DATA}
+    assert days.tick("2025-11-29T00:06") == {key: ["plain|2025-11-28"] for key in ALPHA}
     weekend = ("2025-11-29T12:05", "2025-11-30T00:05", "2025-11-30T15:05", "2025-12-01T00:05", "2025-12-01T23:55")
     assert [days.tick(at) for at in weekend] == [{}] * 5
     assert days.failed == []
@@ -106,24 +108,30 @@ def test_sessions_that_were_missed_are_caught_up_with(days: Days):
 
 
 def test_sessions_older_than_the_catch_up_window_are_left_to_a_backfill(days: Days):
-    assert days.tick("2025-12-09T00:05")["universe"] == ["2025-12-02", "2025-12-03", "2025-12-04", "2025-12-05", "2025-12-08"]
+    assert days.tick("2025-12-09T00:05")["universe"] == [
+        "2025-12-02",
+        "2025-12-03",
+        "2025-12-04",
+        "2025-12-05",
+        "2025-12-08",
+    ]
 
 
 def test_a_bad_session_is_retried_every_six_hours_and_mended(days: Days):
     days.settle("2025-11-26T00:05")
     days.house.name_symbols(["ARCA:QMKT", "ARCA:NOPE"])
-    assert days.tick("2025-11-27T00:05") == dict.fromkeys(DATA, ["2025-11-26"])
+    assert days.tick("2025-11-27T00:05") == {key: ["2025-11-26"] for key in DATA}
     assert days.failed == ["2025-11-26"]
     between = [days.tick(at) for at in ("2025-11-27T00:06", "2025-11-27T01:00", "2025-11-27T02:59")]
     assert between == [{}, {}, {}], "no tick between two attempts asks again, and nobody downstream asks in vain"
 
-    assert days.tick("2025-11-27T03:01") == dict.fromkeys(DATA, ["2025-11-26"])
+    assert days.tick("2025-11-27T03:01") == {key: ["2025-11-26"] for key in DATA}
     assert days.failed == ["2025-11-26"] * 2
 
     days.house.name_symbols(days.house.symbols)
     assert days.tick("2025-11-27T08:59") == {}
-    assert days.tick("2025-11-27T09:01") == dict.fromkeys(DATA, ["2025-11-26"])
-    assert days.tick("2025-11-27T09:02") == dict.fromkeys(ALPHA, ["plain|2025-11-26"])
+    assert days.tick("2025-11-27T09:01") == {key: ["2025-11-26"] for key in DATA}
+    assert days.tick("2025-11-27T09:02") == {key: ["plain|2025-11-26"] for key in ALPHA}
     assert days.failed == ["2025-11-26"] * 2, "the third attempt was good"
     assert days.house.published("weights") == pairs(["2025-11-25", "2025-11-26"])
     assert days.tick("2025-11-27T15:01") == {}
@@ -148,7 +156,7 @@ def test_a_bad_old_session_does_not_hold_back_the_latest_one(late: Days):
 
 
 def test_a_session_that_was_asked_for_together_with_a_bad_one_goes_on_at_the_next_retry(late: Days):
-    assert late.tick("2025-03-18T00:05") == dict.fromkeys(DATA, ["2025-03-14", "2025-03-17"])
+    assert late.tick("2025-03-18T00:05") == {key: ["2025-03-14", "2025-03-17"] for key in DATA}
     assert late.house.published("raw_tws_bars") == ["2025-03-17"]
     assert late.house.published("features_price_1m_v1") == []
     late.tick("2025-03-18T03:01")
@@ -182,10 +190,14 @@ def revise(house: House, session: str) -> None:
     work, partition = house.work(), Partition.from_key(session)
     bars = work.lake.raw.read(RAW_TWS_BARS, partition)
     batch = work.new_batch_id()
-    later = bars.sort("con_id", "ts").slice(100, 1).with_columns(
-        (pl.col("high") + 0.01).alias("high"),
-        (pl.col("high") + 0.01).alias("close"),
-        (pl.col("ingested_at") + dt.timedelta(hours=1)).alias("ingested_at"),
-        pl.lit(batch).alias("batch_id"),
+    later = (
+        bars.sort("con_id", "ts")
+        .slice(100, 1)
+        .with_columns(
+            (pl.col("high") + 0.01).alias("high"),
+            (pl.col("high") + 0.01).alias("close"),
+            (pl.col("ingested_at") + dt.timedelta(hours=1)).alias("ingested_at"),
+            pl.lit(batch).alias("batch_id"),
+        )
     )
     work.lake.raw.append(RAW_TWS_BARS, partition, later, batch)

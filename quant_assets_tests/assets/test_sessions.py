@@ -83,7 +83,9 @@ def test_weights_of_every_profile_add_up_to_the_whole(lived_in: House):
 
 def test_checks_that_are_declared_are_checks_that_are_yielded(lived_in: House):
     yielded = sorted(
-        (check.asset_key.to_user_string(), check.check_name) for run in lived_in.runs[:2] for check in run.get_asset_check_evaluations()
+        (check.asset_key.to_user_string(), check.check_name)
+        for run in lived_in.runs[:2]
+        for check in run.get_asset_check_evaluations()
     )
     declared = sorted(
         (key.asset_key.to_user_string(), key.name)

@@ -227,7 +227,7 @@ def test_bytes_that_nobody_understands_pass_both_ways_unmodified(tmp_path, prefi
                 heard.append(data)
                 writer.write(data)
                 await writer.drain()
-            writer.write_eof()
+            writer.close()
 
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         lines: list[str] = []
@@ -291,7 +291,7 @@ def test_a_newer_protocol_passes_and_is_not_recorded(tmp_path):
         async def modern(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readexactly(len(HELLO))
             writer.write(framed(201, "20240315 18:00:00 EST") + b"\0\0\0\4\0\0\0\21")
-            writer.write_eof()
+            writer.close()
 
         server = await asyncio.start_server(modern, "127.0.0.1", 0)
         lines: list[str] = []
@@ -390,3 +390,30 @@ def test_mistakes_are_usage_errors(tmp_path, wrong):
 
 def test_the_bare_library_is_the_one_that_is_meant():
     assert library().__name__ == "ib_insync"
+
+
+def test_a_data_cycle_on_the_recording_equals_the_one_that_was_recorded(tmp_path):
+    """The whole road: live through the recorder, then replayed without the market, gives equal content."""
+    from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
+    from quant_assets.lakehouse.layout import Partition
+    from quant_assets_tests.assets.house import House
+    from quant_assets_tests.contract.test_read_only import wiretap
+
+    first, last = "2025-11-26", "2025-11-28"
+
+    def contents(house: House) -> list[str]:
+        house.run_data(first, last)
+        store = house.work().lake.curated
+        footers = [
+            store.footer(table, Partition(datetime.fromisoformat(day).date()))
+            for table in (CURATED_TWS_1M_BARS, CURATED_TWS_1D_BARS)
+            for day in (first, last)
+        ]
+        return [footer.content_id for footer in footers if footer]
+
+    live = {"mode": "live"}
+    with wiretap(tmp_path) as (port, _), House(tmp_path / "live", {"tws": live | {"port": port}}) as recorded:
+        original = contents(recorded)
+    with House(tmp_path / "replay", {"replay": {"market": str(tmp_path / "tap.parquet")}}) as replayed:
+        assert contents(replayed) == original
+    assert len(original) == 4

@@ -34,7 +34,15 @@ def fetched(drawn, split_on):
         closes = {day: basis * (100 + DAYS.index(day)) for day in span}
         at = hours(DAYS[one["of"]]).closes_at + timedelta(hours=one["hour"], seconds=n)
         parts.append(
-            vintage(closes, DAYS[one["of"]], what=one["what"], con_id=one["con_id"], is_full=is_full, request=f"b{n}-0", ingested_at=at)
+            vintage(
+                closes,
+                DAYS[one["of"]],
+                what=one["what"],
+                con_id=one["con_id"],
+                is_full=is_full,
+                request=f"b{n}-0",
+                ingested_at=at,
+            )
         )
     return pl.concat(parts)
 
@@ -49,7 +57,9 @@ def test_sessions_are_unique_and_the_basis_is_one(drawn, split_on, as_of, seed):
     assert (found["known_at"] <= found["ingested_at"]).all()
     days = {day: number for number, day in enumerate(DAYS)}
     ratios = found.with_columns(
-        (pl.col(name) / (100 + pl.col("session").replace_strict(days, return_dtype=pl.Float64))).round(9).alias(f"_{name}")
+        (pl.col(name) / (100 + pl.col("session").replace_strict(days, return_dtype=pl.Float64)))
+        .round(9)
+        .alias(f"_{name}")
         for name in ("close", "adj_close")
     )
     per_instrument = ratios.group_by("con_id").agg(pl.col("_close", "_adj_close").n_unique())

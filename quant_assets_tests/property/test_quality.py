@@ -32,7 +32,9 @@ answers = st.lists(
 
 def raw_of(drawn):
     frames = [
-        raw_bars([], rows=rows, con_id=con_id, request=f"b{n}-000", ingested_at=hours().closes_at + timedelta(hours=4 + hour))
+        raw_bars(
+            [], rows=rows, con_id=con_id, request=f"b{n}-000", ingested_at=hours().closes_at + timedelta(hours=4 + hour)
+        )
         for n, (con_id, hour, rows) in enumerate(drawn)
     ]
     return pl.concat(frames)
@@ -49,7 +51,9 @@ def test_valid_quarantine_and_superseded_are_a_partition_of_the_rows(drawn):
     found = curate(raw)
     assert found.valid.height + found.quarantine.height + found.n_superseded == raw.height
     assert found.quarantine.select(ROW).n_unique() == found.quarantine.height
-    speaking = found.valid.select("con_id", "ts", "close").join(raw.select("con_id", "ts", "close").unique(), on=["con_id", "ts", "close"], how="anti")
+    speaking = found.valid.select("con_id", "ts", "close").join(
+        raw.select("con_id", "ts", "close").unique(), on=["con_id", "ts", "close"], how="anti"
+    )
     assert speaking.is_empty()
     assert validate(CURATED_TWS_1M_BARS, CURATED_TWS_1M_BARS.conform(found.valid)) == []
     assert validate(QUARANTINE_TWS_BARS, QUARANTINE_TWS_BARS.conform(found.quarantine)) == []

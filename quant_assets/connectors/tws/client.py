@@ -26,6 +26,7 @@ from quant_assets.connectors.base import (
 from quant_assets.connectors.tws import history, library, requests
 from quant_assets.connectors.tws.codes import Verdict
 from quant_assets.connectors.tws.connection import Timeouts, TwsAddress, open_link
+from quant_assets.connectors.tws.facets import Connecting, Looking
 from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceTransientError
 from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
@@ -54,11 +55,12 @@ class TwsClient:
         pacer: Pacer | None = None,
         reconnect: RetryPolicy | None = None,
         patience: RetryPolicy | None = None,
+        waits: bool = False,
     ) -> None:
         self._address, self._clock, self._pacer = address, clock, pacer
         self._timeouts = timeouts or Timeouts()
         self._reconnect = reconnect or RetryPolicy(attempts=8, base_s=1.0, cap_s=60.0)
-        self._patience = patience
+        self._patience, self._waits = patience, waits
         self._link: Link | None = None
         self._client_id: int | None = None
         self._connecting = asyncio.Lock()
@@ -71,9 +73,9 @@ class TwsClient:
     # ------------------------------------------------------------ life of the connection
 
     async def __aenter__(self) -> Self:
-        """Connect; inside the nightly reset, which passes, wait for it."""
-        if self._patience and self._patience.is_reset(self._clock.now()):
-            await recover(_Connecting(self), self._clock, self._patience)
+        """Connect. A TWS that was there before (`waits`), or that restarts every night about now, is waited for."""
+        if self._patience and (self._waits or self._patience.is_reset(self._clock.now())):
+            await recover(Connecting(self), self._clock, self._patience)
         else:
             await self.connect()
         return self
@@ -103,6 +105,7 @@ class TwsClient:
             )
             if self._pacer:
                 link.on_throttled = self._pacer.refused
+                self._pacer.reconnected()
             link.on_restored = self._next_epoch
             link.on_silence = lambda: self._probe(link)
             self._link = link
@@ -184,14 +187,16 @@ class TwsClient:
         """
 
         async def ask() -> Any:
+            await self._unless_renewing()
             async with self._message():
                 call = requests.details_call(self._lookup_link().client, contract, self._timeouts.lookup_s)
                 return await self._look_up(lambda _: call)
 
-        return [library.to_details(details) for details in await self._patiently(ask, _Looking(self))]
+        return [library.to_details(details) for details in await self._patiently(ask, Looking(self))]
 
     async def bars(self, request: BarRequest) -> BarAnswer:
         """Return the bars of one request, or raise; a partial answer is never returned."""
+        await self._unless_renewing()
         link, asked_at, text = self._history_link(), self._clock.now(), ""
         call = requests.bars_call(link.client, request, self._timeouts.history_s)
         try:
@@ -236,7 +241,7 @@ class TwsClient:
                 return await self._ask(link, requests.scan_call(link.client, request, self._timeouts.lookup_s))
 
         try:
-            rows = await self._patiently(ask, _Connecting(self))
+            rows = await self._patiently(ask, Connecting(self))
         except Refusal:
             return []
         return [library.to_scan_row(row) for row in rows]
@@ -270,6 +275,11 @@ class TwsClient:
         except AwayError as away:
             raise away.error from away
 
+    async def _unless_renewing(self) -> None:
+        """Send nothing on a connection that is about to be given up."""
+        async with self._renewing:
+            pass
+
     def _message(self) -> AbstractAsyncContextManager[None]:
         return self._pacer.message() if self._pacer else nullcontext()
 
@@ -297,31 +307,3 @@ class TwsClient:
             if not call.key:
                 await self._probe(link)
             raise
-
-
-class _Connecting:
-    """The client as something that is ready once it is connected."""
-
-    def __init__(self, client: TwsClient) -> None:
-        self._client = client
-
-    async def ensure_ready(self) -> None:
-        """Connect."""
-        await self._client.connect()
-
-
-class _Looking:
-    """The client as something that is ready once contracts can be looked up."""
-
-    def __init__(self, client: TwsClient) -> None:
-        self._client = client
-        self.renew = client.renew
-
-    @property
-    def epoch(self) -> int:
-        """The client's."""
-        return self._client.epoch
-
-    async def ensure_ready(self) -> None:
-        """Connect, and wait for the contract farm."""
-        await self._client.ensure_lookups()

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from quant_assets.connectors.tws import library
 from quant_assets.connectors.tws.codes import Verdict, classify
@@ -40,6 +40,12 @@ class Timeouts:
     probe_s: float = 2.0
     idle_s: float = 10.0
     """How long a peer may be silent while a request waits, before it is asked for a sign of life."""
+
+    @classmethod
+    def bounded(cls, connect_s: float, request_s: float) -> Self:
+        """The defaults, with nothing but historical requests allowed to take longer than they usually do."""
+        usual = cls()
+        return cls(connect_s, request_s, min(usual.lookup_s, request_s), min(usual.probe_s, request_s), usual.idle_s)
 
 
 class _IdTaken(Exception):  # noqa: N818 - a turn of the handshake, never seen outside

@@ -7,6 +7,7 @@ SourceUnavailableError
 └── LinkDownError           the connection, or TWS's own link to the market, broke
 SourceTransientError        TWS failed for a reason that it does not tell; retry
 ├── UntoldError                 … in a language that is not read here: it may well be pacing
+├── LinkBreakerError            the connection breaks whenever this is asked
 └── UnconfirmedContractError    TWS denies a contract, and has not done so often enough to be believed
 PacingError
 └── TooManyOpenError        more historical requests are open than TWS allows
@@ -87,9 +88,16 @@ class UnconfirmedContractError(SourceTransientError):
     def __init__(self, denial: UnknownContractError, n_denials: int) -> None:
         self.n_denials = n_denials
         super().__init__(denial.what, denial.code, denial.text)
-        self.args = (
-            f"TWS refused {denial.what} (error {denial.code}: {denial.text}) on {n_denials} connection(s). {denial.mend}",
-        )
+        cause = f"error {denial.code}: {denial.text}"
+        self.args = (f"TWS refused {denial.what} ({cause}) on {n_denials} connection(s). {denial.mend}",)
+
+
+class LinkBreakerError(SourceTransientError):
+    """The connection broke each time that this request was sent, and stood again after it; others may pass."""
+
+    def __init__(self, what: object, last: LinkDownError) -> None:
+        super().__init__(str(what), 0, last.cause)
+        self.args = (f"The connection broke on every attempt at {what}, at last because {last.cause}. {last.mend}",)
 
 
 class TooManyOpenError(PacingError):

@@ -67,6 +67,7 @@ class PacingJournal:
 
     def news(self) -> tuple[list[Past], Pause | None]:
         """Return what other processes asked within the horizon and has not been returned before, and their pause."""
+        self.close()  # another process may have put a shorter file in its place
         lines = list(self._lines())
         ends = {line["ended"]: line["at"] for line in lines if "ended" in line}
         asked = [line for line in lines if "asked" in line and line["asked"] not in self._known]

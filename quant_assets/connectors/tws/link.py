@@ -51,7 +51,7 @@ class Link:
         self._session, self._address = session, address
         self._waiting: dict[int | str, asyncio.Future[Any]] = {}
         self._gone = asyncio.Event()
-        self._silence = Silence(idle_s, self._is_waiting, lambda: self.on_silence())
+        self._silence = Silence(idle_s, self._is_waiting, self._on_silence)
         self._broken_farms: set[tuple[str, str]] = set()
         self.down: str = ""
         """Why TWS has no link to the market; empty while it has."""
@@ -159,6 +159,9 @@ class Link:
         if call.cancel and self.is_open:
             with suppress(ConnectionError):
                 call.cancel(request_id)
+
+    async def _on_silence(self) -> None:
+        await self.on_silence()
 
     def _is_waiting(self) -> bool:
         return self.is_open and any(isinstance(key, int) for key in self._waiting)

@@ -15,10 +15,9 @@ from quant_assets.clock import Clock
 from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws.failures import UntoldError
 from quant_assets.connectors.tws.journal import PacingJournal
-from quant_assets.errors import PacingError
+from quant_assets.connectors.tws.windows import TINY_S, Entry, Window
+from quant_assets.errors import PacingError, SourceTimeoutError, SourceUnavailableError
 
-_TINY_S = 1e-6
-"""Waits below this are rounding, not waiting."""
 _MANY_WINDOWS = 512
 """From here on, windows of contracts and requests that are long over are forgotten."""
 
@@ -78,46 +77,6 @@ class Paced:
         return str(self.group)
 
 
-@dataclass(slots=True)
-class _Entry:
-    at: float
-    weight: int
-    is_open: bool
-
-
-class Window:
-    """At most `limit` units in any `span_s` seconds."""
-
-    def __init__(self, limit: int, span_s: float) -> None:
-        self.limit, self.span_s = limit, span_s
-        self._entries: list[_Entry] = []
-
-    def wait_s(self, now: float, weight: int = 1, share: float = 1.0) -> float:
-        """Seconds until `weight` more units fit, if nothing else happens before; `share` scales the limit."""
-        self._forget(now)
-        excess = sum(e.weight for e in self._entries) + weight - max(weight, int(self.limit * share))
-        wait = 0.0
-        for at, freed in sorted((now if e.is_open else e.at, e.weight) for e in self._entries):
-            if excess <= 0:
-                break
-            wait, excess = at + self.span_s - now, excess - freed
-        return wait
-
-    def enter(self, now: float, weight: int = 1) -> _Entry:
-        """Count units; they stay counted for `span_s` after `leave`."""
-        entry = _Entry(now, weight, is_open=True)
-        self._entries.append(entry)
-        return entry
-
-    def is_idle(self, now: float) -> bool:
-        """Whether nothing is counted any more."""
-        self._forget(now)
-        return not self._entries
-
-    def _forget(self, now: float) -> None:
-        self._entries = [e for e in self._entries if e.is_open or now - e.at < self.span_s - _TINY_S]
-
-
 class Pacer:
     """Admits requests when every rule allows it, and slows down when TWS refuses all the same.
 
@@ -133,6 +92,8 @@ class Pacer:
         self._messages = Window(budget.messages_per_s, 1.0)
         self._keyed: dict[Hashable, Window] = {}
         self._share, self._pause_s, self._paused_until = 1.0, 0.0, 0.0
+        self._unseen: list[tuple[float, str, Paced]] = []
+        """Requests that got no answer: when they were given up, their keys in the journal, and what they were."""
 
     @property
     def share(self) -> float:
@@ -157,12 +118,26 @@ class Pacer:
             except (PacingError, UntoldError):
                 self.refused()
                 raise
+            except (SourceTimeoutError, SourceUnavailableError):
+                self._unseen.append((self.clock.monotonic(), key, paced))
+                raise
             else:
                 self._recover()
             finally:
                 self._leave(entries)
                 if self._journal:
                     self._journal.ended(key)
+
+    def reconnected(self) -> None:
+        """Count again what got no answer: a TWS that had hung may have read it only now, from the old connection."""
+        now = self.clock.monotonic()
+        for given_up_at, key, paced in self._unseen:
+            if now - given_up_at < self.budget.window_s:
+                windows = self._windows(paced)
+                self._leave([window.enter(now, weight) for window, weight in windows if window is not self._messages])
+                if self._journal:
+                    self._journal.ended(key)
+        self._unseen.clear()
 
     @asynccontextmanager
     async def message(self) -> AsyncIterator[None]:
@@ -196,7 +171,7 @@ class Pacer:
             self._paused_until, self._pause_s = now + pause.left_s, pause.length_s
             self._share = min(self._share, pause.share)
 
-    async def _admit(self, paced: Paced) -> list[_Entry]:
+    async def _admit(self, paced: Paced) -> list[Entry]:
         # Looked up anew after each sleep: while this request slept, its windows may have been forgotten and made anew.
         while (wait := self._wait_s(windows := self._windows(paced), paced.weight)) > 0:
             await self.clock.sleep(wait)
@@ -222,9 +197,9 @@ class Pacer:
         waits.append(self._history.wait_s(now, weight, self._share))
         waits.append(self._paused_until - now)
         longest = max(waits)
-        return longest if longest > _TINY_S else 0.0
+        return longest if longest > TINY_S else 0.0
 
-    def _leave(self, entries: list[_Entry], at: float | None = None) -> None:
+    def _leave(self, entries: list[Entry], at: float | None = None) -> None:
         left = self.clock.monotonic() if at is None else at
         for entry in entries:
             entry.at, entry.is_open = left, False
@@ -262,7 +237,7 @@ def estimate_s(budget: PacingBudget, n_requests: int) -> float:
     windows = (Window(budget.requests_per_window, budget.window_s), Window(budget.messages_per_s, 1.0))
     now = 0.0
     for _ in range(n_requests):
-        while (wait := max(window.wait_s(now) for window in windows)) > _TINY_S:
+        while (wait := max(window.wait_s(now) for window in windows)) > TINY_S:
             now += wait
         for window in windows:
             window.enter(now).is_open = False

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from random import Random
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Final, Protocol, Self, TypeVar, runtime_checkable
+from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type, stop_after_attempt
@@ -134,39 +135,47 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
         return
     began, until = clock.now(), policy.patience_until(clock.now())
     deadline = clock.monotonic() + (until - began).total_seconds()
-    teller = _Teller(policy.is_reset(began), until)
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(SourceUnavailableError),
-        stop=lambda _: clock.monotonic() >= deadline,
-        wait=policy.wait,
-        sleep=clock.sleep,
-        before_sleep=teller.tell,
-        reraise=True,
-    ):
-        with attempt:
-            await source.ensure_ready()
-    teller.tell_end()
+    with _Teller(source, until, is_reset=policy.is_reset(began)) as teller:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(SourceUnavailableError),
+            stop=lambda _: clock.monotonic() >= deadline,
+            wait=policy.wait,
+            sleep=clock.sleep,
+            before_sleep=teller.tell,
+            reraise=True,
+        ):
+            with attempt:
+                await source.ensure_ready()
 
 
 class _Teller:
-    """Tells the log once that an outage is being waited out, and once that it is over."""
+    """Tells the log once that an outage is being waited out, and once that it is over, however many wait."""
 
-    def __init__(self, is_reset: bool, until: datetime) -> None:  # noqa: FBT001 - private
-        self._is_reset, self._until, self._told = is_reset, until, False
+    _told: ClassVar[WeakSet[object]] = WeakSet()
+
+    def __init__(self, source: object, until: datetime, *, is_reset: bool) -> None:
+        self._source, self._until, self._is_reset = source, until, is_reset
+        self._is_speaker = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._is_speaker:
+            return
+        self._told.discard(self._source)
+        if kind is None:
+            _log.warning("TWS answers again; the interrupted requests are sent anew")
 
     def tell(self, state: RetryCallState) -> None:
         """Say why, and until when."""
         error = state.outcome.exception() if state.outcome else None
-        if self._told or not isinstance(error, SourceUnavailableError):
+        if self._source in self._told or not isinstance(error, SourceUnavailableError):
             return
-        self._told = True
+        self._told.add(self._source)
+        self._is_speaker = True
         why = "TWS restarting" if self._is_reset else f"TWS at {error.address} is not available: {error.cause}"
         _log.warning("%s, retry until %s New York", why, _hh_mm(self._until))
-
-    def tell_end(self) -> None:
-        """Say that requests go on."""
-        if self._told:
-            _log.warning("TWS answers again; the interrupted requests are sent anew")
 
 
 class _Doubt:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from quant_assets.connectors.base import BarAnswer, BarSource
-from quant_assets.connectors.tws.failures import LinkDownError, TooLongError
+from quant_assets.connectors.tws.failures import LinkBreakerError, LinkDownError, TooLongError
 from quant_assets.connectors.tws.pacing import Pacer
 from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, may_pass, persist
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
@@ -52,18 +52,23 @@ async def fetch(
             if parts != [part]:
                 waiting.extend(reversed(parts))
                 continue
-            result = error
+            result = LinkBreakerError(part.request, error) if isinstance(error, LinkDownError) else error
         except QuantAssetsError as error:
             result = error
         yield Outcome(part, result)
 
 
 async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy: RetryPolicy) -> BarAnswer:
-    """Ask until there is an answer, an error that repeating cannot change, or no attempt left."""
+    """Ask until there is an answer, an error that repeating cannot change, or no attempt left.
+
+    What is too long or too slow is split where it can be, and repeated where it cannot.
+    """
     is_divisible = halve(part) != [part]
 
     def again(error: BaseException) -> bool:
-        return may_pass(error) and not (is_divisible and isinstance(error, SourceTimeoutError))
+        if isinstance(error, (TooLongError, SourceTimeoutError)):
+            return not is_divisible
+        return may_pass(error)
 
     async def ask() -> BarAnswer:
         async with pacer.slot(part.request):

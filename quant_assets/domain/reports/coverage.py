@@ -24,7 +24,9 @@ def coverage_png(coverage: pl.DataFrame) -> bytes:
     grid = grid.sort("symbol")
     sessions, symbols = grid.columns[1:], grid["symbol"].to_list()
     values = grid.select(sessions).cast(pl.Float64).to_numpy()
-    figure = Figure(figsize=(2.4 + 0.34 * len(sessions), 1.4 + 0.17 * len(symbols)), dpi=100, layout="constrained")
+    figure = Figure(
+        figsize=(max(5.0, 2.4 + 0.34 * len(sessions)), 1.4 + 0.17 * len(symbols)), dpi=100, layout="constrained"
+    )
     axes = figure.add_subplot()
     colors = mpl.colormaps[_COLORS].with_extremes(bad="#f4f4f4")
     image = axes.imshow(values, aspect="auto", vmin=0.0, vmax=1.0, cmap=colors, interpolation="nearest")

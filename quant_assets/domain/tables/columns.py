@@ -45,14 +45,19 @@ SERIES = (
 
 
 def ohlcv(*, strict: bool) -> tuple[Column, ...]:
-    """Return the price and volume columns; `strict` ones carry the rules that every valid bar keeps."""
+    """Return the price and volume columns; `strict` ones carry the rules that every valid bar keeps.
+
+    Others may be null: a source that sends no number is a finding for quarantine, not a reason to stop.
+    """
     floor = 0.0 if strict else None
     volume_floor = 0.0 if strict else None
     return (
-        Column("open", pl.Float64, "quote currency per share", "First price of the bar", gt=floor),
-        Column("high", pl.Float64, "quote currency per share", "Highest price of the bar", gt=floor),
-        Column("low", pl.Float64, "quote currency per share", "Lowest price of the bar", gt=floor),
-        Column("close", pl.Float64, "quote currency per share", "Last price of the bar", gt=floor),
+        Column("open", pl.Float64, "quote currency per share", "First price of the bar", nullable=not strict, gt=floor),
+        Column(
+            "high", pl.Float64, "quote currency per share", "Highest price of the bar", nullable=not strict, gt=floor
+        ),
+        Column("low", pl.Float64, "quote currency per share", "Lowest price of the bar", nullable=not strict, gt=floor),
+        Column("close", pl.Float64, "quote currency per share", "Last price of the bar", nullable=not strict, gt=floor),
         Column(
             "volume",
             pl.Float64,

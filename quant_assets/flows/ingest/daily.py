@@ -1,8 +1,10 @@
 """Daily history in vintages: one request per series brings the whole window on the price basis of its day."""
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain, islice
 
 import polars as pl
 
@@ -35,49 +37,97 @@ class DailyNeeds:
     n_sessions: int
     """Length of a full window: from before the first session of the run to the vintage."""
     asked_from: date
+    served: frozenset[tuple[int, str]] = frozenset()
+    """Series (con_id, what_to_show) whose full window has arrived already, without the rest of its instrument."""
+
+    def missing_of(self, planned: Sequence[PlannedRequest]) -> list[PlannedRequest]:
+        """Return the planned requests for full windows that have not been answered."""
+        return [one for one in planned if (one.request.contract.con_id, one.request.what_to_show) not in self.served]
 
 
 def vintages_near(work: Work, session: date) -> list[date]:
-    """Return the stored vintages that can speak for a window as of a session: a bounded number on either side."""
+    """Return the stored vintages that can speak for a window as of a session: a bounded number on either side.
+
+    Further ones count when they were fetched for a window as old as this one, which their batches' names say.
+    """
     stored = [partition.session for partition in work.lake.raw.partitions(RAW_TWS_DAILY_BARS)]
-    before = [vintage for vintage in stored if vintage <= session][-FULL_EVERY:]
-    after = [vintage for vintage in stored if vintage > session][:FULL_EVERY]
-    return before + after
+    return _near(work, stored, session)
+
+
+def _near(work: Work, stored: Sequence[date], session: date) -> list[date]:
+    place = bisect_right(stored, session)
+    after = stored[place : place + FULL_EVERY]
+    far = stored[place + FULL_EVERY :]
+    deep = (vintage for vintage in far if _reaches(work, vintage, _window_start(work, session)))
+    return [*stored[max(0, place - FULL_EVERY) : place], *after, *islice(deep, FULL_EVERY)]
+
+
+def _window_start(work: Work, session: date) -> date:
+    return work.calendar.window(session, work.settings.manifest.max_lookback_sessions)[0]
+
+
+def _reaches(work: Work, vintage: date, start: date) -> bool:
+    names = (file.stem for file in work.lake.raw.batches(RAW_TWS_DAILY_BARS, Partition(vintage)))
+    return any(_FROM in name and name.partition(_FROM)[2] <= f"{start:%Y%m%d}" for name in names)
+
+
+_FROM = "-from-"
+"""In the name of a batch of full windows, before the first session that they were asked for."""
 
 
 def daily_needs(work: Work, sessions: Sequence[date]) -> DailyNeeds:
     """Return which instruments of the universe lack daily history for windows as of the given sessions.
 
+    A session is served by a full window that was fetched for it then or later; or live, by what was fetched on the
+    very session and a full window before it. Every series of the instrument has to come from the same vintage.
+
     Raises:
         NotPublishedError: the universe of a session is missing.
     """
-    first, last, vintage = sessions[0], sessions[-1], work.latest_session()
-    universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
-    members = universe.sort("con_id", "session").unique("con_id", keep="last", maintain_order=True)
-    start = work.calendar.window(first, work.settings.manifest.max_lookback_sessions)[0]
-    ledger = read_ledger(work, dict.fromkeys([*vintages_near(work, last), vintage])).filter(pl.col("bar_size") == "1 day")
-    done = settled(ledger, work.clock.now(), throttle_of(work))
-    served = _complete_series(done.filter((pl.col("session") >= last) & (pl.col("asked_from") <= start)))
-    extended = _complete_series(done.filter(pl.col("session") == vintage)) if last == vintage else []
-    recent = _complete_series(done.filter((pl.col("session") < vintage) & (pl.col("asked_from") <= start)))
-    open_ = members.filter(~pl.col("con_id").is_in([*served, *_both(extended, recent)]))
-    can_extend = pl.col("con_id").is_in(recent if first == last == vintage else [])
+    first, vintage = sessions[0], work.latest_session()
+    stored = [partition.session for partition in work.lake.raw.partitions(RAW_TWS_DAILY_BARS)]
+    near = {session: _near(work, stored, session) for session in sessions}
+    ledger = read_ledger(work, sorted({*chain.from_iterable(near.values()), vintage}))
+    done = settled(ledger.filter(pl.col("bar_size") == "1 day"), work.clock.now(), throttle_of(work))
+    full: dict[int, dict[str, object]] = {}
+    short: dict[int, dict[str, object]] = {}
+    for session in sessions:
+        start = _window_start(work, session)
+        is_full = pl.col("asked_from") <= start
+        recent = [one for one in near[session] if one < session][-(FULL_EVERY - 1) :]
+        based = _newest_is_whole(done.filter(is_full & pl.col("session").is_in(recent)))
+        live = set(_whole(done.filter(pl.col("session") == session))) & set(based)
+        served = {*_whole(done.filter(is_full & (pl.col("session") >= session))), *live}
+        extensible = based if session == vintage and start < work.calendar.window(vintage, OVERLAP)[0] else []
+        for row in work.lake.curated.read(UNIVERSE, Partition(session)).sort("con_id").iter_rows(named=True):
+            if row["con_id"] not in served:
+                (short if row["con_id"] in extensible else full)[row["con_id"]] = row
+    start = _window_start(work, first)
     return DailyNeeds(
-        full=[contract_of(row) for row in open_.filter(~can_extend).iter_rows(named=True)],
-        short=[contract_of(row) for row in open_.filter(can_extend).iter_rows(named=True)],
+        full=[contract_of(row) for _, row in sorted(full.items())],
+        short=[contract_of(row) for con_id, row in sorted(short.items()) if con_id not in full],
         n_sessions=len(work.calendar.between(start, vintage)) + 1,
         asked_from=start,
+        served=frozenset(
+            done.filter((pl.col("session") == vintage) & (pl.col("asked_from") <= start))
+            .select("con_id", "what_to_show")
+            .iter_rows()
+        ),
     )
 
 
-def _complete_series(ledger: pl.DataFrame) -> list[int]:
-    """Return the instruments of which every series that is needed is in the ledger."""
-    counted = ledger.group_by("con_id").agg(pl.col("what_to_show").n_unique().alias("n"))
-    return counted.filter(pl.col("n") == len(WHAT))["con_id"].to_list()
+def _whole(ledger: pl.DataFrame) -> list[int]:
+    """Return the instruments of which some vintage has every series that is needed."""
+    return ledger.group_by("con_id", "session").agg(_N_SERIES).filter(pl.col("n") == len(WHAT))["con_id"].to_list()
 
 
-def _both(left: list[int], right: list[int]) -> list[int]:
-    return sorted(set(left) & set(right))
+def _newest_is_whole(ledger: pl.DataFrame) -> list[int]:
+    """Return the instruments of which the newest vintage has every series that is needed."""
+    newest = ledger.filter(pl.col("session") == pl.col("session").max().over("con_id"))
+    return newest.group_by("con_id").agg(_N_SERIES).filter(pl.col("n") == len(WHAT))["con_id"].to_list()
+
+
+_N_SERIES = pl.col("what_to_show").n_unique().alias("n")
 
 
 def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
@@ -111,47 +161,57 @@ class _DailyIngest:
             rebased = await self._short(needs.short)
         full = [*needs.full, *rebased]
         if full:
-            await self._fetch(plan_daily(full, needs.n_sessions), is_full=True)
+            await self._fetch(needs.missing_of(plan_daily(full, needs.n_sessions)))
 
     async def _short(self, contracts: Sequence[Contract]) -> list[Contract]:
         """Fetch overlaps; keep those that agree with the stored basis and return the instruments that do not."""
-        outcomes = [outcome async for outcome in self._outcomes(plan_daily(contracts, OVERLAP))]
-        changed = self._changed_basis(outcomes)
-        kept = [outcome for outcome in outcomes if outcome.planned.request.contract.con_id not in changed]
-        self._commit(kept, is_full=False)
+        outcomes: list[Outcome] = []
+        changed: set[int] = set()
+        try:
+            async for outcome in self._outcomes(plan_daily(contracts, OVERLAP)):
+                outcomes.append(outcome)  # noqa: PERF401 - what came before an outage counts, and extend would drop it
+        finally:
+            changed = self._changed_basis(outcomes)
+            kept = [outcome for outcome in outcomes if outcome.planned.request.contract.con_id not in changed]
+            self._commit(kept, is_full=False)
         return [contract for contract in contracts if contract.con_id in changed]
 
     def _changed_basis(self, outcomes: Sequence[Outcome]) -> set[int]:
-        fetched = pl.concat(
-            [
-                outcome.answer.bars.select("session", "close").with_columns(
-                    pl.lit(outcome.planned.request.contract.con_id, pl.Int64).alias("con_id"),
-                    pl.lit(outcome.planned.request.what_to_show).alias("what_to_show"),
-                )
-                for outcome in outcomes
-                if outcome.answer
-            ]
-        )
+        answered = [
+            outcome.answer.bars.select("session", "close").with_columns(
+                pl.lit(outcome.planned.request.contract.con_id, pl.Int64).alias("con_id"),
+                pl.lit(outcome.planned.request.what_to_show).alias("what_to_show"),
+            )
+            for outcome in outcomes
+            if outcome.answer
+        ]
+        if not answered:
+            return set()
         stored = pl.concat(
             [
                 self._work.lake.raw.read(
-                    RAW_TWS_DAILY_BARS, Partition(vintage), ["con_id", "what_to_show", "session", "close", "ingested_at"]
+                    RAW_TWS_DAILY_BARS,
+                    Partition(vintage),
+                    ["con_id", "what_to_show", "session", "close", "ingested_at"],
                 )
                 for vintage in vintages_near(self._work, self._vintage)
             ]
         )
         newest = stored.sort("ingested_at").unique(["con_id", "what_to_show", "session"], keep="last")
-        verdicts = overlap_agrees(newest.drop("ingested_at"), fetched)
+        verdicts = overlap_agrees(newest.drop("ingested_at"), pl.concat(answered))
         return set(verdicts.filter(~pl.col("agrees"))["con_id"].to_list())
 
-    async def _fetch(self, plan: Sequence[PlannedRequest], *, is_full: bool) -> None:
+    async def _fetch(self, plan: Sequence[PlannedRequest]) -> None:
+        """Fetch full windows, committing group by group; what arrived is committed before an outage is raised."""
         group: list[Outcome] = []
-        async for outcome in self._outcomes(plan):
-            group.append(outcome)
-            if len(group) >= GROUP:
-                self._commit(group, is_full=is_full)
-                group = []
-        self._commit(group, is_full=is_full)
+        try:
+            async for outcome in self._outcomes(plan):
+                group.append(outcome)
+                if len(group) >= GROUP:
+                    arrived, group = group, []
+                    self._commit(arrived, is_full=True)
+        finally:
+            self._commit(group, is_full=True)
 
     async def _outcomes(self, plan: Sequence[PlannedRequest]) -> AsyncIterator[Outcome]:
         """Yield outcomes that belong into the ledger; an outage or a malformed request is raised after the others."""
@@ -173,8 +233,9 @@ class _DailyIngest:
     def _commit(self, group: Sequence[Outcome], *, is_full: bool) -> None:
         if not group:
             return
-        work, batch_id = self._work, self._work.new_batch_id()
+        work = self._work
         asked_from = self._asked_from if is_full else work.calendar.window(self._vintage, OVERLAP)[0]
+        batch_id = work.new_batch_id() + (f"{_FROM}{asked_from:%Y%m%d}" if is_full else "")
         rows = [
             DailyRows.of(outcome, batch_id, number, self._vintage, asked_from, is_full=is_full, at=work.clock.now())
             for number, outcome in enumerate(group)

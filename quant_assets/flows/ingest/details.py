@@ -22,35 +22,36 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
 
     An answer younger than the fetch throttle serves every session of the run; one request per instrument at the most.
 
+    An instrument that TWS no longer knows gets no row: the others go on, and the session's check names it.
+
     Raises:
         NotPublishedError: the universe of a session is missing.
-        UnknownContractError: TWS does not know an instrument of the universe.
     """
     report = IngestReport()
-    missing = _missing(work, sessions)
+    missing = missing_details(work, sessions)
     if missing.is_empty():
         return report
-    known = _recent(work, sessions)
+    known = recent_details(work, sessions)
     to_ask = missing.join(known, on="con_id", how="anti").unique("con_id", keep="last", maintain_order=True)
     if not to_ask.is_empty():
         contracts = [contract_of(row) for row in to_ask.sort("con_id").iter_rows(named=True)]
-        answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
+        answers = work.gate.run(lambda opened: ask_details(work, opened, contracts, strict=False))
         fetched = _as_rows(work, [one for found in answers for one in found], contracts)
         known = pl.concat([known, fetched])
         report.n_requests, report.n_rows = len(contracts), fetched.height
     batch_id = work.new_batch_id()
-    rows = missing.join(known.drop("session", "symbol"), on="con_id", how="inner").with_columns(
-        pl.lit(batch_id).alias("batch_id")
+    rows = (
+        missing.select("session", "con_id")
+        .join(known.drop("session"), on="con_id", how="inner")
+        .with_columns(pl.lit(batch_id).alias("batch_id"))
     )
     for (session,), part in rows.group_by("session", maintain_order=True):
         assert isinstance(session, date)
-        work.lake.raw.append(
-            RAW_INSTRUMENTS, Partition(session), part.select(RAW_INSTRUMENTS.schema.names()), batch_id
-        )
+        work.lake.raw.append(RAW_INSTRUMENTS, Partition(session), part.select(RAW_INSTRUMENTS.schema.names()), batch_id)
     return report
 
 
-def _missing(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+def missing_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     """Return the universe's rows (session and what names the contract) that have no details yet."""
     names = ["session", "con_id", "symbol", "exchange", "currency", "asset_class"]
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions]).select(names)
@@ -58,7 +59,7 @@ def _missing(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     return universe.join(pl.concat(have), on=["session", "con_id"], how="anti")
 
 
-def _recent(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+def recent_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     """Return the newest details per instrument that are younger than the fetch throttle."""
     stored = [partition.session for partition in work.lake.raw.partitions(RAW_INSTRUMENTS)]
     near = sorted({*stored[-1:], *(session for session in sessions if session in set(stored))})

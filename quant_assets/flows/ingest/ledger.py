@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.connectors.base import BarRequest
-from quant_assets.domain.tables import RAW_TWS_REQUESTS
+from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import (
     NoPermissionError,
     QuantAssetsError,
@@ -52,9 +52,21 @@ def series_of(request: BarRequest) -> dict[str, Any]:
 
 
 def read_ledger(work: Work, sessions: Iterable[date]) -> pl.DataFrame:
-    """Return all ledger rows of the given sessions."""
-    frames = [work.lake.raw.read(RAW_TWS_REQUESTS, Partition(session)) for session in sessions]
+    """Return all ledger rows of the given sessions, but for bars whose batch is gone: those have to come again."""
+    frames = [_of_session(work, Partition(session)) for session in sessions]
     return pl.concat(frames) if frames else RAW_TWS_REQUESTS.empty()
+
+
+def _of_session(work: Work, partition: Partition) -> pl.DataFrame:
+    rows = work.lake.raw.read(RAW_TWS_REQUESTS, partition)
+    if rows.is_empty():
+        return rows
+    stored = [
+        (pl.col("bar_size") == bar_size)
+        & pl.col("batch_id").is_in([file.stem for file in work.lake.raw.batches(table, partition)])
+        for bar_size, table in (("1 min", RAW_TWS_BARS), ("1 day", RAW_TWS_DAILY_BARS))
+    ]
+    return rows.filter((pl.col("outcome") != "bars") | pl.any_horizontal(stored))
 
 
 def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta) -> pl.DataFrame:

@@ -115,7 +115,15 @@ class DailyRows:
 
     @classmethod
     def of(
-        cls, outcome: Outcome, batch_id: str, number: int, vintage: date, asked_from: date, *, is_full: bool, at: datetime
+        cls,
+        outcome: Outcome,
+        batch_id: str,
+        number: int,
+        vintage: date,
+        asked_from: date,
+        *,
+        is_full: bool,
+        at: datetime,
     ) -> Self:
         """Date an answer by its vintage; the bar of a session that has not closed is left out, for it is unfinished."""
         constants = _constants(outcome, batch_id, number)

@@ -12,7 +12,7 @@ from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.flows.discover import Sources, load_sources
 from quant_assets.flows.ingest.daily import OVERLAP, WHAT, daily_needs
-from quant_assets.flows.ingest.details import _missing, _recent
+from quant_assets.flows.ingest.details import missing_details, recent_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.minutes import minute_needs, plan_for
 from quant_assets.flows.plan.foresight import ForeseenWork, Resolved, estimated_universe, for_profile, of_profile
@@ -208,7 +208,7 @@ def _universe(work: Work, sources: Sources, sessions: Sequence[date], resolved: 
 
 
 def _details(work: Work, sessions: Sequence[date], n_instruments: int) -> DetailsPlan:
-    to_ask = _missing(work, sessions).join(_recent(work, sessions), on="con_id", how="anti")
+    to_ask = missing_details(work, sessions).join(recent_details(work, sessions), on="con_id", how="anti")
     n_requests = to_ask["con_id"].n_unique()
     return DetailsPlan(n_requests, n_instruments - n_requests)
 

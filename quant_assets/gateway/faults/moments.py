@@ -61,8 +61,8 @@ class Fault:
         error: `code` and `text` · error_drop: the same, then the connection closes · hang: nothing ·
         drop: the connection closes · reset: it is reset
     the answer, but
-        late: after `delay_s` · dribble: a few bytes at a time over `delay_s` · notice: after `code` and `text` without a
-        request · garbage: after a message that nobody can read · duplicate: twice
+        late: after `delay_s` · dribble: a few bytes at a time over `delay_s` · notice: after `code` and `text` without
+        a request · garbage: after a message that nobody can read · duplicate: twice
     part of its bytes
         half: half of them, then the connection closes · stall: half of them, then silence on this connection ·
         bad_length: behind a length that is far too big

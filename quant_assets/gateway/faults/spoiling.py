@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from quant_assets.gateway.faults.moments import Action, Fault
@@ -67,7 +67,7 @@ def _earlier(rows: list[Row], _fault: Fault) -> list[Row]:
 
 def _four_weeks_before(label: str) -> str:
     if len(label) == _DAY_DIGITS:
-        return f"{datetime.strptime(label, '%Y%m%d') - _SHIFT:%Y%m%d}"
+        return f"{datetime.strptime(label, '%Y%m%d').replace(tzinfo=UTC) - _SHIFT:%Y%m%d}"
     return str(int(label) - int(_SHIFT.total_seconds())) if label.isdigit() else label
 
 

@@ -69,9 +69,11 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.n_clients += 1
-        with suppress(asyncio.CancelledError):  # the end of a conversation that `stop` wanted
-            await self._converse(reader, writer)
-        writer.transport.abort() if task.cancelling() else writer.close()
+        try:
+            with suppress(asyncio.CancelledError):  # the end of a conversation that `stop` wanted
+                await self._converse(reader, writer)
+        finally:
+            _end(writer)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = "{}:{}".format(*self._upstream)
@@ -87,7 +89,16 @@ class Relay:
                 _pass(reader, far_writer, listener.hear_client), _pass(far_reader, writer, listener.hear_server)
             )
         finally:
-            far_writer.close()
+            _end(far_writer)
+
+
+def _end(writer: asyncio.StreamWriter) -> None:
+    """Close after what is still to be sent, or at once when the relay stops."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        writer.transport.abort()
+    else:
+        writer.close()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hear: Callable[[bytes], None]) -> None:

@@ -106,7 +106,7 @@ def test_redistribution_keeps_caps_totals_and_order(base, max_weight, sector_cap
     caps,
     st.integers(1, 4),
 )
-def test_weights_of_every_method_satisfy_their_caps(  # noqa: PLR0917 - hypothesis passes what it draws
+def test_weights_of_every_method_satisfy_their_caps(
     method, n, seed, max_weight, sector_cap, n_sectors
 ):
     rng = np.random.default_rng(seed)

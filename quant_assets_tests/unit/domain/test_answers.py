@@ -14,7 +14,9 @@ NEW = OLD + timedelta(days=1)
 
 def spoken(*answers):
     kept = newest_answers(pl.concat(answers)).sort("con_id", "ts", "answer_row")
-    return [(int((ts - minute(0)).total_seconds()) // 60, close) for ts, close in kept.select("ts", "close").iter_rows()]
+    return [
+        (int((ts - minute(0)).total_seconds()) // 60, close) for ts, close in kept.select("ts", "close").iter_rows()
+    ]
 
 
 def test_the_newer_answer_wins_per_minute():
@@ -98,9 +100,7 @@ def test_short_overlaps_extend_a_full_vintage():
 def test_a_revised_value_replaces_the_first_one_and_an_equal_value_keeps_its_first_knowledge():
     first = both(closes(1, 2, 3, until=6), D[6], volume=900.0)
     again = both(closes(2, 3, 4, until=7), D[7], is_full=False, volume=900.0)
-    revised = again.with_columns(
-        pl.when((pl.col("session") == D[6])).then(950.0).otherwise("volume").alias("volume")
-    )
+    revised = again.with_columns(pl.when(pl.col("session") == D[6]).then(950.0).otherwise("volume").alias("volume"))
     rows = daily_window(pl.concat([first, revised]), D[7], D).sort("session")
     assert rows["volume"].to_list() == [900, 900, 950, 900]
     known = dict(rows.select("session", "known_at").iter_rows())

@@ -24,7 +24,7 @@ def compute(*bars, sessions=(SESSION,)):
 @pytest.fixture(scope="module")
 def gapped():
     rows = compute(curated_bars(GAPPED)).to_dicts()
-    return {i: row for i, row in zip([i for i, close in enumerate(GAPPED) if close is not None], rows, strict=True)}
+    return dict(zip([i for i, close in enumerate(GAPPED) if close is not None], rows, strict=True))
 
 
 def test_a_minute_without_a_bar_has_no_row(gapped):

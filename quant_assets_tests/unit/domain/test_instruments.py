@@ -1,6 +1,6 @@
 """Instruments as validity ranges."""
 
-from datetime import date, datetime, timedelta, UTC
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 

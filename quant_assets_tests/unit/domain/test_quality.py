@@ -9,7 +9,17 @@ import pytest
 from quant_assets.domain import quality
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS
 from quant_assets.domain.validation import validate
-from quant_assets_tests.builders import CON_ID, HALF_DAY, SESSION, hours, minute, raw_bars, references, universe, vintage
+from quant_assets_tests.builders import (
+    CON_ID,
+    HALF_DAY,
+    SESSION,
+    hours,
+    minute,
+    raw_bars,
+    references,
+    universe,
+    vintage,
+)
 
 GOOD = [100.0, 100.1, 100.2, 100.3]
 
@@ -187,7 +197,14 @@ def test_rules_are_counted():
 
 @pytest.mark.parametrize(
     "broken",
-    [{"low": 0.0}, {"high": 1.0}, {"adj_close": math.nan}, {"close": math.inf, "high": math.inf}, {"volume": -1.0}, {"bar_count": -2}],
+    [
+        {"low": 0.0},
+        {"high": 1.0},
+        {"adj_close": math.nan},
+        {"close": math.inf, "high": math.inf},
+        {"volume": -1.0},
+        {"bar_count": -2},
+    ],
     ids=str,
 )
 def test_unsound_daily_rows_are_told_apart_and_the_rest_can_be_published(broken):
@@ -195,7 +212,9 @@ def test_unsound_daily_rows_are_told_apart_and_the_rest_can_be_published(broken)
         pl.col("close").alias("adj_close"), as_of_session=pl.lit(SESSION), known_at="ingested_at"
     )
     last = pl.col("session") == SESSION
-    spoiled = window.with_columns(pl.when(last).then(value).otherwise(name).alias(name) for name, value in broken.items())
+    spoiled = window.with_columns(
+        pl.when(last).then(value).otherwise(name).alias(name) for name, value in broken.items()
+    )
     sound, rest = quality.sound_daily(spoiled.cast({"bar_count": pl.Int64}))
     assert (sound.height, rest.height) == (1, 1)
     finished = quality.finish_daily(sound, 4, "1")

@@ -14,7 +14,7 @@ from quant_assets.cli.plan import plan as plan_command
 from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws import Need, PacingBudget, plan_minutes
 from quant_assets.domain.calendar import TradingCalendar
-from quant_assets.errors import NotASessionError, UnknownNameError
+from quant_assets.errors import ConfigurationError, NotASessionError, UnknownNameError
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
@@ -220,3 +220,6 @@ def test_a_profile_narrows_the_plan(quant, house):
 def test_mistakes_are_named(quant):
     assert isinstance(quant("--session", "2025-11-27").exception, NotASessionError)
     assert isinstance(quant("--profile", "nobody").exception, UnknownNameError)
+    early = quant("--session", "2025-02-28").exception
+    assert isinstance(early, ConfigurationError)
+    assert "before the first partition" in str(early)

@@ -145,7 +145,9 @@ def test_a_frame_of_another_shape_is_refused_and_nothing_is_written(store, spoil
 
 
 def test_an_unpublished_partition_says_how_to_publish_it(store):
-    with pytest.raises(NotPublishedError, match=r"small\[2024-01-03\] is not published. Run `dagster asset materialize"):
+    with pytest.raises(
+        NotPublishedError, match=r"small\[2024-01-03\] is not published. Run `dagster asset materialize"
+    ):
         store.read(TABLE, AT)
     assert store.footer(TABLE, AT) is None
     assert store.read_many(TABLE, [AT]).is_empty()
@@ -181,8 +183,12 @@ def test_a_damaged_file_names_itself_and_its_mend(store, damage):
     store.write(TABLE, AT, small_rows({1: 1.0}))
     path = store.layout.file(TABLE, AT)
     damage(path)
-    for ask in (lambda: another(store).footer(TABLE, AT), lambda: store.footer(TABLE, AT), lambda: store.read(TABLE, AT)):
-        with pytest.raises(CorruptFileError, match="move the file aside|Materialize the partition again") as caught:
+    for ask in (
+        lambda: another(store).footer(TABLE, AT),
+        lambda: store.footer(TABLE, AT),
+        lambda: store.read(TABLE, AT),
+    ):
+        with pytest.raises(CorruptFileError, match=r"move the file aside|Materialize the partition again") as caught:
             ask()
         assert str(path) in str(caught.value)
         assert caught.value.exit_code == 65
@@ -230,7 +236,7 @@ def test_a_write_that_fails_half_way_leaves_what_stood(store, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         store.write(TABLE, AT, small_rows({1: 2.0}))
     assert state(store) == before
-    assert os.listdir(store.layout.directory(TABLE, AT)) == ["part.parquet"]
+    assert [path.name for path in store.layout.directory(TABLE, AT).iterdir()] == ["part.parquet"]
 
 
 # ------------------------------------------------------------ who opens what

@@ -18,7 +18,9 @@ DAYS = [SESSION.replace(day=day) for day in (3, 4, 5)]
 def store(tmp_path):
     made = fresh(Layout(tmp_path))
     for day in DAYS:
-        made.write(TABLE, Partition(day), small_rows({1: 1.0}, session=day), inputs={"raw": str(day)}, watermark="2024-01-09")
+        made.write(
+            TABLE, Partition(day), small_rows({1: 1.0}, session=day), inputs={"raw": str(day)}, watermark="2024-01-09"
+        )
     return made
 
 

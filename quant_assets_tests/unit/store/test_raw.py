@@ -80,7 +80,9 @@ def test_the_input_id_changes_with_every_batch_and_opens_nothing(store, monkeypa
     store.append(TABLE, AT, small_rows({1: 1.0}, batch="b2"), "b2")
     monkeypatch.setattr("quant_assets.lakehouse.store.read_parquet", None)
     assert store.input_id(TABLE, AT) != first
-    assert store.input_id(TABLE, Partition(SESSION.replace(day=9))) == RawStore(store.layout).input_id(small_table(name="x"), AT)
+    assert store.input_id(TABLE, Partition(SESSION.replace(day=9))) == RawStore(store.layout).input_id(
+        small_table(name="x"), AT
+    )
 
 
 def test_the_watermark_is_the_newest_arrival_however_precise(store):
@@ -103,7 +105,7 @@ def test_a_frame_of_another_shape_is_refused(store):
     assert store.batches(TABLE, AT) == []
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: os.urandom(len(raw))])
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda _: b"", lambda raw: os.urandom(len(raw))])
 def test_a_damaged_batch_is_named_and_only_reading_it_fails(store, damage):
     store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
     path = store.batches(TABLE, AT)[0]

@@ -1,0 +1,145 @@
+"""The checks that need no TWS: each way in which this machine is not ready, with its mend."""
+
+import json
+from collections import namedtuple
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from quant_assets.clock import ManualClock
+from quant_assets.control.locks import hold
+from quant_assets.flows.doctor import examine, machine
+from quant_assets.flows.gate import TwsGate
+from quant_assets.flows.work import Work
+from quant_assets.settings import Settings
+
+
+def house(root: Path, **sections: object) -> Settings:
+    (root / "configs" / "lists").mkdir(parents=True, exist_ok=True)
+    (root / "configs" / "lists" / "short.yaml").write_text(yaml.safe_dump({"symbols": ["ARCA:QMKT", "NYSE:QHEA"]}))
+    manifest = {
+        "default_profile": "calm",
+        "profiles": {"calm": {"discovery": {"lists": ["short"]}}},
+        "defaults": {"data": {"lookback_sessions": 30, "min_sessions_floor": 20}},
+    }
+    (root / "configs" / "manifest.json").write_text(json.dumps(manifest | sections))
+    return Settings.from_env({}, data=root / "data", configs=root / "configs")
+
+
+def work_of(settings: Settings, now: datetime | None = None) -> Work:
+    clock = {"clock": ManualClock(now)} if now else {}
+    return Work(settings, TwsGate(settings), run_id="test", **clock)
+
+
+@pytest.fixture
+def work(tmp_path):
+    made = work_of(house(tmp_path))
+    made.settings.check_data_directory()
+    return made
+
+
+def test_a_good_configuration_is_counted(work):
+    check = machine.configuration(work)
+    assert (check.status, check.found) == ("pass", "1 profiles, 2 listed names, tws.mode replay")
+
+
+@pytest.mark.parametrize(
+    ("sections", "word"),
+    [
+        ({"tws": {"port": 0}}, "tws.port"),
+        ({"profiles": {"calm": {"discovery": {"lists": ["nothere"]}}}}, "nothere"),
+        ({"profiles": {"calm": {}}}, "names a list or a scanner"),
+    ],
+)
+def test_a_wrong_configuration_fails_and_everything_that_needs_it_is_skipped(tmp_path, sections, word):
+    checks = examine(house(tmp_path, **sections), root=tmp_path)
+    first = checks[0]
+    assert (first.name, first.status) == ("configuration", "fail")
+    assert word in first.found
+    assert first.mend
+    rest = {check.name: check.status for check in checks}
+    assert rest["client library"] == "pass"
+    assert {rest[name] for name in ("disk space", "calendar", "locks", "port", "market data")} == {"skip"}
+
+
+def test_a_missing_manifest_is_a_failure_and_no_crash(tmp_path):
+    checks = examine(Settings.from_env({}, data=tmp_path / "data", configs=tmp_path / "nowhere"), root=tmp_path)
+    assert checks[0].status == "fail"
+    assert "does not exist" in checks[0].found
+
+
+@pytest.mark.parametrize(
+    ("installed", "status", "word"),
+    [
+        ({"ib_insync": "0.9.86"}, "pass", "ib_insync 0.9.86"),
+        ({"ib_async": "2.1.0"}, "pass", "ib_async 2.1.0"),
+        ({}, "fail", "no IB client library"),
+        ({"ib_insync": "0.9.86", "ib_async": "2.1.0"}, "fail", "overwrite each other"),
+    ],
+)
+def test_one_client_library_is_installed(monkeypatch, installed, status, word):
+    monkeypatch.setattr(machine, "_version", lambda package: installed.get(package, ""))
+    check = machine.client_library()
+    assert (check.status, word in check.found, bool(check.mend)) == (status, True, status == "fail")
+
+
+def test_a_data_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    settings = house(tmp_path)
+    blocked = Settings(tmp_path / "file" / "data", settings.configs, {})
+    checks = {check.name: check for check in examine(blocked, root=tmp_path)}
+    assert checks["data directory"].status == "fail"
+    assert "QUANT_DATA" in checks["data directory"].mend
+    assert checks["disk space"].status == "skip"
+    assert checks["market data"].status == "pass", "TWS is examined all the same"
+
+
+@pytest.mark.parametrize(("free", "status"), [(10**12, "pass"), (5 * 10**8, "warn"), (1000, "fail")])
+def test_free_space_is_compared_with_the_plan(work, monkeypatch, free, status):
+    usage = namedtuple("usage", "free")  # noqa: PYI024
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage(free))
+    check = machine.disk(work)
+    assert check.status == status
+    assert "the next session needs about" in check.found
+    assert bool(check.mend) == (status != "pass")
+
+
+@pytest.mark.parametrize(("shift_days", "status"), [(0, "pass"), (100, "warn"), (400, "fail")])
+def test_the_calendar_has_to_know_the_coming_year(work, shift_days, status):
+    last = work.calendar.all_sessions[-1]
+    now = datetime(last.year - 1, last.month, last.day, 12, tzinfo=UTC).timestamp() + shift_days * 86400
+    aged = work_of(work.settings, datetime.fromtimestamp(now, UTC))
+    check = machine.calendar(aged)
+    assert check.status == status
+    assert bool(check.mend) == (status != "pass")
+
+
+def test_locks_name_their_holder(work):
+    assert machine.locks(work).status == "pass"
+    with hold("raw_tws_bars.commit", work.layout.locks, owner={"run": "r1", "stage": "backfill"}):
+        check = machine.locks(work)
+    assert check.status == "warn"
+    assert "raw_tws_bars.commit: run=r1, stage=backfill" in check.found
+    assert machine.locks(work).status == "pass"
+
+
+def test_dagsters_instance_is_looked_for_and_not_made(tmp_path):
+    assert machine.dagster_instance(tmp_path, None).status == "warn"
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"sqlite": {"base_dir": "data/.dagster"}}}))
+    check = machine.dagster_instance(tmp_path, None)
+    assert (check.status, check.mend) == ("warn", "Run `make setup` once in the project's directory.")
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_instance_that_the_product_made_is_recognised(tmp_path):
+    from quant_assets.registry import open_instance
+
+    (tmp_path / "dagster.yaml").write_text(
+        yaml.safe_dump({"storage": {"sqlite": {"base_dir": str(tmp_path / "state")}}, "telemetry": {"enabled": False}})
+    )
+    with open_instance(tmp_path):
+        pass
+    assert machine.dagster_instance(tmp_path, None).status == "pass"
+    assert machine.dagster_instance(tmp_path / "elsewhere", str(tmp_path / "state")).status == "pass"

@@ -1,0 +1,167 @@
+"""A small house for ingestion tests: real flows, the real client, the embedded gateway on the synthetic market."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from quant_assets.clock import ScaledClock
+from quant_assets.domain.tables import (
+    ALL,
+    CURATED_TWS_1D_BARS,
+    RAW_INSTRUMENTS,
+    RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
+    RAW_TWS_REQUESTS,
+)
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.derive import price_features
+from quant_assets.flows.discover import Discovery
+from quant_assets.flows.gate import TwsGate
+from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
+from quant_assets.flows.publishing import Published
+from quant_assets.flows.work import Work
+from quant_assets.gateway.embedded import EmbeddedGateway
+from quant_assets.gateway.rules import Rules
+from quant_assets.gateway.synthetic import SyntheticMarket
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import Lakehouse
+from quant_assets.settings import Settings
+from quant_assets_tests.builders import CALENDAR, instant
+
+SYMBOLS = ("ARCA:QMKT", "NYSE:QFID", "NASDAQ:QUTB", "NYSE:QEND")
+SESSION = date(2024, 3, 14)
+BRONZE = (RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS)
+
+
+@lru_cache(maxsize=2)
+def market(seed: int = 7) -> SyntheticMarket:
+    return SyntheticMarket(seed)
+
+
+def after(session: date) -> datetime:
+    """Return an instant at which the session is the latest one."""
+    return instant(f"{session + timedelta(days=1)} 02:00")
+
+
+class _Gate(TwsGate):
+    """The real gate, with a market that tests share and faults that they choose."""
+
+    options: dict[str, Any]
+
+    def _address(self) -> Any:
+        if self.is_replay and self._embedded is None:
+            self._embedded = EmbeddedGateway(market, Rules(), self.clock, **self.options)
+        return super()._address()
+
+
+@dataclass
+class Lab:
+    """Configuration and data in one directory; each `at` opens a unit of work as a new process would."""
+
+    root: Path
+    symbols: Sequence[str] = SYMBOLS
+    lookback: int = 30
+    tws: dict[str, Any] = field(default_factory=dict)
+    scanners: Sequence[str] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    n_opened: int = 0
+
+    @cached_property
+    def lake(self) -> Lakehouse:
+        return Lakehouse(Layout(self.root / "data"))
+
+    def settings(self) -> Settings:
+        configs = self.root / "configs"
+        (configs / "lists").mkdir(parents=True, exist_ok=True)
+        (configs / "lists" / "core.yaml").write_text("symbols:\n" + "".join(f"  - {name}\n" for name in self.symbols))
+        manifest = {
+            "default_profile": "default",
+            "production_profile": "default",
+            "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5},
+            "tws": {"max_minute_duration": "1 D", "attempts": 2, **self.tws},
+            "replay": {"market": "synthetic", "seed": 7, "time_scale": 20000},
+            "profiles": {
+                "default": {
+                    "data": {"lookback_sessions": self.lookback, "min_sessions_floor": 2},
+                    "discovery": {"lists": ["core"], "scanners": list(self.scanners)},
+                }
+            },
+        }
+        (configs / "manifest.json").write_text(json.dumps(manifest))
+        return Settings.from_env({}, data=self.root / "data", configs=configs)
+
+    @contextmanager
+    def at(self, now: datetime) -> Iterator[Work]:
+        self.n_opened += 1  # of two runs on one evening the second is later, although a test takes no time
+        settings, clock = self.settings(), ScaledClock(20000, now + timedelta(minutes=self.n_opened))
+        with _Gate(settings, clock=clock) as gate:
+            gate.options = self.options
+            yield Work(settings, gate, clock=clock)
+
+    def run(self, sessions: Sequence[date], now: datetime | None = None) -> "Ran":
+        """Run the data flow over sessions, as of the evening of the last one unless `now` says otherwise."""
+        with self.at(now or after(sessions[-1])) as work:
+            published = flow(work, sessions)
+            return Ran(work.gate.requests_served(), published)  # type: ignore[attr-defined]
+
+    def content(self) -> dict[tuple[str, str], str]:
+        """Return the content id of every table and partition."""
+        return content(self.lake)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the data flow did."""
+
+    requests: int
+    published: list[Published]
+
+    @property
+    def n_written(self) -> int:
+        return sum(one.report.inserted + one.report.updated for one in self.published if one.report)
+
+
+def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
+    """Discover, ingest, curate and derive, as the data cycle does."""
+    discovery, curator = Discovery(work), Curator(work)
+    done = [discovery.publish(session) for session in sessions]
+    ingest_details(work, sessions)
+    ingest_minutes(work, sessions)
+    ingest_daily(work, sessions)
+    for session in sessions:
+        done += [curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
+        done.append(price_features(work, session))
+    return done
+
+
+def content(lake: Lakehouse) -> dict[tuple[str, str], str]:
+    found = {}
+    for table in ALL:
+        for partition in (lake.raw if table in BRONZE else lake.curated).partitions(table):
+            if table in BRONZE:
+                found[table.name, partition.key] = lake.raw.content_id(table, partition)
+            elif footer := lake.curated.footer(table, partition):
+                found[table.name, partition.key] = footer.content_id
+    return found
+
+
+def files(root: Path) -> dict[str, tuple[int, int]]:
+    """Return inode and time of every Parquet file."""
+    return {
+        str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(root.rglob("*.parquet"))
+    }
+
+
+def window(session: date, n: int) -> list[date]:
+    return CALENDAR.window(session, n)
+
+
+def daily(lab: Lab, session: date) -> Any:
+    return lab.lake.curated.read(CURATED_TWS_1D_BARS, Partition(session)).sort("con_id", "session")
