@@ -34,7 +34,7 @@ def correlation_distances(returns: Matrix) -> Matrix:
     exact = np.round(np.where(usable, correlation, 0.0), _EXACT)  # a root makes 1e-8 of the last bits of twins
     distances = np.sqrt(np.clip((1.0 - exact) / 2.0, 0.0, 1.0))
     np.fill_diagonal(distances, 0.0)
-    return np.round((distances + distances.T) / 2.0, _DIGITS)
+    return np.asarray(np.round((distances + distances.T) / 2.0, _DIGITS))
 
 
 def ward_clusters(distances: Matrix, max_clusters: int) -> npt.NDArray[np.int64]:

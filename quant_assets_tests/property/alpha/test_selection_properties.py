@@ -37,8 +37,10 @@ def test_probabilities_are_in_0_1_and_keep_the_order(array, higher):
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 6), st.integers(1, 4), st.floats(0, 0.99), st.randoms())
-def test_verdicts_keep_their_limits_and_do_not_depend_on_column_order(  # noqa: PLR0917 - drawn
+@given(
+    st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 6), st.integers(1, 4), st.floats(0, 0.99), st.randoms()
+)
+def test_verdicts_keep_their_limits_and_do_not_depend_on_column_order(
     seed, n, max_clusters, per_cluster, threshold, random
 ):
     config = SelectionConfig(
@@ -93,7 +95,11 @@ def test_no_direction_loses_more_than_everything_and_inversion_is_exact_up_to_th
     assert (found[inside] == SIGN[direction] * array[inside]).all()
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), logics, directions, st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), logics, directions, st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=12
+    )
+)
 def test_flattening_never_holds_more_than_the_atoms_and_the_rest_is_cash(drawn):
     atoms = [Atom(con_id, logic, way, span, 1, live, "") for span, (con_id, logic, way, live, _) in enumerate(drawn, 2)]
     total = sum(one[-1] for one in drawn) or 1.0
@@ -122,7 +128,7 @@ def test_long_only_streams_are_the_returns(seed, n):
     st.sampled_from([0.2, 0.4, 1.0]),
     st.sampled_from([0.15, 0.25, 0.5, 1.0]),
 )
-def test_every_method_keeps_overlapping_caps(method, n, seed, max_weight, sector_cap, cluster_cap):  # noqa: PLR0917
+def test_every_method_keeps_overlapping_caps(method, n, seed, max_weight, sector_cap, cluster_cap):
     rng = np.random.default_rng(seed)
     drawn = rng.normal(0.0005, rng.uniform(0.004, 0.03, n), (60, n)) + rng.normal(0, 0.01, (60, 1))
     sectors = {i: f"sector {i % 3}" for i in range(1, n + 1)}

@@ -15,7 +15,9 @@ def risk(method: str, **limits: float) -> RiskConfig:
     return RiskConfig(method=method, **{"max_weight": 1.0, "sector_cap": 1.0, "cluster_cap": 1.0, **limits})
 
 
-def asked(method: str, values: np.ndarray, *, clusters: str = "", turnover: Turnover | None = None, **limits: float) -> Solution:
+def asked(
+    method: str, values: np.ndarray, *, clusters: str = "", turnover: Turnover | None = None, **limits: float
+) -> Solution:
     n = values.shape[1]
     named = {101 + k: clusters[k] for k in range(n)} if clusters else None
     return solve(frame(values), sectors(n, "a", "b", "c"), risk(method, **limits), clusters=named, turnover=turnover)
@@ -99,8 +101,12 @@ def test_overlapping_caps_hold_and_everything_is_invested(method):
 def test_a_cluster_cap_by_hand():
     # Variances 1, 1, 4 without covariance want 4/9, 4/9, 1/9; the first two together may have 0.6.
     signs = np.array([[a, b, c] for a in (1, -1) for b in (1, -1) for c in (1, -1)]) * np.array([1.0, 1.0, 2.0]) / 100
-    assert weights(asked("min_variance", signs, clusters="xxy", cluster_cap=0.6)) == pytest.approx([0.3, 0.3, 0.4], abs=1e-6)
-    assert weights(asked("equal_weight", signs, clusters="xxy", cluster_cap=0.6)) == pytest.approx([0.3, 0.3, 0.4], abs=1e-5)
+    assert weights(asked("min_variance", signs, clusters="xxy", cluster_cap=0.6)) == pytest.approx(
+        [0.3, 0.3, 0.4], abs=1e-6
+    )
+    assert weights(asked("equal_weight", signs, clusters="xxy", cluster_cap=0.6)) == pytest.approx(
+        [0.3, 0.3, 0.4], abs=1e-5
+    )
 
 
 def test_min_variance_under_a_cluster_cap_is_the_least_among_feasible_weights():

@@ -52,7 +52,9 @@ def test_cash_that_no_cap_explains_is_an_error():
 
 
 def test_a_configured_constraint_that_nobody_checked_is_an_error():
-    found = lost_findings([Finding("info", "sector_cap", "")], {"sector_cap": True, "cluster_cap": True, "turnover": False})
+    found = lost_findings(
+        [Finding("info", "sector_cap", "")], {"sector_cap": True, "cluster_cap": True, "turnover": False}
+    )
     assert [(one.severity, one.check, one.message) for one in found] == [
         ("error", "constraint_lost", "cluster_cap is configured, and nothing checked it")
     ]

@@ -25,7 +25,9 @@ ATOMS = (
 )
 
 
-def world(prices: np.ndarray | None = None, *, n: int = 8, atoms=None, selection=None, **risk: object) -> scenario.World:
+def world(
+    prices: np.ndarray | None = None, *, n: int = 8, atoms=None, selection=None, **risk: object
+) -> scenario.World:
     made = scenario.world(prices, n=n, **risk)
     changes = {"synthesis": SynthesisConfig(atoms=atoms)} if atoms else {}
     if selection:
@@ -101,7 +103,9 @@ def test_the_report_shows_scores_clusters_atoms_and_costs(mixed):
 def test_atoms_that_hold_nothing_now_leave_everything_in_cash(tmp_path):
     prices = scenario.closes(120, 4)
     prices[-12:] = prices[-13] * np.linspace(0.99, 0.9, 12)[:, None]  # the last fortnight only falls
-    run = build(world(prices, atoms=(AtomConfig(logic="momentum", timescale=5),), method="equal_weight"), Layout(tmp_path))
+    run = build(
+        world(prices, atoms=(AtomConfig(logic="momentum", timescale=5),), method="equal_weight"), Layout(tmp_path)
+    )
     record = run.read_json("data/weights.json")
     assert (record["cash"], record["gross"]) == (1.0, 0.0)
     assert "hold nothing after the last close" in run.read("reports/report.html").decode()
@@ -178,7 +182,9 @@ def test_a_solver_that_leaves_capital_out_without_a_cap_is_refused(tmp_path, mon
     from quant_assets.domain.optimization.methods import EqualWeight
 
     monkeypatch.setattr(EqualWeight, "weights", lambda _, problem: np.full(problem.n, 0.9 / problem.n))
-    with pytest.raises(VerificationError, match=r"invested: 0\.9.* of capital is given to methods, the caps allow 1\.0"):
+    with pytest.raises(
+        VerificationError, match=r"invested: 0\.9.* of capital is given to methods, the caps allow 1\.0"
+    ):
         build(world(method="equal_weight"), Layout(tmp_path))
 
 

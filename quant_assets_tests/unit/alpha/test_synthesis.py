@@ -41,7 +41,11 @@ def test_long_only_atoms_are_the_instruments_themselves():
     prices = scenario.closes(50, 3)
     found = made(prices, LONG_ONLY)
     assert found.matrix.drop("session").to_numpy().tolist() == (prices[1:] / prices[:-1] - 1).tolist()
-    assert [atom.name for atom in found.kept] == ["101-long_only-LONG-0", "102-long_only-LONG-0", "103-long_only-LONG-0"]
+    assert [atom.name for atom in found.kept] == [
+        "101-long_only-LONG-0",
+        "102-long_only-LONG-0",
+        "103-long_only-LONG-0",
+    ]
     assert flatten({"101-long_only-LONG-0": 0.4, "103-long_only-LONG-0": 0.6}, found.atoms) == {
         101: 0.4,
         102: 0.0,
