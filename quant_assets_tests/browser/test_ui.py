@@ -91,6 +91,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def test_the_lineage_shows_every_layer_and_every_asset(ui: Server, page: Any, shots: Path):
+    page.set_viewport_size({"width": 1700, "height": 1300})
     page.goto(f"{ui.url}/asset-groups")
     page.get_by_text("silver", exact=True).first.wait_for()
     assert page.get_by_text("Join the Dagster community").count() == 0, (

@@ -36,6 +36,8 @@ class Call:
     cancel: Callable[[int], None] | None = None
     stays_open: bool = False
     """True where the server keeps the request open after its answer, so that it is cancelled in any case."""
+    farm: str = ""
+    """The kind of data farm that answers it: "historical" or "contract"."""
     key: str = ""
     """The library's name of a request that has no id on the wire."""
 
@@ -50,6 +52,7 @@ class Link:
     def __init__(self, session: Any, address: str, idle_s: float = 10.0) -> None:
         self._session, self._address = session, address
         self._waiting: dict[int | str, asyncio.Future[Any]] = {}
+        self._asked_of: dict[int | str, str] = {}
         self._gone = asyncio.Event()
         self._silence = Silence(idle_s, self._is_waiting, self._on_silence)
         self._broken_farms: set[tuple[str, str]] = set()
@@ -108,7 +111,7 @@ class Link:
             raise LinkDownError(self._address, "the connection is closed")
         request_id: Any = call.key or self.client.getReqId()
         answer = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = answer
+        self._waiting[request_id], self._asked_of[request_id] = answer, call.farm
         inner = self._start(request_id, answer)
         if not call.key:
             self._silence.watch()
@@ -126,7 +129,7 @@ class Link:
             ended = True
             return result
         finally:
-            del self._waiting[request_id]
+            del self._waiting[request_id], self._asked_of[request_id]
             inner.cancel()
             if call.stays_open or not ended:
                 self._cancel(call, request_id)
@@ -202,6 +205,7 @@ class Link:
         farm = (_FARM_OF.get(code, "quote"), text.rpartition(":")[2].strip())
         if verdict is Verdict.FARM_BROKEN:
             self._broken_farms.add(farm)
+            self._fail_all(f"{text} (error {code})", farm[0])
         elif code == _ASLEEP:
             self._broken_farms = {known for known in self._broken_farms if known[0] != farm[0]}
         elif verdict is Verdict.FARM_READY:
@@ -212,9 +216,10 @@ class Link:
         self._silence.stop()
         self._fail_all("the connection was closed by the other side")
 
-    def _fail_all(self, cause: str) -> None:
-        for answer in self._waiting.values():
-            if not answer.done():
+    def _fail_all(self, cause: str, farm: str = "") -> None:
+        """End what is in flight, or the part of it that one kind of farm should answer."""
+        for key, answer in self._waiting.items():
+            if not answer.done() and farm in ("", self._asked_of[key]):
                 answer.set_exception(LinkDownError(self._address, cause))
 
     async def close(self, cause: str = "disconnected", *, abort: bool = False) -> None:

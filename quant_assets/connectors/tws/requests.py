@@ -22,7 +22,7 @@ def bars_call(client: Any, request: BarRequest, timeout_s: float) -> Call:
     def send(request_id: int) -> None:
         client.reqHistoricalData(request_id, contract, end, *series, False, [])
 
-    return Call(str(request), send, timeout_s, client.cancelHistoricalData)
+    return Call(str(request), send, timeout_s, client.cancelHistoricalData, farm="historical")
 
 
 def schedule_call(client: Any, contract: Contract, end: datetime, n_sessions: int, timeout_s: float) -> Call:
@@ -33,13 +33,14 @@ def schedule_call(client: Any, contract: Contract, end: datetime, n_sessions: in
     def send(request_id: int) -> None:
         client.reqHistoricalData(request_id, target, library.end_text(end), *series, False, [])
 
-    return Call(f"the schedule of {contract}", send, timeout_s, client.cancelHistoricalData)
+    return Call(f"the schedule of {contract}", send, timeout_s, client.cancelHistoricalData, farm="historical")
 
 
 def details_call(client: Any, contract: Contract, timeout_s: float) -> Call:
     """Contract details; TWS offers no way to cancel them."""
     target = library.to_library_contract(contract)
-    return Call(f"the details of {contract}", lambda key: client.reqContractDetails(key, target), timeout_s)
+    what = f"the details of {contract}"
+    return Call(what, lambda key: client.reqContractDetails(key, target), timeout_s, farm="contract")
 
 
 def head_call(client: Any, contract: Contract, what: WhatToShow, use_rth: bool, timeout_s: float) -> Call:  # noqa: FBT001

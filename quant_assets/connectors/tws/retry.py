@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from quant_assets.connectors.base import BarAnswer, BarSource
-from quant_assets.connectors.tws.failures import LinkBreakerError, LinkDownError, TooLongError
+from quant_assets.connectors.tws.failures import LinkBreakerError, LinkDownError, SourceTransientError, TooLongError
 from quant_assets.connectors.tws.pacing import Pacer
 from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, may_pass, persist
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
@@ -61,9 +61,11 @@ async def fetch(
 async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy: RetryPolicy) -> BarAnswer:
     """Ask until there is an answer, an error that repeating cannot change, or no attempt left.
 
-    What is too long or too slow is split where it can be, and repeated where it cannot.
+    What is too long or too slow is split where it can be, and repeated where it cannot. One session is too long for
+    nobody, nor is a window that TWS refused for other reasons before: that passes, and is no mistake of ours.
     """
     is_divisible = halve(part) != [part]
+    failures: list[QuantAssetsError] = []
 
     def again(error: BaseException) -> bool:
         if isinstance(error, (TooLongError, SourceTimeoutError)):
@@ -71,10 +73,19 @@ async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy
         return may_pass(error)
 
     async def ask() -> BarAnswer:
-        async with pacer.slot(part.request):
-            return await source.bars(part.request)
+        try:
+            async with pacer.slot(part.request):
+                return await source.bars(part.request)
+        except QuantAssetsError as error:
+            failures.append(error)
+            raise
 
-    return await persist(source, pacer.clock, policy, ask, again)
+    try:
+        return await persist(source, pacer.clock, policy, ask, again)
+    except TooLongError as error:
+        if is_divisible or (not part.covers and all(isinstance(one, TooLongError) for one in failures)):
+            raise
+        raise SourceTransientError(error.what, error.code, error.text) from error
 
 
 async def fetch_all(
