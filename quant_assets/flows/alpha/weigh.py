@@ -230,6 +230,7 @@ def _record(
 ) -> dict[str, Any]:
     weights = dict(frame.select("con_id", "weight").iter_rows())
     sums = exposure(weights, question.sectors, cash)
+    sizes = {con_id: abs(weight) for con_id, weight in weights.items()}
     return {
         "method": solution.method,
         "requested": solution.requested,
@@ -242,7 +243,7 @@ def _record(
         "gross": round(sums.gross, 9),
         "sectors": {name: round(value, 9) for name, value in sums.sectors.items()},
         "clusters": {
-            name: round(value, 9) for name, value in exposure(weights, question.clusters, cash).sectors.items()
+            name: round(value, 9) for name, value in exposure(sizes, question.clusters, cash).sectors.items()
         },
         "diagnostics": dict(solution.diagnostics),
         "findings": [{"severity": one.severity, "check": one.check, "message": one.message} for one in findings],
