@@ -242,9 +242,7 @@ def _record(
         "net": round(sums.net, 9),
         "gross": round(sums.gross, 9),
         "sectors": {name: round(value, 9) for name, value in sums.sectors.items()},
-        "clusters": {
-            name: round(value, 9) for name, value in exposure(sizes, question.clusters, cash).sectors.items()
-        },
+        "clusters": {name: round(value, 9) for name, value in exposure(sizes, question.clusters, cash).sectors.items()},
         "diagnostics": dict(solution.diagnostics),
         "findings": [{"severity": one.severity, "check": one.check, "message": one.message} for one in findings],
         "weights": frame.select("con_id", "symbol", "sector", "weight", "risk_contribution").to_dicts(),

@@ -160,6 +160,14 @@ def test_turnover_goes_as_far_as_it_may_in_the_right_direction():
     assert weights(asked("min_variance", signs, turnover=held(0.75, 0.25))) == pytest.approx(free, abs=1e-12)
 
 
+def test_turnover_by_hand_counts_what_has_to_be_sold():
+    turnover = held(0.5, 0.3, gone=0.2, limit=0.4)
+    assert turnover.of(np.array([0.4, 0.6])) == pytest.approx(0.5 * (0.1 + 0.3 + 0.2))
+    assert turnover.room == pytest.approx(0.6)
+    shorts = Turnover(np.array([[1.0, -1.0]]), np.array([0.2]), 0.0, 0.1)  # two atoms of one instrument
+    assert shorts.of(np.array([0.5, 0.1])) == pytest.approx(0.1)
+
+
 def test_what_left_is_sold_first_and_too_much_of_it_is_infeasible():
     solution = asked("equal_weight", returns(2), turnover=held(0.4, 0.4, gone=0.2, limit=0.2))
     assert weights(solution) == pytest.approx([0.5, 0.5], abs=1e-6)

@@ -155,6 +155,16 @@ def test_distances_are_those_of_numpy_and_pairwise_where_there_are_gaps():
     assert correlation_distances(holed)[0, 1] == pytest.approx(correlation_distances(values)[0, 1], abs=1e-9)
 
 
+def test_two_different_gaps_leave_the_sessions_that_both_have():
+    values = panel(scenario.closes(60, 2)).returns
+    holed = values.copy()
+    holed[:20, 0] = np.nan
+    holed[30:50, 1] = np.nan
+    shared = np.r_[20:30, 50 : len(values)]
+    expected = ((1 - np.corrcoef(values[shared], rowvar=False)[0, 1]) / 2) ** 0.5
+    assert correlation_distances(holed)[0, 1] == pytest.approx(expected, abs=1e-8)
+
+
 def test_twins_are_one_cluster_and_opposites_are_far_apart():
     twins = np.column_stack([np.array([0.01, -0.02, 0.03, 0.0])] * 2 + [np.array([-0.01, 0.02, -0.03, 0.0])])
     distances = correlation_distances(twins)
