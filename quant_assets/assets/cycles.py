@@ -13,5 +13,5 @@ DATA = (
 )
 """The data cycle, partitioned by session."""
 
-ALPHA = ("snapshots", "returns_matrix", "weights", "report")
+ALPHA = ("snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report")
 """The alpha cycle, partitioned by session and profile; `candidates` stands between the two."""

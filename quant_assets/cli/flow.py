@@ -101,8 +101,17 @@ def run_data(registry: Registry, sessions: Sequence[date]) -> RunOutcome:
 
 
 def run_alpha(registry: Registry, sessions: Sequence[date], profile: str) -> RunOutcome:
-    """Run the alpha cycle of a profile over sessions, then the catalog."""
-    outcome = registry.run(ALPHA, *range_of(sessions, registry.settings.manifest.resolve(profile)))
+    """Run the alpha cycle of a profile over sessions, then the catalog.
+
+    Under a turnover limit a session starts from the weights of the one before, so sessions go one by one.
+    """
+    name = registry.settings.manifest.resolve(profile)
+    is_chained = registry.settings.manifest.profile(name).risk.max_turnover is not None
+    spans = [[session] for session in sessions] if is_chained else [sessions]
+    outcome = registry.run(ALPHA, *range_of(spans[0], name))
+    for span in spans[1:]:
+        if outcome.success:
+            outcome = _joined(outcome, registry.run(ALPHA, *range_of(span, name)))
     registry.run(["catalog"])
     return outcome
 

@@ -70,6 +70,10 @@ def verify_weights(
     *,
     max_weight: float,
     sector_cap: float,
+    clusters: Mapping[int, str] | None = None,
+    cluster_cap: float = 1.0,
+    previous: Mapping[int, float] | None = None,
+    max_turnover: float | None = None,
     long_only: bool = True,
     tolerance: float = TOLERANCE,
 ) -> list[Finding]:
@@ -82,6 +86,10 @@ def verify_weights(
         sectors: sector per con_id.
         max_weight: cap on |weight| of one instrument.
         sector_cap: cap on the sum of |weights| of one sector.
+        clusters: cluster per con_id; None where no cluster cap was asked for.
+        cluster_cap: cap on the sum of |weights| of one cluster.
+        previous: the weights of the run before, by con_id; None when there is none.
+        max_turnover: cap on half the sum of |changes| against `previous`.
         long_only: whether a negative weight is an error.
         tolerance: how far a constraint may be missed.
 
@@ -99,6 +107,8 @@ def verify_weights(
         _judge("long_only", not long_only or values.min() >= -tolerance, "smallest weight is {:.9f}", values.min()),
         _largest(weights, max_weight + tolerance, max_weight),
         _sector(weights, sectors, sector_cap, tolerance),
+        *([_cluster(weights, clusters, cluster_cap, tolerance)] if clusters is not None else []),
+        *([_turnover(weights, previous, max_turnover, tolerance)] if max_turnover is not None else []),
         _contributions(values, returns, tolerance),
         _condition(returns),
     ]
@@ -119,6 +129,31 @@ def _sector(weights: Mapping[int, float], sectors: Mapping[int, str], cap: float
     name = max(totals, key=lambda key: totals[key])
     text = f"largest sector is {{:.9f}} ({name}), cap {cap:g}".replace("{name}", name)
     return _judge("sector_cap", totals[name] <= cap + tolerance, text, totals[name])
+
+
+def _cluster(weights: Mapping[int, float], clusters: Mapping[int, str], cap: float, tolerance: float) -> Finding:
+    if homeless := [con_id for con_id, value in weights.items() if abs(value) > tolerance and con_id not in clusters]:
+        return Finding(
+            "error", "cluster_cap", f"con_id {homeless[0]} has weight and no cluster, so no cap holds for it"
+        )
+    totals = exposure({key: abs(value) for key, value in weights.items()}, clusters, 0.0).sectors
+    name = max(totals, key=lambda key: totals[key])
+    text = f"largest cluster is {{:.9f}} (cluster {name}), cap {cap:g}"
+    return _judge("cluster_cap", totals[name] <= cap + tolerance, text, totals[name])
+
+
+def turnover_of(weights: Mapping[int, float], previous: Mapping[int, float]) -> float:
+    """Return half the sum of |changes| over everything that is or was held."""
+    return 0.5 * sum(abs(weights.get(key, 0.0) - previous.get(key, 0.0)) for key in {*weights, *previous})
+
+
+def _turnover(
+    weights: Mapping[int, float], previous: Mapping[int, float] | None, limit: float, tolerance: float
+) -> Finding:
+    if previous is None:
+        return Finding("info", "turnover", "there is no run before, so there is nothing to limit")
+    value = turnover_of(weights, previous)
+    return _judge("turnover", value <= limit + tolerance, f"turnover is {{:.9f}}, limit {limit:g}", value)
 
 
 def _contributions(values: npt.NDArray[np.float64], returns: npt.NDArray[np.float64], tolerance: float) -> Finding:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import polars as pl
 
@@ -11,15 +12,18 @@ from quant_assets.domain.tables import (
     INSTRUMENTS,
     REPORTS,
     RETURNS_MATRIX,
+    SELECTION,
     SNAPSHOTS,
+    SYNTHETIC_RETURNS,
     UNIVERSE,
     WEIGHTS,
     Table,
 )
-from quant_assets.flows.alpha import build_report, build_returns, build_weights
-from quant_assets.flows.publishing import Published, publish_frame, unchanged
+from quant_assets.flows.alpha import build_report, build_returns, build_selection, build_synthesis, build_weights
+from quant_assets.flows.judged import selection_findings, weight_findings
+from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.screen import screen_session
-from quant_assets.flows.snapshot import freeze
+from quant_assets.flows.snapshot import Previous, freeze
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.runs import RunDirectory, code_version
@@ -57,10 +61,12 @@ def snapshot(work: Work, partition: Partition) -> Published:
     Raises:
         SnapshotIncompleteError: lists every missing item with its mend.
     """
+    previous = _previous(work, partition)
     inputs = {
         **_content_ids(work, (CANDIDATES,), partition),
         **_content_ids(work, (CURATED_TWS_1D_BARS, INSTRUMENTS), Partition(partition.session)),
         **_identity(work, partition),
+        **({"previous_weights": previous.content_id} if previous else {}),
     }
     if (standing := unchanged(work, SNAPSHOTS, partition, inputs)) and run_of(work, partition).path.is_dir():
         return standing
@@ -73,6 +79,7 @@ def snapshot(work: Work, partition: Partition) -> Published:
         profile,
         work.calendar.window(partition.session, profile.data.lookback_sessions),
         work.clock,
+        previous=previous,
     )
     return publish_frame(
         work,
@@ -80,7 +87,29 @@ def snapshot(work: Work, partition: Partition) -> Published:
         partition,
         frozen.frame,
         inputs=inputs,
-        metadata={"run_id": frozen.run_id, "stale": len(frozen.stale)},
+        metadata={"run_id": frozen.run_id, "stale": len(frozen.stale), "previous": previous.run_id if previous else ""},
+    )
+
+
+def _previous(work: Work, partition: Partition) -> Previous | None:
+    """Return the weights that a turnover limit is measured from: the newest published ones of an older session.
+
+    There is no edge in the graph for this, because it would be a circle; the snapshot's metadata names the run.
+    """
+    if work.settings.manifest.profile(partition.profile).risk.max_turnover is None:
+        return None
+    older = [
+        one
+        for one in work.lake.curated.partitions(WEIGHTS)
+        if one.profile == partition.profile and one.session < partition.session
+    ]
+    if not older:
+        return None
+    newest = max(older, key=lambda one: one.session)
+    frame, footer = work.lake.curated.read(WEIGHTS, newest), work.lake.curated.footer(WEIGHTS, newest)
+    assert footer is not None
+    return Previous(
+        newest.session, frame["run_id"][0], footer.content_id, dict(frame.select("con_id", "weight").rows())
     )
 
 
@@ -99,9 +128,21 @@ def returns_matrix(work: Work, partition: Partition) -> Published:
     return _step(work, partition, RETURNS_MATRIX, (SNAPSHOTS,), build_returns)
 
 
+def selection(work: Work, partition: Partition) -> Published:
+    """Score, cluster and judge the instruments of the matrix inside the run, and publish every verdict."""
+    upstream = (SNAPSHOTS, RETURNS_MATRIX)
+    return _step(work, partition, SELECTION, upstream, build_selection, selection_findings)
+
+
+def synthetic_returns(work: Work, partition: Partition) -> Published:
+    """Make the atoms of the selected instruments inside the run, and publish their composition map."""
+    return _step(work, partition, SYNTHETIC_RETURNS, (SNAPSHOTS, SELECTION), build_synthesis)
+
+
 def weights(work: Work, partition: Partition) -> Published:
     """Optimise inside the run, and publish the weights."""
-    return _step(work, partition, WEIGHTS, (SNAPSHOTS, RETURNS_MATRIX), build_weights)
+    upstream = (SNAPSHOTS, SELECTION, SYNTHETIC_RETURNS)
+    return _step(work, partition, WEIGHTS, upstream, build_weights, weight_findings)
 
 
 def report(work: Work, partition: Partition) -> Published:
@@ -115,13 +156,16 @@ def _step(
     table: Table,
     upstream: tuple[Table, ...],
     build: Callable[..., pl.DataFrame],
+    judged: Callable[[RunDirectory], tuple[Finding, ...]] = lambda _: (),
 ) -> Published:
+    """Build one step of a run and publish its index; `judged` reads from the run what its checks have to show."""
     inputs = _content_ids(work, upstream, partition)
     run = run_of(work, partition)
     if (standing := unchanged(work, table, partition, inputs)) and run.is_finished:
-        return standing
+        return replace(standing, findings=(*standing.findings, *judged(run)))
     frame = build(run, work.clock)
-    return publish_frame(work, table, partition, frame, inputs=inputs, metadata={"run_id": run.run_id})
+    told = {"run_id": run.run_id}
+    return publish_frame(work, table, partition, frame, inputs=inputs, findings=judged(run), metadata=told)
 
 
 def _content_ids(work: Work, tables: tuple[Table, ...], partition: Partition) -> dict[str, str]:

@@ -23,7 +23,9 @@ GRAPH = {
     "candidates": ("gold", ("curated_tws_1d_bars", "features_price_1m_v1", "instruments", "universe")),
     "snapshots": ("alpha", ("candidates", "curated_tws_1d_bars", "instruments")),
     "returns_matrix": ("alpha", ("snapshots",)),
-    "weights": ("alpha", ("returns_matrix", "snapshots")),
+    "selection": ("alpha", ("returns_matrix", "snapshots")),
+    "synthetic_returns": ("alpha", ("selection", "snapshots")),
+    "weights": ("alpha", ("selection", "snapshots", "synthetic_returns")),
     "report": ("alpha", ("snapshots", "weights")),
     "catalog": ("ops", ("curated_tws_1d_bars", "curated_tws_1m_bars", "features_price_1m_v1")),
 }

@@ -29,7 +29,7 @@ DATA = (
     "curated_tws_1d_bars",
     "features_price_1m_v1",
 )
-ALPHA = ("candidates", "snapshots", "returns_matrix", "weights", "report")
+ALPHA = ("candidates", "snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report")
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 

@@ -14,7 +14,7 @@ GROUPS = {
     "bronze": {"raw_instruments", "raw_tws_bars", "raw_tws_daily_bars"},
     "silver": {"instruments", "curated_tws_1m_bars", "quarantine_tws_bars", "curated_tws_1d_bars"},
     "gold": {"features_price_1m_v1", "candidates"},
-    "alpha": {"snapshots", "returns_matrix", "weights", "report"},
+    "alpha": {"snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report"},
     "ops": {"catalog"},
 }
 UPSTREAM = {
@@ -27,7 +27,9 @@ UPSTREAM = {
     "features_price_1m_v1": {"curated_tws_1m_bars"},
     "snapshots": {"candidates", "curated_tws_1d_bars", "instruments"},
     "returns_matrix": {"snapshots"},
-    "weights": {"snapshots", "returns_matrix"},
+    "selection": {"snapshots", "returns_matrix"},
+    "synthetic_returns": {"snapshots", "selection"},
+    "weights": {"snapshots", "selection", "synthetic_returns"},
     "report": {"snapshots", "weights"},
 }
 

@@ -101,6 +101,20 @@ def test_every_blocking_check_of_a_good_range_passes(lived_in: House):
     assert [check.check_name for check in checks if check.blocking and not check.passed] == []
 
 
+def test_weights_and_selection_show_what_was_looked_at_after_the_solve(lived_in: House):
+    found = {
+        (one.asset_key.to_user_string(), one.check_name): one
+        for run in lived_in.runs
+        for one in run.get_asset_check_evaluations()
+    }
+    verified = found["weights", "verified"]
+    assert verified.passed
+    assert verified.blocking
+    assert {"cluster_cap", "duality_gap", "weights_stability"} <= set(verified.metadata)
+    for key in (("weights", "no_fallback"), ("weights", "robust"), ("selection", "not_relaxed")):
+        assert not found[key].blocking
+
+
 def test_an_old_session_alone_leaves_the_presence_of_the_latest_one_failed(lived_in: House):
     checks = lived_in.runs[0].get_asset_check_evaluations()
     latest = next(check for check in checks if check.check_name == "latest_session_present")

@@ -52,7 +52,8 @@ def test_the_smallest_manifest_has_the_documented_defaults(manifest):
     assert loaded.production_profile == "default"
     assert (profile.data.lookback_sessions, profile.data.min_sessions_floor) == (500, 320)
     assert profile.data.stale_policy == "fail"
-    assert profile.risk.sector_cap == 0.40
+    assert (profile.risk.sector_cap, profile.risk.cluster_cap, profile.risk.max_turnover) == (0.40, 0.25, None)
+    assert [atom.logic for atom in profile.synthesis.atoms] == ["long_only"]
     assert loaded.lakehouse.fetch_throttle_hours == 12
     assert loaded.tws.mode == "replay"
 
@@ -94,6 +95,24 @@ def test_a_manifest_that_is_no_object(manifest, text):
             {"defaults": {"data": {"lookback_sessions": 100, "min_sessions_floor": 320}}},
             ["profiles.default.data", "min_sessions_floor 320 exceeds lookback_sessions 100"],
         ),
+        (
+            {"defaults": {"selection": {"score_weights": {"momentun": 1}}}},
+            ["selection.score_weights.momentun", "'momentum', 'stability'"],
+        ),
+        ({"defaults": {"selection": {"score_weights": {"momentum": -1}}}}, ["selection.score_weights", "not negative"]),
+        ({"defaults": {"selection": {"score_weights": {}}}}, ["selection.score_weights", "one of them positive"]),
+        ({"defaults": {"selection": {"vetoes": {"cvar": {}}}}}, ["vetoes.cvar", "give min, max or both"]),
+        (
+            {"defaults": {"selection": {"vetoes": {"cvar": {"min": 2, "max": 1}}}}},
+            ["vetoes.cvar", "min 2 exceeds max 1"],
+        ),
+        ({"defaults": {"selection": {"threshold": 1.0}}}, ["selection.threshold", "less than 1"]),
+        ({"defaults": {"synthesis": {"atoms": []}}}, ["synthesis.atoms", "at least 1"]),
+        ({"defaults": {"synthesis": {"atoms": [{"logic": "hold"}]}}}, ["atoms.0.logic", "'long_only', 'momentum'"]),
+        ({"defaults": {"synthesis": {"atoms": [{"direction": "SHORT"}]}}}, ["atoms.0", "long_only is LONG"]),
+        ({"defaults": {"synthesis": {"atoms": [{}, {"timescale": 5}]}}}, ["synthesis.atoms", "two atoms are the same"]),
+        ({"defaults": {"risk": {"max_turnover": 0}}}, ["risk.max_turnover", "greater than 0"]),
+        ({"defaults": {"costs": {"schedule": "free"}}}, ["costs.schedule", "'ibkr_fixed_us' or 'none'"]),
         ({"profiles": {}}, ["'profiles'", "at least one profile"]),
         ({"profiles": ["default"]}, ["'profiles'", "at least one profile"]),
         ({"profiles": {"default": 3}}, ["profiles.default", "3"]),

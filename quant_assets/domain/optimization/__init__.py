@@ -7,21 +7,40 @@ weights plus cash is 1.
 
 from quant_assets.domain.optimization.chain import FALLBACKS, METHODS, solve
 from quant_assets.domain.optimization.grid import GRID, on_grid
-from quant_assets.domain.optimization.methods import EqualWeight, HierarchicalParity, MinVariance
-from quant_assets.domain.optimization.problem import Fallback, Optimizer, Problem, Solution, SolverFailedError
+from quant_assets.domain.optimization.methods import EqualWeight, HierarchicalParity, MaxSharpe, MinRisk, MinVariance
+from quant_assets.domain.optimization.parity import Adaptive, Barbell, HierarchicalEqualRisk, RiskParity, regime
+from quant_assets.domain.optimization.problem import (
+    Fallback,
+    Optimizer,
+    Problem,
+    Solution,
+    SolverFailedError,
+    Turnover,
+)
+from quant_assets.domain.optimization.stability import Stability, stability
 
 __all__ = [
     "FALLBACKS",
     "GRID",
     "METHODS",
+    "Adaptive",
+    "Barbell",
     "EqualWeight",
     "Fallback",
+    "HierarchicalEqualRisk",
     "HierarchicalParity",
+    "MaxSharpe",
+    "MinRisk",
     "MinVariance",
     "Optimizer",
     "Problem",
+    "RiskParity",
     "Solution",
     "SolverFailedError",
+    "Stability",
+    "Turnover",
     "on_grid",
+    "regime",
     "solve",
+    "stability",
 ]

@@ -1,9 +1,15 @@
-"""Caps without a solver: scale proportions up to a total while no instrument and no sector exceeds its cap."""
+"""Caps kept in proportion: scale proportions up to a total while no instrument and no sector exceeds its cap.
+
+Cluster caps overlap with sectors, and turnover is about other weights than these; where one of them binds, the answer
+is the nearest weights that keep everything.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from quant_assets.domain.optimization.problem import Problem, Vector
+from quant_assets.domain.optimization.problem import TIGHT, Problem, Vector
 
 
 def within_caps(base: Vector, problem: Problem) -> Vector:
@@ -16,7 +22,22 @@ def within_caps(base: Vector, problem: Problem) -> Vector:
     Returns:
         Weights in the proportions of `base` wherever no cap binds. They sum to `problem.investable`, or to less
         when the room left belongs to instruments with 0. What keeps the caps already comes back unchanged.
+
+    Raises:
+        SolverFailedError: no weights near `base` could be found under overlapping caps.
     """
+    if problem.is_nested:
+        return _filled(base, problem)
+    plain = _filled(base, replace(problem, clusters=(), owners=(), turnover=None))
+    if problem.holds(plain) and abs(float(plain.sum()) - problem.investable) <= TIGHT:
+        return plain
+    from quant_assets.domain.optimization.feasible import nearest
+
+    return tidy(nearest(plain, problem), problem)
+
+
+def _filled(base: Vector, problem: Problem) -> Vector:
+    """Fill instruments and sectors in proportion."""
     if problem.holds(base) and abs(float(base.sum()) - problem.investable) <= len(base) * np.finfo(float).eps:
         return base
     weights = np.zeros(problem.n)
@@ -55,9 +76,9 @@ def _level(base: Vector, total: float, cap: float) -> Vector:
 def _trimmed(weights: Vector, problem: Problem) -> Vector:
     """Remove the last bits by which floating point can exceed a cap."""
     result = np.clip(weights, 0.0, problem.max_weight)
-    for where in problem.members.values():
-        if (total := result[where].sum()) > problem.sector_cap:
-            result[where] *= problem.sector_cap / total
+    for one in problem.limits:
+        if (total := result[one.where].sum()) > one.cap:
+            result[one.where] *= one.cap / total
     return result
 
 

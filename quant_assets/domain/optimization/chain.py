@@ -5,13 +5,31 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from quant_assets.domain.optimization.methods import EqualWeight, HierarchicalParity, MinVariance
-from quant_assets.domain.optimization.problem import Fallback, Optimizer, Problem, Solution, SolverFailedError
+from quant_assets.domain.optimization.methods import EqualWeight, HierarchicalParity, MaxSharpe, MinRisk
+from quant_assets.domain.optimization.parity import Adaptive, Barbell, HierarchicalEqualRisk, RiskParity, regime
+from quant_assets.domain.optimization.problem import (
+    Fallback,
+    Optimizer,
+    Problem,
+    Solution,
+    SolverFailedError,
+    Turnover,
+)
 from quant_assets.domain.returns import CompleteCases, complete_cases
 from quant_assets.errors import InfeasibleError, UnknownNameError
 from quant_assets.settings.manifest import RiskConfig
 
-_ALL: tuple[Optimizer, ...] = (EqualWeight(), MinVariance(), HierarchicalParity())
+_ALL: tuple[Optimizer, ...] = (
+    EqualWeight(),
+    MinRisk(),
+    HierarchicalParity(),
+    HierarchicalEqualRisk(),
+    RiskParity(),
+    MaxSharpe(),
+    MinRisk("CVAR", "cvar"),
+    Barbell(),
+    Adaptive(),
+)
 
 METHODS: Mapping[str, Optimizer] = {optimizer.name: optimizer for optimizer in _ALL}
 """Every method by the name that `risk.method` uses."""
@@ -19,6 +37,12 @@ METHODS: Mapping[str, Optimizer] = {optimizer.name: optimizer for optimizer in _
 FALLBACKS: Mapping[str, tuple[str, ...]] = {
     "min_variance": ("hrp", "equal_weight"),
     "hrp": ("equal_weight",),
+    "herc": ("hrp", "equal_weight"),
+    "risk_parity": ("hrp", "equal_weight"),
+    "max_sharpe": ("min_variance", "hrp", "equal_weight"),
+    "cvar": ("min_variance", "hrp", "equal_weight"),
+    "barbell": ("hrp", "equal_weight"),
+    "adaptive": ("hrp", "equal_weight"),
     "equal_weight": (),
 }
 """Who is asked when a method fails, in order: ever less is estimated."""
@@ -29,6 +53,9 @@ def solve(
     sectors: Mapping[int, str],
     risk: RiskConfig,
     *,
+    clusters: Mapping[int, str] | None = None,
+    owners: Mapping[int, int] | None = None,
+    turnover: Turnover | None = None,
     methods: Mapping[str, Optimizer] = METHODS,
 ) -> Solution:
     """Find weights by `risk.method`, or by its fallbacks.
@@ -37,6 +64,9 @@ def solve(
         returns: a returns matrix: `session`, then one column per con_id; nulls are allowed, see `complete_cases`.
         sectors: sector per con_id; the empty name counts as a sector of its own.
         risk: method and caps.
+        clusters: cluster per con_id; None leaves the cluster cap out.
+        owners: where columns are atoms, the instrument of each; the instrument cap then holds for their sum.
+        turnover: the weights held before and how far to go from them; None for no limit.
         methods: the registry; tests pass failing ones.
 
     Returns:
@@ -46,12 +76,12 @@ def solve(
     Raises:
         UnknownNameError: there is no such method.
         NotEnoughReturnsError: too few sessions on which every instrument has a return.
-        InfeasibleError: no method answered.
+        InfeasibleError: no method answered, or nothing keeps the turnover limit.
     """
     if risk.method not in methods:
         raise UnknownNameError("method", risk.method, methods)
     cases = complete_cases(returns)
-    problem = _problem(cases, sectors, risk)
+    problem = _problem(cases, sectors, risk, clusters, owners, turnover)
     chain = [methods[name] for name in (risk.method, *FALLBACKS.get(risk.method, ("equal_weight",)))]
     weights, method, fallbacks = _first_answer(problem, chain)
     cash = max(0.0, 1.0 - float(weights.sum()))
@@ -61,13 +91,30 @@ def solve(
         method=method,
         requested=risk.method,
         fallbacks=tuple(fallbacks),
-        diagnostics=_diagnostics(problem, cases),
+        diagnostics=_diagnostics(problem, cases, method),
+        problem=problem,
     )
 
 
-def _problem(cases: CompleteCases, sectors: Mapping[int, str], risk: RiskConfig) -> Problem:
-    names = tuple(sectors.get(con_id) or "unknown" for con_id in cases.con_ids)
-    return Problem(cases.values, tuple(cases.con_ids), names, risk.max_weight, risk.sector_cap)
+def _problem(
+    cases: CompleteCases,
+    sectors: Mapping[int, str],
+    risk: RiskConfig,
+    clusters: Mapping[int, str] | None,
+    owners: Mapping[int, int] | None,
+    turnover: Turnover | None,
+) -> Problem:
+    return Problem(
+        returns=cases.values,
+        con_ids=tuple(cases.con_ids),
+        sectors=tuple(sectors.get(con_id) or "unknown" for con_id in cases.con_ids),
+        max_weight=risk.max_weight,
+        sector_cap=risk.sector_cap,
+        clusters=tuple(clusters[con_id] for con_id in cases.con_ids) if clusters else (),
+        cluster_cap=risk.cluster_cap,
+        owners=tuple(owners[con_id] for con_id in cases.con_ids) if owners else (),
+        turnover=turnover,
+    )
 
 
 def _first_answer(problem: Problem, chain: Sequence[Optimizer]) -> tuple[np.ndarray, str, list[Fallback]]:
@@ -84,8 +131,10 @@ def _first_answer(problem: Problem, chain: Sequence[Optimizer]) -> tuple[np.ndar
     raise InfeasibleError(f"No method found weights ({tried}).", "Look at the returns, or loosen the caps in risk.")
 
 
-def _diagnostics(problem: Problem, cases: CompleteCases) -> dict[str, object]:
+def _diagnostics(problem: Problem, cases: CompleteCases, method: str) -> dict[str, object]:
+    told = {"regime": regime(problem.returns)} if method == "adaptive" else {}
     return {
+        **told,
         "n_instruments": problem.n,
         "n_sessions": cases.n_sessions,
         "n_complete_sessions": len(cases.sessions),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from quant_assets.domain.optimization.caps import tidy, within_caps
+from quant_assets.domain.optimization.feasible import inequalities, turnover_constraints
 from quant_assets.domain.optimization.problem import Problem, SolverFailedError, Vector
 
 SOLVER_SLACK = 1e-6
@@ -34,44 +35,80 @@ class EqualWeight:
 
 
 @dataclass(frozen=True, slots=True)
-class MinVariance:
-    """The long-only portfolio of least sample variance (skfolio MeanRisk).
+class MinRisk:
+    """The long-only portfolio of least risk (skfolio MeanRisk); risk is the sample variance unless named otherwise.
 
     Without binding caps the answer is that of skfolio's defaults, whose tolerance is absolute in variance: at the size
     of daily returns it is right to about 1e-4 of capital, and an instrument at its bound may keep a trace. Under
     binding caps the solver is asked for more, and is right to about 1e-6.
 
-    Sector caps are linear constraints. Where the caps leave no room to invest everything, the budget is what they
-    allow and the rest is cash: least variance would otherwise be all cash.
+    Caps and the turnover limit are constraints of the problem. Where they leave no room to invest everything, the
+    budget is what they allow and the rest is cash: least risk would otherwise be all cash.
     """
 
+    measure: str = "VARIANCE"
+    """A name of skfolio's RiskMeasure."""
     name: str = "min_variance"
 
     def weights(self, problem: Problem) -> Vector:
-        """Return the minimum-variance weights under the caps."""
-        from skfolio.optimization import MeanRisk
-
-        free = _fitted(MeanRisk(), problem.returns)
+        """Return the minimum-risk weights under the caps."""
+        free = fitted(self._estimator(), problem.returns)
         if problem.holds(free):
             return free
-        return tidy(_checked(_fitted(MeanRisk(**self._constraints(problem)), problem.returns), problem), problem)
+        return tidy(checked(fitted(self._estimator(**self._constraints(problem)), problem.returns), problem), problem)
 
-    @staticmethod
-    def _constraints(problem: Problem) -> dict[str, Any]:
-        sectors = list(problem.members)
-        bounded = [
-            i for i, name in enumerate(sectors) if len(problem.members[name]) * problem.max_weight > problem.sector_cap
-        ]
-        constraints: dict[str, Any] = {
-            "max_weights": problem.max_weight,
-            "budget": problem.investable,
-            "solver_params": PRECISE,
-        }
-        if bounded:
-            labels = {name: f"sector{i}" for i, name in enumerate(sectors)}
-            constraints["groups"] = np.array([[labels[name] for name in problem.sectors]])
-            constraints["linear_constraints"] = [f"sector{i} <= {problem.sector_cap!r}" for i in bounded]
-        return constraints
+    def _estimator(self, **options: Any) -> Any:
+        from skfolio import RiskMeasure
+        from skfolio.optimization import MeanRisk
+
+        return MeanRisk(risk_measure=RiskMeasure[self.measure], **options)
+
+    def _constraints(self, problem: Problem) -> dict[str, Any]:
+        options = capped(problem)
+        if self.measure == "VARIANCE":
+            options["solver_params"] = PRECISE
+        if problem.turnover is not None:
+            options["add_constraints"] = lambda w: turnover_constraints(problem, w)
+        return options
+
+
+MinVariance = MinRisk
+"""The default measure's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaxSharpe:
+    """The long-only portfolio of the highest sample mean over sample deviation (skfolio MeanRisk, risk-free rate 0).
+
+    Sample means of daily returns are mostly noise: see `weights_stability`. Caps are constraints of the problem; of
+    the turnover limit, which is not linear in it, the nearest weights are taken.
+    """
+
+    name: str = "max_sharpe"
+
+    def weights(self, problem: Problem) -> Vector:
+        """Return the weights of the highest ratio under the caps."""
+        if problem.returns.mean(axis=0).max() <= 0:
+            raise SolverFailedError("no column has a positive mean return")
+        free = fitted(self._estimator(), problem.returns)
+        if problem.holds(free):
+            return free
+        found = fitted(self._estimator(**capped(problem)), problem.returns)
+        if problem.turnover is not None and not problem.holds(found, SOLVER_SLACK):
+            return within_caps(np.maximum(found, 0.0), problem)
+        return tidy(checked(found, problem), problem)
+
+    def _estimator(self, **options: Any) -> Any:
+        from skfolio.optimization import MeanRisk, ObjectiveFunction
+
+        return MeanRisk(objective_function=ObjectiveFunction.MAXIMIZE_RATIO, **options)
+
+
+def capped(problem: Problem) -> dict[str, Any]:
+    """Return the caps as options of skfolio's MeanRisk."""
+    a, b = inequalities(problem)
+    options: dict[str, Any] = {"max_weights": problem.max_weight, "budget": problem.investable}
+    return {**options, "left_inequality": a, "right_inequality": b} if len(b) else options
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +128,13 @@ class HierarchicalParity:
         if problem.holds(free):
             return free
         supported = problem.n * problem.max_weight >= 1.0
-        base = _checked_long(self._fit(problem.returns, problem.max_weight)) if supported else free
+        base = checked_long(self._fit(problem.returns, problem.max_weight)) if supported else free
         return within_caps(base, problem)
 
     def _fit(self, returns: Vector, max_weight: float) -> Vector:
         from skfolio.optimization import HierarchicalRiskParity
 
-        return _fitted(HierarchicalRiskParity(max_weights=max_weight, **self._clustering()), returns)
+        return fitted(HierarchicalRiskParity(max_weights=max_weight, **self._clustering()), returns)
 
     def _clustering(self) -> dict[str, Any]:
         """Return nothing for skfolio's own default, so that a direct call and ours are the same call."""
@@ -110,7 +147,7 @@ class HierarchicalParity:
         return {"seriation_estimator": HierarchicalSeriation(hierarchical_clustering_estimator=clustering)}
 
 
-def _fitted(estimator: Any, returns: Vector) -> Vector:
+def fitted(estimator: Any, returns: Vector) -> Vector:
     """Fit and return the weights; every way in which the solver can fail becomes one error."""
     import cvxpy
     from skfolio.exceptions import SkfolioError
@@ -136,13 +173,18 @@ def _fitted(estimator: Any, returns: Vector) -> Vector:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep solver warnings from the console: an inaccurate answer is judged by `_checked`, not by its warning."""
+    """Keep solver warnings from the console: an inaccurate answer is judged by `checked`, not by its warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _checked(weights: Vector, problem: Problem) -> Vector:
+def checked(weights: Vector, problem: Problem) -> Vector:
+    """Return weights that keep the caps and invest what they should, up to the solver's slack.
+
+    Raises:
+        SolverFailedError: they do not.
+    """
     if not problem.holds(weights, SOLVER_SLACK):
         raise SolverFailedError("the solver's weights break a cap")
     if abs(float(weights.sum()) - problem.investable) > SOLVER_SLACK:
@@ -150,7 +192,12 @@ def _checked(weights: Vector, problem: Problem) -> Vector:
     return weights
 
 
-def _checked_long(weights: Vector) -> Vector:
+def checked_long(weights: Vector) -> Vector:
+    """Return weights without a short position.
+
+    Raises:
+        SolverFailedError: there is one.
+    """
     if weights.min() < 0:
         raise SolverFailedError("the method returned a short position")
     return weights

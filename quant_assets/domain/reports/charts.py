@@ -13,18 +13,18 @@ _WIDTH = 920
 def bars(positions: Sequence[Position], limit: int = 40) -> str:
     """Draw weights as bars and risk contributions as marks beside them."""
     shown = positions[:limit]
-    top = max([one.weight for one in shown] + [one.risk_contribution or 0.0 for one in shown] + [0.01])
+    top = max([abs(one.weight) for one in shown] + [one.risk_contribution or 0.0 for one in shown] + [0.01])
     left, right, row = 120, 60, 24
     scale = (_WIDTH - left - right) / top
     lines = []
     for i, one in enumerate(shown):
         y = i * row + 4
         lines.append(_text(left - 10, y + 12, one.symbol.partition(":")[2] or one.symbol, anchor="end"))
-        lines.append(_rect(left, y + 2, one.weight * scale, 13, ACCENT))
+        lines.append(_rect(left, y + 2, abs(one.weight) * scale, 13, ACCENT if one.weight >= 0 else LOSS))
         if one.risk_contribution is not None:
             x = left + max(one.risk_contribution, 0.0) * scale
             lines.append(f'<path d="M{x:.2f} {y:.2f}v17" stroke="{LOSS}" stroke-width="2.4"/>')
-        end = left + max(one.weight, one.risk_contribution or 0.0) * scale + 8
+        end = left + max(abs(one.weight), one.risk_contribution or 0.0) * scale + 8
         lines.append(_text(end, y + 12, f"{one.weight:.2%}", fill=MUTED))
     return _svg(len(shown) * row + 8, lines, "Weights as bars, risk contributions as marks")
 

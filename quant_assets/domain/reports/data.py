@@ -35,6 +35,54 @@ class Excluded:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """One instrument's score: who it stands with, whether it was selected, and the terms that sum to ln score."""
+
+    symbol: str
+    verdict: str
+    reason: str
+    score: float
+    cluster: int
+    terms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How candidates became a selection, and a selection became atoms."""
+
+    scored: Sequence[Scored]
+    """The highest score first."""
+    weights: Mapping[str, float]
+    ladder: Sequence[Mapping[str, Any]]
+    clusters: Mapping[str, float]
+    """Weight per cluster."""
+    cluster_cap: float
+    atoms: Sequence[Mapping[str, Any]]
+    costs: Mapping[str, Any] | None
+    cash_idle: float
+    """Capital given to atoms that hold nothing now."""
+
+    @property
+    def n_selected(self) -> int:
+        """How many were selected."""
+        return sum(one.verdict == "selected" for one in self.scored)
+
+    @property
+    def members(self) -> list[tuple[int, list[str], float]]:
+        """Clusters with their members and their weight, the heaviest first."""
+        found: dict[int, list[str]] = {}
+        for one in self.scored:
+            found.setdefault(one.cluster, []).append(one.symbol.partition(":")[2] or one.symbol)
+        rows = [(name, sorted(who), self.clusters.get(str(name), 0.0)) for name, who in found.items()]
+        return sorted(rows, key=lambda row: (-row[2], row[0]))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every atom is long only, so that atoms and instruments are the same."""
+        return all("-long_only-" in one["atom"] for one in self.atoms)
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """How much is known about one frozen instrument."""
 
@@ -84,6 +132,7 @@ class ReportData:
     max_weight: float
     sector_cap: float
     positions: Sequence[Position]
+    choice: Choice
     sectors: Mapping[str, float]
     correlation: Correlation
     track: Track
@@ -111,6 +160,11 @@ class ReportData:
         return sorted(
             (one for one in self.positions if abs(one.weight) >= TRACE), key=lambda one: (-one.weight, one.con_id)
         )
+
+    @property
+    def cash_forced(self) -> float:
+        """Capital that the caps leave no room for."""
+        return self.cash - self.choice.cash_idle
 
     @property
     def effective_positions(self) -> float:

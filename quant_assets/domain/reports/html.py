@@ -6,7 +6,7 @@ from quant_assets.domain.reports import charts
 from quant_assets.domain.reports.data import ReportData
 
 _MAX_ROWS = 200
-"""Rows of the exclusions table; the run's selection audit holds all of them."""
+"""Rows of the longest tables; the run's files hold all of them."""
 
 
 def render_html(data: ReportData) -> str:
@@ -36,6 +36,7 @@ def render_html(data: ReportData) -> str:
         css=Markup(css),  # noqa: S704 - our own file
         pictures={name: Markup(svg) for name, svg in pictures.items()},  # noqa: S704 - charts escape their texts
         excluded=data.excluded[:_MAX_ROWS],
+        scored=data.choice.scored[:_MAX_ROWS],
     )
 
 

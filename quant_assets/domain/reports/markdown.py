@@ -12,12 +12,19 @@ def render_markdown(data: ReportData) -> str:
     positions = ([one.symbol, one.sector, f"{one.weight:.4%}", _share(one.risk_contribution)] for one in data.held)
     excluded = ([one.symbol, one.stage, one.reason] for one in data.excluded)
     inputs = ([name, table["partition"], f"`{table['content_id']}`"] for name, table in data.tables.items())
+    scored = (
+        [one.symbol, str(one.cluster), f"{one.score:.4f}", ", ".join(f"{k} {v:.2f}" for k, v in one.terms.items())]
+        for one in data.choice.scored
+        if not one.reason
+    )
     parts = [
         f"# Weights of {data.profile}, {data.session}",
         *([_SYNTHETIC] if data.is_synthetic else []),
         _lead(data),
         "## Weights",
         _table(["instrument", "sector", "weight", "share of risk"], positions),
+        "## Selection",
+        _table(["instrument", "cluster", "score", "terms w ln p"], scored),
         "## Excluded",
         _table(["instrument", "stage", "reason"], excluded),
         "## Inputs",
@@ -37,6 +44,10 @@ def index_markdown(data: ReportData) -> str:
         ("data/*_1d.parquet", "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
         ("data/returns_matrix.parquet", "simple returns, sessions by con_id; null = no return"),
         ("data/returns_certificate.parquet", "why each instrument is in the matrix or not"),
+        ("data/selection.parquet", "every frozen instrument: score, terms, cluster, verdict and reason"),
+        ("data/selection.json", "weights of the score, vetoes, and the relaxation ladder"),
+        ("data/synthetic_returns.parquet", "returns of the strategy atoms, sessions by atom"),
+        ("data/synthetic_composition.parquet", "what each atom is, and whether it holds now"),
         ("data/weights.parquet", "the weights (also as .csv; .json adds exposures, fallbacks and findings)"),
         ("reports/report.html", "the report, readable offline"),
         ("reports/report.md", "its essentials as text"),

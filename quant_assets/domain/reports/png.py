@@ -30,7 +30,7 @@ def weights_png(weights: pl.DataFrame) -> bytes:
     axes.bar_label(drawn, fmt="%.2f %%", padding=4, fontsize=8, color=MUTED)
     axes.set_yticks(range(len(names)), names, fontsize=8, color=INK)
     axes.invert_yaxis()
-    axes.set_xlim(0, max([*values, 1.0]) * 1.12)
+    axes.set_xlim(min([*values, 0.0]) * 1.12, max([*values, 1.0]) * 1.12)
     axes.set_xlabel("weight, % of capital", fontsize=8, color=MUTED)
     axes.tick_params(axis="both", length=0, labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)

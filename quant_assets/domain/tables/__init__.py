@@ -4,7 +4,15 @@ Stores, publishing, Pandera models, asset metadata, SQL views and docs/tables.md
 writes a column list again.
 """
 
-from quant_assets.domain.tables.alpha import CANDIDATES, REPORTS, RETURNS_MATRIX, SNAPSHOTS, WEIGHTS
+from quant_assets.domain.tables.alpha import (
+    CANDIDATES,
+    REPORTS,
+    RETURNS_MATRIX,
+    SELECTION,
+    SNAPSHOTS,
+    SYNTHETIC_RETURNS,
+    WEIGHTS,
+)
 from quant_assets.domain.tables.bars import (
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
@@ -32,6 +40,8 @@ ALL: tuple[Table, ...] = (
     CANDIDATES,
     SNAPSHOTS,
     RETURNS_MATRIX,
+    SELECTION,
+    SYNTHETIC_RETURNS,
     WEIGHTS,
     REPORTS,
 )
@@ -65,7 +75,9 @@ __all__ = [
     "RAW_TWS_REQUESTS",
     "REPORTS",
     "RETURNS_MATRIX",
+    "SELECTION",
     "SNAPSHOTS",
+    "SYNTHETIC_RETURNS",
     "UNIVERSE",
     "WEIGHTS",
     "Column",

@@ -75,6 +75,55 @@ RETURNS_MATRIX = Table(
     partition_by="session_profile",
 )
 
+SELECTION = Table(
+    name="selection",
+    zone="gold",
+    key=("session", "profile", "con_id"),
+    columns=(
+        c.SESSION,
+        c.PROFILE,
+        c.CON_ID,
+        Column("symbol", pl.String, "EXCHANGE:SYMBOL", "Qualified symbol"),
+        c.RUN_ID,
+        Column("verdict", pl.String, "enum", "Whether the instrument may get weight", isin=("selected", "rejected")),
+        Column("reason", pl.String, "text", "Why it was rejected, separated by `;`; empty for the selected"),
+        Column(
+            "score", pl.Float64, "probability", "exp Σ wᵢ ln pᵢ; null outside the matrix", nullable=True, gt=0, le=1
+        ),
+        Column("cluster", pl.Int64, "number", "Ward cluster of correlation distances", nullable=True, ge=1),
+        Column("terms", pl.String, "JSON", "Per metric: value, p, weight, and term = weight x ln p"),
+    ),
+    grain="(session, profile, con_id)",
+    description="Every frozen instrument with its score, its cluster and whether it was selected.",
+    producer="selection",
+    partition_by="session_profile",
+)
+
+SYNTHETIC_RETURNS = Table(
+    name="synthetic_returns",
+    zone="gold",
+    key=("session", "profile", "atom"),
+    columns=(
+        c.SESSION,
+        c.PROFILE,
+        Column("atom", pl.String, "id", "con_id-logic-direction-timescale; the column in the run directory"),
+        c.CON_ID,
+        Column("symbol", pl.String, "EXCHANGE:SYMBOL", "Qualified symbol"),
+        c.RUN_ID,
+        Column("logic", pl.String, "enum", "When it holds", isin=("long_only", "momentum", "reversion", "trend")),
+        Column("direction", pl.String, "enum", "Which side it holds", isin=("LONG", "SHORT")),
+        Column("timescale", pl.Int64, "sessions", "How far the logic looks back; 0 = nowhere", ge=0),
+        Column("verdict", pl.String, "enum", "Whether it can get weight", isin=("kept", "dropped")),
+        Column("reason", pl.String, "text", "Why it was dropped; empty for the kept"),
+        Column("n_active", pl.Int64, "sessions", "Sessions of the matrix in which it held", ge=0),
+        Column("live", pl.Int64, "signal", "1 when it holds after the last close, else 0", ge=0, le=1),
+    ),
+    grain="(session, profile, atom)",
+    description="Composition map of strategy atoms; their returns are in the run directory.",
+    producer="synthetic_returns",
+    partition_by="session_profile",
+)
+
 WEIGHTS = Table(
     name="weights",
     zone="gold",

@@ -1,7 +1,29 @@
-"""The alpha cycle after the snapshot: returns, weights, report. Each step reads the run directory and nothing else."""
+"""The alpha cycle after the snapshot: returns, selection, synthesis, weights, report.
 
-from quant_assets.flows.alpha.steps import build_report, build_returns, build_weights
+Each step reads the run directory and nothing else.
+"""
+
+from quant_assets.flows.alpha.steps import (
+    build_report,
+    build_returns,
+    build_selection,
+    build_synthesis,
+    build_weights,
+)
 from quant_assets.flows.alpha.verify import verify_run
 from quant_assets.lakehouse.runs import list_runs, open_run
 
-__all__ = ["build_report", "build_returns", "build_weights", "list_runs", "open_run", "verify_run"]
+STEPS = (build_returns, build_selection, build_synthesis, build_weights, build_report)
+"""The steps in their order; each takes a run directory and a clock."""
+
+__all__ = [
+    "STEPS",
+    "build_report",
+    "build_returns",
+    "build_selection",
+    "build_synthesis",
+    "build_weights",
+    "list_runs",
+    "open_run",
+    "verify_run",
+]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from quant_assets.domain.reports import Excluded, Position, Quality, ReportData, correlation, track
+from quant_assets.domain.reports import Choice, Excluded, Position, Quality, ReportData, Scored, correlation, track
 from quant_assets.domain.returns import complete_cases
 from quant_assets.domain.verification import Finding
 from quant_assets.flows.alpha.compute import profile_of
@@ -20,7 +20,7 @@ def report_data(run: RunDirectory) -> ReportData:
     matrix = run.read_frame("data/returns_matrix.parquet")
     certificate = run.read_frame("data/returns_certificate.parquet")
     positions = _positions(run, record)
-    cases = complete_cases(matrix)
+    cases = complete_cases(matrix.select("session", *(str(one.con_id) for one in positions)))
     weight_of = {one.con_id: one.weight for one in positions}
     symbol_of = {one.con_id: one.symbol for one in positions}
     return ReportData(
@@ -37,6 +37,7 @@ def report_data(run: RunDirectory) -> ReportData:
         max_weight=profile.risk.max_weight,
         sector_cap=profile.risk.sector_cap,
         positions=positions,
+        choice=_choice(run, record, profile.risk.cluster_cap),
         sectors=record["sectors"],
         correlation=correlation(cases.values, [symbol_of[con_id] for con_id in cases.con_ids]),
         track=track(cases.values, np.array([weight_of[con_id] for con_id in cases.con_ids]), cases.sessions),
@@ -60,11 +61,39 @@ def _positions(run: RunDirectory, record: dict[str, Any]) -> list[Position]:
     return [Position(long_name=names[one["con_id"]], **one) for one in record["weights"]]
 
 
+def _choice(run: RunDirectory, record: dict[str, Any], cluster_cap: float) -> Choice:
+    made = run.read_json("data/selection.json")
+    rows = run.read_frame("data/selection.parquet").filter(pl.col("score").is_not_null())
+    scored = [
+        Scored(
+            symbol=row["symbol"],
+            verdict=row["verdict"],
+            reason=row["reason"],
+            score=row["score"],
+            cluster=row["cluster"],
+            terms={name: term["term"] for name, term in json.loads(row["terms"]).items()},
+        )
+        for row in rows.sort("score", "con_id", descending=[True, False]).iter_rows(named=True)
+    ]
+    return Choice(
+        scored=scored,
+        weights=made["weights"],
+        ladder=made["ladder"],
+        clusters=record["clusters"],
+        cluster_cap=cluster_cap,
+        atoms=record["atoms"],
+        costs=record["costs"],
+        cash_idle=record["cash_idle"],
+    )
+
+
 def _excluded(run: RunDirectory, certificate: pl.DataFrame) -> list[Excluded]:
-    """Return who was dropped from the matrix, then who never became a candidate."""
+    """Return who was not selected, then who was dropped from the matrix, then who never became a candidate."""
+    judged = run.read_frame("data/selection.parquet").filter(verdict="rejected").filter(pl.col("score").is_not_null())
     dropped = certificate.filter(pl.col("verdict") == "dropped").select("symbol", "reason").rows()
     rejected = [one for one in run.audit_trail if one["verdict"] == "rejected"]
     return [
+        *(Excluded(symbol, "selection", reason) for symbol, reason in judged.select("symbol", "reason").rows()),
         *(Excluded(symbol, "returns", reason) for symbol, reason in dropped),
         *(Excluded(one["symbol"], "screen", one["reasons"]) for one in rejected),
     ]

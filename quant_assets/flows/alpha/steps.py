@@ -3,7 +3,7 @@
 A finished run is served from its files, after their digests were checked; nothing is computed again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -12,15 +12,20 @@ from quant_assets.clock import Clock, SystemClock
 from quant_assets.control.seal import network_seal
 from quant_assets.domain.reports import index_markdown, render_html, render_markdown, weights_png
 from quant_assets.domain.tables import REPORTS
-from quant_assets.domain.verification import errors
+from quant_assets.domain.verification import Finding, errors
 from quant_assets.errors import NetworkSealedError, VerificationError
-from quant_assets.flows.alpha.compute import compute_returns, compute_weights, label
+from quant_assets.flows.alpha.choose import compute_selection, compute_synthesis
+from quant_assets.flows.alpha.compute import compute_returns, label
 from quant_assets.flows.alpha.report import report_data
+from quant_assets.flows.alpha.weigh import compute_weights
 from quant_assets.lakehouse.runs import MANIFEST, RunDirectory, RunLog, hash_findings, seal_run
 from quant_assets.lakehouse.runs.directory import sha256
 
 MATRIX = "data/returns_matrix.parquet"
 CERTIFICATE = "data/returns_certificate.parquet"
+SELECTION_FRAME = "data/selection.parquet"
+STREAMS = "data/synthetic_returns.parquet"
+COMPOSITION = "data/synthetic_composition.parquet"
 WEIGHTS_FRAME = "data/weights.parquet"
 REPORT = "reports/report.html"
 
@@ -44,19 +49,58 @@ def build_returns(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame
     return rows
 
 
-def build_weights(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
-    """Build the weights of a run from its returns matrix; return them (WEIGHTS).
+def build_selection(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+    """Judge the instruments of a run's returns matrix; return every instrument with its verdict (SELECTION).
 
     Raises:
-        InfeasibleError: no method answered.
+        NoCandidatesError: every instrument is vetoed.
+        VerificationError: a finished run was altered.
+    """
+    if _is_served(run):
+        return run.read_frame(SELECTION_FRAME)
+    with _sealed(run, clock) as log:
+        selected = compute_selection(run, run.read_frame(MATRIX), run.read_frame(CERTIFICATE))
+        run.write_frame(SELECTION_FRAME, selected.rows)
+        run.write_json("data/selection.json", selected.record)
+        for rung in selected.record["ladder"][1:]:
+            log.note("relaxed", status="warn", rung=rung["name"], n_selected=rung["n_selected"])
+        n_selected = selected.record["n_selected"]
+        status = "warn" if selected.selection.is_short else "ok"
+        log.note("selection", status=status, rows=selected.rows.height, n_selected=n_selected)
+    return selected.rows
+
+
+def build_synthesis(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+    """Make the atoms of a run's selected instruments; return their composition map (SYNTHETIC_RETURNS).
+
+    Raises:
+        NotEnoughReturnsError: no atom ever held anything.
+        VerificationError: an atom moves the wrong way, or a finished run was altered.
+    """
+    if _is_served(run):
+        return run.read_frame(COMPOSITION)
+    with _sealed(run, clock) as log:
+        made = compute_synthesis(run, run.read_frame(MATRIX), run.read_frame(SELECTION_FRAME))
+        _require(run, errors(made.findings))
+        run.write_frame(STREAMS, made.synthesis.matrix)
+        run.write_frame(COMPOSITION, made.rows)
+        log.note("synthesis", status="ok", rows=made.rows.height, n_kept=len(made.synthesis.kept))
+    return made.rows
+
+
+def build_weights(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+    """Build the weights of a run from its synthetic returns; return them (WEIGHTS).
+
+    Raises:
+        InfeasibleError: no method answered, or nothing keeps the turnover limit.
         VerificationError: the weights break a constraint, or a finished run was altered.
     """
     if _is_served(run):
         return run.read_frame(WEIGHTS_FRAME)
     with _sealed(run, clock) as log:
-        weighed = compute_weights(run, run.read_frame(MATRIX))
-        if problems := errors(weighed.findings):
-            raise VerificationError(run.run_id, [f"{one.check}: {one.message}" for one in problems])
+        stored = [run.read_frame(name) for name in (MATRIX, SELECTION_FRAME, STREAMS, COMPOSITION)]
+        weighed = compute_weights(run, *stored)
+        _require(run, errors(weighed.findings))
         run.write_frame(WEIGHTS_FRAME, weighed.frame)
         run.write("data/weights.csv", _csv(weighed.frame))
         run.write_json("data/weights.json", weighed.record)
@@ -64,6 +108,11 @@ def build_weights(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame
             log.note("fallback", status="warn", method=one.method, reason=one.reason, instead=one.instead)
         log.note("weights", status="ok", rows=weighed.frame.height, method=weighed.solution.method)
     return weighed.frame
+
+
+def _require(run: RunDirectory, problems: Sequence[Finding]) -> None:
+    if problems:
+        raise VerificationError(run.run_id, [f"{one.check}: {one.message}" for one in problems])
 
 
 def build_report(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:

@@ -7,21 +7,23 @@ from quant_assets.control.seal import network_seal
 from quant_assets.domain.optimization import GRID
 from quant_assets.domain.verification import Finding, Severity, errors
 from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.alpha.compute import compute_returns, compute_weights
-from quant_assets.flows.alpha.steps import CERTIFICATE, MATRIX, WEIGHTS_FRAME
+from quant_assets.flows.alpha.choose import compute_selection, compute_synthesis
+from quant_assets.flows.alpha.compute import compute_returns
+from quant_assets.flows.alpha.steps import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
+from quant_assets.flows.alpha.weigh import compute_weights
 from quant_assets.flows.snapshot import BAR_COLUMNS
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, code_version, environment, hash_findings, open_run
 
-ITERATIVE = frozenset({"min_variance"})
+ITERATIVE = frozenset({"min_variance", "max_sharpe", "cvar", "risk_parity", "adaptive"})
 """Methods whose solver iterates: elsewhere their weights agree to 1e-6, not to one step of the grid."""
 
 _ITERATIVE_TOLERANCE = 1e-6
 
 
 def verify_run(layout: Layout, run_id: str) -> list[Finding]:
-    """Hash every file of a run against its manifest, then recompute returns and weights from the frozen inputs.
+    """Hash every file of a run against its manifest, then recompute every step from the frozen inputs.
 
     In the recorded environment and code the numbers must be equal bit for bit. Elsewhere weights may differ by one
     step of the 1e-9 grid (1e-6 for iterative solvers); the finding `recomputed` says which comparison was made.
@@ -59,17 +61,24 @@ def _recomputed(run: RunDirectory) -> list[Finding]:
     differences = _differences(run)
     try:
         matrix, rows = compute_returns(run)
-        weighed = compute_weights(run, matrix.matrix)
+        selected = compute_selection(run, matrix.matrix, rows)
+        made = compute_synthesis(run, matrix.matrix, selected.rows)
+        weighed = compute_weights(run, matrix.matrix, selected.rows, made.synthesis.matrix, made.rows)
     except QuantAssetsError as error:
         return [Finding("error", "recomputed", f"the frozen inputs no longer give weights: {error}")]
     tolerance = 0.0 if not differences else _tolerance(weighed.solution.method)
     how = "bit for bit" if not differences else f"to {tolerance:g}, because {' and '.join(differences)} differ"
-    stored = run.read_frame(WEIGHTS_FRAME)
+    step = 1.5 * GRID if differences else 0.0
+    textual = ["terms"] if differences else []
     return [
         Finding("info", "environment", f"compared {how}"),
-        _same("returns", run.read_frame(MATRIX), matrix.matrix, GRID if differences else 0.0),
-        _same("certificate", run.read_frame(CERTIFICATE), rows, GRID if differences else 0.0),
-        _same("weights", stored, weighed.frame, tolerance),
+        _same("returns", run.read_frame(MATRIX), matrix.matrix, step),
+        _same("certificate", run.read_frame(CERTIFICATE), rows, step),
+        _same("selection", run.read_frame(SELECTION_FRAME).drop(textual), selected.rows.drop(textual), step),
+        _same("synthetic returns", run.read_frame(STREAMS), made.synthesis.matrix, step),
+        _same("composition", run.read_frame(COMPOSITION), made.rows, step),
+        _same("weights", run.read_frame(WEIGHTS_FRAME), weighed.frame, tolerance),
+        *made.findings,
         *weighed.findings,
     ]
 

@@ -1,7 +1,7 @@
 """Freezing: the inputs of a run, copied into a directory that never changes again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,6 +17,21 @@ from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, code_version, environment, merkle_root, run_id
 from quant_assets.lakehouse.runs.record import read_log
 from quant_assets.settings.manifest import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The weights held before this run, by con_id: what a turnover limit is measured from."""
+
+    session: date
+    run_id: str
+    content_id: str
+    weights: Mapping[int, float]
+
+    def described(self) -> dict[str, Any]:
+        """Return it as a part of config/inputs.json."""
+        held = {str(con_id): weight for con_id, weight in sorted(self.weights.items()) if weight}
+        return {"session": str(self.session), "run_id": self.run_id, "content_id": self.content_id, "weights": held}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,8 @@ def freeze(
     profile: Profile,
     sessions_window: Sequence[date],
     clock: Clock,
+    *,
+    previous: Previous | None = None,
 ) -> Snapshot:
     """Copy the accepted candidates and their daily bars into a run directory.
 
@@ -56,6 +73,7 @@ def freeze(
         sessions_window: the calendar's sessions up to and including `session`; the last `data.lookback_sessions` of
             them are frozen.
         clock: for the run's log; no time enters the run's identity.
+        previous: the weights of the run before, where the profile limits turnover.
 
     Returns:
         The snapshot. With unchanged inputs, configuration and code it is the run that stands already.
@@ -69,7 +87,7 @@ def freeze(
         raise DefectError(f"the window of sessions must end with {session}")
     request = Request(session, profile_name, profile, window)
     gathered = gather(store, request)
-    described = _describe(request, gathered)
+    described = _describe(request, gathered) | ({"previous": previous.described()} if previous else {})
     identity = {"inputs": described, "config": _resolved(request), "code": code_version()}
     root = merkle_root(identity)
     run = RunDirectory(layout.run(run_id(session, profile_name, root)))

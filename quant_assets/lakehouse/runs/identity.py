@@ -32,7 +32,11 @@ _PROFILE_ROOM = 42
 _CODE = (
     "domain/candidates.py",
     "domain/returns.py",
+    "domain/selection",
+    "domain/synthesis.py",
     "domain/optimization",
+    "domain/costs.py",
+    "domain/robustness.py",
     "domain/verification.py",
     "domain/reports",
     "lakehouse/content.py",

@@ -10,7 +10,7 @@ from quant_assets.lakehouse.runs.directory import RunDirectory, sha256
 from quant_assets.lakehouse.runs.identity import canonical
 
 AUDIT = "audit.jsonl"
-EVENTS = ("frozen", "returns", "weights", "report")
+EVENTS = ("frozen", "returns", "selection", "synthesis", "weights", "report")
 """What the log of a finished run holds, in this order, besides fallbacks and warnings."""
 
 _START = "0" * 64

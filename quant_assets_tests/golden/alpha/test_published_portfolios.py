@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from quant_assets.domain.optimization import METHODS, HierarchicalParity, solve
+from quant_assets.domain.optimization import METHODS, HierarchicalParity, MinRisk, solve
 from quant_assets.domain.returns import closes_matrix, returns_matrix
 from quant_assets.settings.manifest import RiskConfig
 
@@ -53,3 +53,29 @@ def test_hrp_weights():
     found = solve(matrix, {}, RiskConfig(method="hrp", max_weight=1.0, sector_cap=1.0), methods=methods)
     distance = np.abs(np.array([expected[t] for t in tickers]) - list(found.weights.values())).max()
     assert distance < 1e-12
+
+
+MEASURES = {
+    "MV": "VARIANCE",
+    "MAD": "MEAN_ABSOLUTE_DEVIATION",
+    "MSV": "SEMI_VARIANCE",
+    "CVaR": "CVAR",
+    "EVaR": "EVAR",
+    "WR": "WORST_REALIZATION",
+    "MDD": "MAX_DRAWDOWN",
+    "ADD": "AVERAGE_DRAWDOWN",
+    "CDaR": "CDAR",
+    "EDaR": "EDAR",
+    "UCI": "ULCER_INDEX",
+}
+
+
+@pytest.mark.parametrize("published_as", MEASURES)
+def test_minimum_risk_weights_by_eleven_measures(published_as):
+    matrix, tickers = last_200_returns("stock_prices.csv")
+    methods = {**METHODS, "min_variance": MinRisk(MEASURES[published_as])}
+    risk = RiskConfig(method="min_variance", max_weight=1.0, sector_cap=1.0)
+    found = solve(matrix, {}, risk, methods=methods)
+    assert found.fallbacks == ()
+    expected = published("Classic_MinRisk.csv", published_as)
+    assert np.array([expected[t] for t in tickers]) == pytest.approx(list(found.weights.values()), abs=5e-5)

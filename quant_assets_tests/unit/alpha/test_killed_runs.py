@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quant_assets.domain.verification import errors
-from quant_assets.flows.alpha import build_report, build_returns, build_weights, verify_run
+from quant_assets.flows.alpha import STEPS, verify_run
 from quant_assets.lakehouse.layout import Layout
 from quant_assets_tests.unit.alpha import scenario
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from quant_assets.lakehouse import files
 from quant_assets_tests.unit.alpha import scenario
 from quant_assets.lakehouse.layout import Layout
-from quant_assets.flows.alpha import build_report, build_returns, build_weights
+from quant_assets.flows.alpha import STEPS
 
 countdown = [int(sys.argv[2])]
 flush = files._flush
@@ -34,7 +34,7 @@ def flush_or_die(path):
 files._flush = flush_or_die
 world = scenario.world(n=5, method="equal_weight")
 run = world.freeze(Layout(Path(sys.argv[1]))).run
-for step in (build_returns, build_weights, build_report):
+for step in STEPS:
     step(run, world.clock)
 """
 
@@ -54,13 +54,13 @@ def undisturbed(tmp_path_factory):
 def finish(layout: Layout) -> str:
     world = scenario.world(n=5, method="equal_weight")
     run = world.freeze(layout).run
-    for step in (build_returns, build_weights, build_report):
+    for step in STEPS:
         step(run, world.clock)
     return run.run_id
 
 
 # Each file is flushed (odd) before and its directory (even) after the rename: both sides of the commit point.
-@pytest.mark.parametrize("flushes", [1, 2, 5, 14, 17, 18, 22, 25, 30, 33, 36, 38])
+@pytest.mark.parametrize("flushes", [1, 2, 5, 14, 17, 18, 22, 25, 30, 33, 36, 38, 41, 44, 47, 50])
 def test_kill_9_at_a_commit_and_run_again(tmp_path, flushes, undisturbed):
     killed = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path), str(flushes)], cwd=ROOT, check=False, capture_output=True

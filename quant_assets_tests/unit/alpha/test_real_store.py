@@ -10,7 +10,7 @@ import pytest
 from quant_assets.domain import tables
 from quant_assets.domain.verification import errors
 from quant_assets.errors import SnapshotIncompleteError
-from quant_assets.flows.alpha import build_report, build_returns, build_weights, verify_run
+from quant_assets.flows.alpha import STEPS, verify_run
 from quant_assets.flows.screen import screen_session
 from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -37,11 +37,8 @@ def test_from_published_tables_to_a_verified_run(tmp_path):
 
     snapshot = freeze(store, layout, *arguments, world.sessions, world.clock)
     store.write(tables.SNAPSHOTS, at, snapshot.frame, inputs=snapshot.inputs)
-    for step, table in (
-        (build_returns, tables.RETURNS_MATRIX),
-        (build_weights, tables.WEIGHTS),
-        (build_report, tables.REPORTS),
-    ):
+    written = (tables.RETURNS_MATRIX, tables.SELECTION, tables.SYNTHETIC_RETURNS, tables.WEIGHTS, tables.REPORTS)
+    for step, table in zip(STEPS, written, strict=True):
         store.write(table, at, step(snapshot.run, world.clock))
     assert errors(verify_run(layout, snapshot.run_id)) == []
     assert store.read(tables.WEIGHTS, at)["weight"].sum() == pytest.approx(1.0, abs=1e-8)

@@ -19,7 +19,7 @@ from quant_assets.errors import (
     UnknownNameError,
     VerificationError,
 )
-from quant_assets.flows.alpha import build_report, build_returns, build_weights, list_runs, open_run, verify_run
+from quant_assets.flows.alpha import STEPS, build_report, build_returns, build_weights, list_runs, open_run, verify_run
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, seal_run
 from quant_assets_tests.unit.alpha import scenario
@@ -27,7 +27,7 @@ from quant_assets_tests.unit.alpha import scenario
 
 def build(world, layout) -> RunDirectory:
     run = world.freeze(layout).run
-    for step in (build_returns, build_weights, build_report):
+    for step in STEPS:
         step(run, world.clock)
     return run
 
@@ -115,7 +115,8 @@ def test_the_alpha_cycle_needs_nothing_but_the_run_directory(finished, tmp_path)
     run = scenario.world(fated()).freeze(elsewhere).run
     assert not elsewhere.lakehouse.exists()
     moved = RunDirectory(shutil.move(run.path, tmp_path / run.run_id))
-    build_returns(moved, world.clock), build_weights(moved, world.clock), build_report(moved, world.clock)
+    for step in STEPS:
+        step(moved, world.clock)
     assert moved.is_finished
 
 
@@ -298,6 +299,6 @@ def test_the_report_escapes_what_vendors_write(tmp_path):
 def test_two_instruments_and_a_lot_of_cash_make_a_report_too(tmp_path, method):
     world = scenario.world(n=2, method=method)
     run = build(world, Layout(tmp_path))
-    assert run.read_json("data/weights.json")["cash"] == pytest.approx(0.4)
+    assert run.read_json("data/weights.json")["cash"] == pytest.approx(0.5)  # two clusters of one at 25 %
     assert "stays in cash" in run.read("reports/report.html").decode()
     assert not errors(verify_run(Layout(tmp_path), run.run_id))
