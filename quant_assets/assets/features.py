@@ -37,10 +37,11 @@ def _group_asset(catalogue: Catalogue, group: FeatureGroup) -> dg.AssetsDefiniti
     return body
 
 
-def _described(group: FeatureGroup) -> dict[str, dg.MetadataValue]:  # type: ignore[type-arg]
+def _described(group: FeatureGroup) -> dict[str, dg.MetadataValue]:
     """Return what the registry knows of a group, for the catalog in the UI."""
     head = ["| feature | unit | lookback | formula | source |", "|---|---|---|---|---|"]
-    rows = [f"| {f.name} | {group.unit(f.name)} | {f.lookback} | {f.formula.replace('|', '¦')} | {f.source} |" for f in group.features]
+    cells = [(f.name, group.unit(f.name), str(f.lookback), f.formula, f.source) for f in group.features]
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     return {
         "feature_group": dg.MetadataValue.text(f"{group.name} {group.version}"),
         "lookback": dg.MetadataValue.text(f"{group.lookback.n} {group.lookback.of}"),

@@ -39,7 +39,15 @@ def test_help_loads_no_heavy_library():
 
 
 @pytest.mark.parametrize(
-    "module", ["lakehouse.store", "lakehouse.query", "lakehouse.catalog", "lakehouse.runs", "domain.tables"]
+    "module",
+    [
+        "lakehouse.store",
+        "lakehouse.query",
+        "lakehouse.catalog",
+        "lakehouse.runs",
+        "lakehouse.features",
+        "domain.tables",
+    ],
 )
 def test_reading_needs_no_heavy_library(module):
     assert not _loaded_by(f"import quant_assets.{module}") & {*HEAVY, "pandas", "scipy"}
@@ -78,7 +86,9 @@ def test_dagster_can_read_annotations():
     """With postponed annotations Dagster refuses annotated contexts and configurations."""
     rooms = [module for module in MODULES if module.relative_to(PACKAGE).as_posix().startswith(DAGSTER_ROOMS)]
     assert rooms
-    assert not [module for module in rooms if "from __future__ import annotations" in module.read_text(encoding="utf-8")]
+    assert not [
+        module for module in rooms if "from __future__ import annotations" in module.read_text(encoding="utf-8")
+    ]
 
 
 def test_no_module_is_too_long_to_read():

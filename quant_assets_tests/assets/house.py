@@ -96,7 +96,9 @@ class House:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump({"symbols": list(symbols)}))
 
-    def run(self, assets: Sequence[str], first: str | None = None, last: str | None = None) -> dg.ExecuteInProcessResult:
+    def run(
+        self, assets: Sequence[str], first: str | None = None, last: str | None = None
+    ) -> dg.ExecuteInProcessResult:
         """Run assets as the UI would, over one partition or a closed range; never raises for a failed step."""
         single = first if last in (None, first) else None
         job = self.definitions.resolve_implicit_global_asset_job_def()

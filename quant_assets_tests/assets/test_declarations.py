@@ -135,7 +135,9 @@ def test_the_automation_sensor_runs_by_itself_and_covers_every_asset(declared: H
 
 
 def test_schedules_run_by_themselves(declared: House):
-    schedules = {one.name: one for one in declared.definitions.schedules or [] if isinstance(one, dg.ScheduleDefinition)}
+    schedules = {
+        one.name: one for one in declared.definitions.schedules or [] if isinstance(one, dg.ScheduleDefinition)
+    }
     assert {"daily_data_cycle", "weekly_catalog"} <= set(schedules)
     assert {one.default_status for one in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from quant_assets.domain.features.registry import FeatureGroup
+from quant_assets.domain.features.group import FeatureGroup
 
 _N_INSTRUMENTS = 5
-_CUTS = (0.1, 0.5, 0.9)
-"""Where the future is cut off, as shares of the times in the input."""
+_CUTS = (0.0, 0.1, 0.5, 0.9)
+"""Where the future is cut off, as shares of the times in the input. The first cut is after the first time: it finds
+windows that are filled from behind before they are full."""
 
 _TOLERANCE = 1e-9
 """Values closer than this, relative beyond 1, are equal: other rows may be summed in another order."""

@@ -33,9 +33,7 @@ def price_1m(bars: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
     """
     grid = on_expected_minutes(bars, minutes, "close")
     close = pl.col("close")
-    with_returns = grid.with_columns(
-        (close / close.shift(k).over(GROUP) - 1).alias(f"ret_{k}") for k in _HORIZONS
-    )
+    with_returns = grid.with_columns((close / close.shift(k).over(GROUP) - 1).alias(f"ret_{k}") for k in _HORIZONS)
     computed = with_returns.with_columns(
         *(_mean(k) for k in _WINDOWS),
         _volatility(20),

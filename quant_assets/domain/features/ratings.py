@@ -1,17 +1,35 @@
 """TradingView's technical ratings: fifteen moving averages and eleven oscillators vote buy, sell or neutral."""
 
-import polars as pl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quant_assets.domain import indicators as ta
+from quant_assets.domain.indicators import Array, shift
+
+Mask = NDArray[np.bool_]
 
 _NIL = 1e-12
 """Prices closer to each other than this share of the close are equal: rounding has no vote."""
 
-_HIGH, _LOW, _CLOSE = pl.col("high"), pl.col("low"), pl.col("close")
+_NIL_POINTS = 1e-9
+"""The same for indicators on a scale of their own, such as 0 to 100: a stochastic of 80 is not above 80."""
 
 
-def ratings(bars: pl.DataFrame) -> pl.DataFrame:
-    """Add recommend_ma, recommend_other and recommend_all, each in [-1, 1].
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Bars of several instruments side by side: axis 0 is time, axis 1 the instrument, NaN where there is no bar."""
+
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+
+
+def ratings(bars: Bars, known: Mapping[str, Array]) -> dict[str, Array]:
+    """Return recommend_ma, recommend_other and recommend_all, each in [-1, 1].
 
     Every voter says 1 (buy), -1 (sell) or 0 (neutral), and nothing before it can be computed. recommend_ma is the mean
     of the moving averages' votes, recommend_other that of the oscillators', recommend_all the mean of those two, or the
@@ -19,129 +37,122 @@ def ratings(bars: pl.DataFrame) -> pl.DataFrame:
     TechnicalRating, version 3.
 
     Args:
-        bars: con_id, session, high, low, close, volume and the columns of `technicals_1d` that stand on one
-            indicator; sorted by con_id and session.
-
-    Returns:
-        The same rows and columns, with three more.
+        bars: the bars.
+        known: rsi, adx, plus, minus, ao, cci20, stoch_k, stoch_d, macd and macd_signal of these bars.
     """
-    averages, oscillators = _average_votes(), _oscillator_votes()
-    voted = bars.with_columns(_helpers()).with_columns(
-        vote.over("con_id").alias(name) for name, vote in (averages | oscillators).items()
-    )
-    summed = voted.with_columns(
-        pl.mean_horizontal(*averages).alias("recommend_ma"), pl.mean_horizontal(*oscillators).alias("recommend_other")
-    )
-    total = pl.mean_horizontal("recommend_ma", "recommend_other").alias("recommend_all")
-    return summed.with_columns(total).select(*bars.columns, "recommend_ma", "recommend_other", "recommend_all")
+    averages = _mean(_average_votes(bars))
+    oscillators = _mean(_oscillator_votes(bars, known))
+    both = _mean([averages, oscillators])
+    return {"recommend_ma": averages, "recommend_other": oscillators, "recommend_all": both}
 
 
-def _helpers() -> list[pl.Expr]:
-    """Return what several votes look at."""
-    plus, minus, _ = ta.directional(_HIGH, _LOW, _CLOSE, 14)
-    rsi = pl.col("rsi")
-    named = {
-        "_plus": plus,
-        "_minus": minus,
-        "_trend": ta.ema(_CLOSE, 50),
-        "_base13": ta.ema(_CLOSE, 13),
-        "_stoch_rsi": ta.sma(ta.stochastic(rsi, rsi, rsi, 14), 3),
-        "_conversion": ta.middle_of_range(_HIGH, _LOW, 9),
-        "_base": ta.middle_of_range(_HIGH, _LOW, 26),
-        "_lead2": ta.middle_of_range(_HIGH, _LOW, 52),
-    }
-    return [expression.over("con_id").alias(name) for name, expression in named.items()]
+def _mean(votes: Sequence[Array]) -> Array:
+    """Return the mean of the votes that were cast."""
+    cast, total = np.zeros_like(votes[0]), np.zeros_like(votes[0])
+    for vote in votes:
+        cast, total = cast + ~np.isnan(vote), total + np.nan_to_num(vote)
+    return np.where(cast > 0, total / np.maximum(cast, 1), np.nan)
 
 
-def _average_votes() -> dict[str, pl.Expr]:
-    widths = (10, 20, 30, 50, 100, 200)
-    lines = {f"_sma{n}": ta.sma(_CLOSE, n) for n in widths} | {f"_ema{n}": ta.ema(_CLOSE, n) for n in widths}
-    lines |= {"_hma9": ta.hma(_CLOSE, 9), "_vwma20": ta.vwma(_CLOSE, pl.col("volume"), 20)}
-    votes = {name: _vote(line, _above(_CLOSE, line), _above(line, _CLOSE)) for name, line in lines.items()}
-    return votes | {"_ichimoku": _ichimoku()}
+def _average_votes(bars: Bars) -> list[Array]:
+    close, widths = bars.close, (10, 20, 30, 50, 100, 200)
+    lines = [average(close, n) for average in (ta.sma, ta.ema) for n in widths]
+    lines += [ta.hma(close, 9), ta.vwma(close, bars.volume, 20)]
+    return [*(_vote(x, _above(bars, close, x), _above(bars, x, close)) for x in lines), _ichimoku(bars)]
 
 
-def _ichimoku() -> pl.Expr:
+def _ichimoku(bars: Bars) -> Array:
     """Let the cloud vote: its spans are those drawn under the bar, that is computed 26 bars before."""
-    conversion, base, lead2 = pl.col("_conversion"), pl.col("_base"), pl.col("_lead2")
-    span1, span2 = ((conversion + base) / 2).shift(26), lead2.shift(26)
+    conversion, base, second = (ta.middle_of_range(bars.high, bars.low, n) for n in (9, 26, 52))
+    span1, span2 = shift((conversion + base) / 2, 26), shift(second, 26)
     return _vote(
-        lead2,
-        (span1 > span2) & (base > span1) & (conversion > base) & (_CLOSE > conversion),
-        (span1 < span2) & (base < span1) & (conversion < base) & (_CLOSE < conversion),
+        second,
+        (span1 > span2) & (base > span1) & (conversion > base) & (bars.close > conversion),
+        (span1 < span2) & (base < span1) & (conversion < base) & (bars.close < conversion),
     )
 
 
-def _oscillator_votes() -> dict[str, pl.Expr]:
-    rsi, cci, adx = pl.col("rsi"), pl.col("cci20"), pl.col("adx")
-    strong = (adx > 20) & (adx > adx.shift(1))  # noqa: PLR2004 - TradingView's threshold
-    line, signal = pl.col("macd"), pl.col("macd_signal")
-    momentum = _CLOSE - _CLOSE.shift(10)
-    williams = ta.stochastic(_CLOSE, _HIGH, _LOW, 14) - 100
-    ultimate = ta.ultimate(_HIGH, _LOW, _CLOSE)
-    return {
-        "_rsi": _turning(rsi, 30, 70),
-        "_stoch": _leaving(pl.col("stoch_k"), pl.col("stoch_d")),
-        "_cci": _turning(cci, -100, 100),
-        "_adx": _vote(adx, strong & (pl.col("_plus") > pl.col("_minus")), strong & (pl.col("_plus") < pl.col("_minus"))),
-        "_ao": _awesome(),
-        "_momentum": _vote(momentum.shift(1), _above(momentum, momentum.shift(1)), _above(momentum.shift(1), momentum)),
-        "_macd": _vote(signal, _above(line, signal), _above(signal, line)),
-        "_stochastic_rsi": _stochastic_rsi(),
-        "_williams": _turning(williams, -80, -20),
-        "_power": _power(),
-        "_ultimate": _vote(ultimate, ultimate > 70, ultimate < 30),  # noqa: PLR2004
-    }
+def _oscillator_votes(bars: Bars, known: Mapping[str, Array]) -> list[Array]:
+    momentum, ultimate = bars.close - shift(bars.close, 10), ta.ultimate(bars.high, bars.low, bars.close)
+    line, signal = known["macd"], known["macd_signal"]
+    trend = ta.ema(bars.close, 50)
+    return [
+        _turning(known["rsi"], 30, 70),
+        _leaving(known["stoch_k"], known["stoch_d"]),
+        _turning(known["cci20"], -100, 100),
+        _directional(known),
+        _awesome(bars, known["ao"]),
+        _vote(shift(momentum, 1), *_moves(bars, momentum)),
+        _vote(signal, _above(bars, line, signal), _above(bars, signal, line)),
+        _stochastic_rsi(bars, known["rsi"], trend),
+        _turning(ta.stochastic(bars.close, bars.high, bars.low, 14) - 100, -80, -20),
+        _power(bars, trend),
+        _vote(ultimate, _over(ultimate, 70), _over(30, ultimate)),
+    ]
 
 
-def _turning(x: pl.Expr, low: float, high: float) -> pl.Expr:
+def _turning(x: Array, low: float, high: float) -> Array:
     """Buy what is low and rises, sell what is high and falls."""
-    before = x.shift(1)
-    return _vote(before, (x < low) & (x > before), (x > high) & (x < before))
+    before = shift(x, 1)
+    return _vote(before, _over(low, x) & _over(x, before), _over(x, high) & _over(before, x))
 
 
-def _leaving(k: pl.Expr, d: pl.Expr, buys: pl.Expr | None = None, sells: pl.Expr | None = None) -> pl.Expr:
+def _leaving(k: Array, d: Array) -> Array:
     """Buy where both lines are low and the fast one leads, sell where both are high and it trails."""
-    everywhere = pl.lit(value=True)
-    low = (k < 20) & (d < 20) & (k > d)  # noqa: PLR2004 - the edges of the scale
-    high = (k > 80) & (d > 80) & (k < d)  # noqa: PLR2004
-    buy, sell = low & (everywhere if buys is None else buys), high & (everywhere if sells is None else sells)
-    return _vote(d.shift(1), buy, sell)
+    low, high = _over(20, k) & _over(20, d), _over(k, 80) & _over(d, 80)
+    return _vote(shift(d, 1), low & _over(k, d), high & _over(d, k))
 
 
-def _awesome() -> pl.Expr:
+def _directional(known: Mapping[str, Array]) -> Array:
+    adx, plus, minus = known["adx"], known["plus"], known["minus"]
+    is_strong = _over(adx, 20) & _over(adx, shift(adx, 1))
+    return _vote(adx, is_strong & _over(plus, minus), is_strong & _over(minus, plus))
+
+
+def _awesome(bars: Bars, now: Array) -> Array:
     """Let the awesome oscillator vote: it crosses zero, or dips and turns on one side of it (a saucer)."""
-    now, before = pl.col("ao"), pl.col("ao").shift(1)
-    earlier, nil = pl.col("ao").shift(2), 0 * _CLOSE
-    is_up, was_up = _above(now, nil), _above(before, nil)
-    is_down, was_down = _above(nil, now), _above(nil, before)
+    before, earlier, nil = shift(now, 1), shift(now, 2), np.zeros_like(now)
+    is_up, was_up = _above(bars, now, nil), _above(bars, before, nil)
+    is_down, was_down = _above(bars, nil, now), _above(bars, nil, before)
+    rises, falls = _moves(bars, now)
     return _vote(
         before,
-        (is_up & ~was_up) | (is_up & was_up & _above(now, before) & _above(earlier, before)),
-        (is_down & ~was_down) | (is_down & was_down & _above(before, now) & _above(before, earlier)),
+        is_up & (~was_up | (rises & _above(bars, earlier, before))),
+        is_down & (~was_down | (falls & _above(bars, before, earlier))),
     )
 
 
-def _stochastic_rsi() -> pl.Expr:
-    trend, k = pl.col("_trend"), pl.col("_stoch_rsi")
-    vote = _leaving(k, ta.sma(k, 3), buys=_above(trend, _CLOSE), sells=_above(_CLOSE, trend))
-    return pl.when(trend.is_not_null()).then(vote.fill_null(0.0))
+def _stochastic_rsi(bars: Bars, rsi: Array, trend: Array) -> Array:
+    """Let the stochastic of the rsi vote against the trend; while it is unknown it is neutral."""
+    k = ta.sma(ta.stochastic(rsi, rsi, rsi, 14), 3)
+    vote = _leaving(k, ta.sma(k, 3))
+    return _vote(trend, (vote > 0) & _above(bars, trend, bars.close), (vote < 0) & _above(bars, bars.close, trend))
 
 
-def _power() -> pl.Expr:
-    """Let bulls and bears vote: against the trend, their power weakens."""
-    trend, bull, bear = pl.col("_trend"), _HIGH - pl.col("_base13"), _LOW - pl.col("_base13")
-    nil = 0 * _CLOSE
+def _power(bars: Bars, trend: Array) -> Array:
+    """Let bulls and bears vote: with the trend up the bears weaken, with the trend down the bulls do."""
+    base, nil = ta.ema(bars.close, 13), np.zeros_like(trend)
+    bull, bear = bars.high - base, bars.low - base
     return _vote(
         trend,
-        _above(_CLOSE, trend) & _above(nil, bear) & _above(bear, bear.shift(1)),
-        _above(trend, _CLOSE) & _above(bull, nil) & _above(bull.shift(1), bull),
+        _above(bars, bars.close, trend) & _above(bars, nil, bear) & _moves(bars, bear)[0],
+        _above(bars, trend, bars.close) & _above(bars, bull, nil) & _moves(bars, bull)[1],
     )
 
 
-def _above(one: pl.Expr, other: pl.Expr) -> pl.Expr:
-    return (one - other) > _NIL * _CLOSE
+def _moves(bars: Bars, x: Array) -> tuple[Mask, Mask]:
+    """Return where a quantity in the unit of prices rises, and where it falls."""
+    before = shift(x, 1)
+    return _above(bars, x, before), _above(bars, before, x)
 
 
-def _vote(known: pl.Expr, buy: pl.Expr, sell: pl.Expr) -> pl.Expr:
-    return pl.when(known.is_not_null()).then(pl.when(buy).then(1.0).when(sell).then(-1.0).otherwise(0.0))
+def _above(bars: Bars, one: Array, other: Array) -> Mask:
+    return (one - other) > _NIL * bars.close
+
+
+def _over(one: Array | float, other: Array | float) -> Mask:
+    return np.asarray(np.subtract(one, other) > _NIL_POINTS)
+
+
+def _vote(known: Array, buy: Mask, sell: Mask) -> Array:
+    return np.where(np.isnan(known), np.nan, np.where(buy, 1.0, np.where(sell, -1.0, 0.0)))

@@ -3,13 +3,11 @@
 Columns, dtypes, units and bounds are those of the table's declaration; a group adds what a table cannot say.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import date
-from typing import Literal
+from collections.abc import Mapping
 
 import polars as pl
 
+from quant_assets.domain.features.group import Feature, FeatureGroup, Inputs, Lookback
 from quant_assets.domain.features.labels import HORIZONS, RETURNS_VERSION, forward_returns
 from quant_assets.domain.features.price import PRICE_1M_VERSION, price_1m
 from quant_assets.domain.features.technicals import TECHNICALS_1D_VERSION, technicals_1d
@@ -21,72 +19,8 @@ from quant_assets.domain.tables import (
     FEATURES_VOLUME_1M_V1,
     LABELS_TWS_RETURNS,
     TV_TECHNICALS_1D,
-    Table,
 )
 from quant_assets.errors import UnknownNameError
-
-Compute = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
-"""(rows of the input table, expected minutes of their sessions) → rows in the shape of the group's table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a group reads."""
-
-    table: Table
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Lookback:
-    """How far back a value reaches, itself included; recursive averages say the length after which they settle."""
-
-    n: int
-    of: Literal["minutes", "sessions"]
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One feature: its formula in words, where that is defined, and its own lookback in units of the group's."""
-
-    name: str
-    formula: str
-    source: str
-    lookback: int
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureGroup:
-    """Features that are computed together and live in one table."""
-
-    name: str
-    version: str
-    table: Table
-    inputs: Inputs
-    lookback: Lookback
-    features: tuple[Feature, ...]
-    compute: Compute
-    """Values of every time in its input, so that history and the newest value have one code path."""
-    revision: str
-    """Of the implementation, for equal meaning: another one computes published partitions again."""
-    time: str = "ts"
-    """Column of the input by which one row is later than another."""
-    known: str = "ts"
-    """Column of the output: the newest input time that a row may depend on; null where it depends on none."""
-
-    @property
-    def is_daily(self) -> bool:
-        """Whether the group has one row per instrument and session."""
-        return self.time == "session"
-
-    def unit(self, feature: str) -> str:
-        """Return the unit of a feature, as the table declares it."""
-        return self.table.column(feature).unit
-
-    def published(self, computed: pl.DataFrame, session: date) -> pl.DataFrame:
-        """Return the rows that belong to the partition of a session."""
-        return computed.filter(pl.col("session") == session)
-
 
 _OURS = "this project; windows over expected minutes of one session"
 _RATINGS = "TradingView, Technical Ratings (help page 43000614331; library TechnicalRating 3)"
@@ -128,13 +62,17 @@ def _technicals() -> tuple[Feature, ...]:
         Feature("adx", "rma(100 |+DI - -DI| / (+DI + -DI), 14), DI over 14", f"{wilder} ta.dmi", 250),
         Feature("ao", "sma(hl2, 5) - sma(hl2, 34)", "TradingView, library ta: ao", 34),
         Feature("cci20", "(close - sma 20) / (0.015 · mean absolute deviation)", "TradingView ta.cci(close, 20)", 20),
-        Feature("stoch_k", "sma(100 (close - lowest 14) / (highest 14 - lowest 14), 3)", "TradingView stoch 14-3-3", 16),
+        Feature(
+            "stoch_k", "sma(100 (close - lowest 14) / (highest 14 - lowest 14), 3)", "TradingView stoch 14-3-3", 16
+        ),
         Feature("stoch_d", "sma(stoch_k, 3)", "TradingView stoch 14-3-3", 18),
         Feature("macd", "ema(close, 12) - ema(close, 26)", "TradingView ta.macd(close, 12, 26, 9)", 250),
         Feature("macd_signal", "ema(macd, 9)", "TradingView ta.macd(close, 12, 26, 9)", 250),
         Feature("volatility_d", "100 · true range / low", "TradingView screener, help page 43000635876", 2),
         Feature("perf_w", "100 (close / open of 7 days before - 1)", "TradingView screener, help page 43000636536", 8),
-        Feature("perf_1m", "100 (close / open of 30 days before - 1)", "TradingView screener, help page 43000636536", 24),
+        Feature(
+            "perf_1m", "100 (close / open of 30 days before - 1)", "TradingView screener, help page 43000636536", 24
+        ),
     )
 
 
@@ -168,9 +106,7 @@ TECHNICALS_1D = FeatureGroup(
     name="tv_technicals_1d",
     version="v1",
     table=TV_TECHNICALS_1D,
-    inputs=Inputs(
-        CURATED_TWS_1D_BARS, ("session", "con_id", "symbol", "open", "high", "low", "close", "volume")
-    ),
+    inputs=Inputs(CURATED_TWS_1D_BARS, ("session", "con_id", "symbol", "open", "high", "low", "close", "volume")),
     lookback=Lookback(250, "sessions"),
     features=_technicals(),
     compute=_of_daily,

@@ -56,8 +56,8 @@ def volume_1m(bars: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
 
 def _statistics(values: Floats) -> dict[str, NDArray[Any]]:
     """Return each feature by row; windows that reach over the edge of a session are the caller's to void."""
-    padded = np.concatenate([np.full(WIDTH - 1, np.nan), values])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WIDTH)
+    padded = np.concatenate([np.full(WIDTH, np.nan), values])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WIDTH)[1:]
     blocks = [_of_windows(windows[start : start + _BLOCK]) for start in range(0, max(len(values), 1), _BLOCK)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
