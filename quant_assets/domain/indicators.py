@@ -1,8 +1,8 @@
 """Technical indicators over arrays: time runs down axis 0, and several instruments may stand side by side.
 
 Windows count rows; NaN is "not known", and a value is NaN until its window is full. Each window is computed from its
-own rows, so that no rounding of the past is carried along. Recursive averages start from the simple average of their first
-full window, as Wilder's and TradingView's do: they depend on where the series begins, until that has faded.
+own rows, so that no rounding of the past is carried along. Recursive averages start from the simple average of their
+first full window, as Wilder's and TradingView's do: they depend on where the series begins, until that has faded.
 """
 
 from collections.abc import Callable

@@ -64,8 +64,9 @@ class Assembly:
             frame, used = self.rows(left, [session])
             plans += used
             until = frame if self.is_daily else frame.filter(pl.col("ts") <= at)
-            found.append(until.group_by("con_id", maintain_order=True).last().select(frame.columns))
-            left = [con_id for con_id in left if con_id not in set(until["con_id"])]
+            found.append(newest := until.group_by("con_id", maintain_order=True).last().select(frame.columns))
+            answered = set(newest["con_id"].to_list())
+            left = [con_id for con_id in left if con_id not in answered]
             if not left:
                 break
         return pl.concat(found).sort("con_id"), plans

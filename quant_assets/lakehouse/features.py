@@ -205,7 +205,7 @@ def _metadata(
     assembly: Assembly, plans: Sequence[Plan], instruments: Mapping[str, int], frame: pl.DataFrame
 ) -> dict[str, Any]:
     """Say which state of the lakehouse answered, and what is not in the answer."""
-    present = set(frame["con_id"])
+    present = set(frame["con_id"].unique().to_list())
     units = {feature.name: group.unit(feature.name) for group in assembly.groups for feature in group.features}
     return {
         "feature_groups": {group.name: group.version for group in assembly.groups},

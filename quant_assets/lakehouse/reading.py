@@ -1,6 +1,6 @@
 """Reads of many partitions that open no file but those that hold what was asked for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -97,8 +97,8 @@ def resolve_symbols(store: CuratedStore, symbols: Sequence[str], sessions: Seque
             break
         if not store.exists(UNIVERSE, Partition(session)):
             continue
-        members = store.read(UNIVERSE, Partition(session), ["con_id", "symbol", "exchange"])
-        known |= set(members["symbol"]) | set((members["exchange"] + ":" + members["symbol"]).to_list())
+        members = _members(store.read(UNIVERSE, Partition(session), ["con_id", "symbol", "exchange"]))
+        known |= set(members)
         found |= {name: con_id for name in left if (con_id := _con_id(members, name)) is not None}
     if not known:
         span = f"{sessions[0]}..{sessions[-1]}" if sessions else "no session"
@@ -109,15 +109,23 @@ def resolve_symbols(store: CuratedStore, symbols: Sequence[str], sessions: Seque
     return {name: found[name] for name in symbols}
 
 
-def _con_id(members: pl.DataFrame, name: str) -> int | None:
+def _members(universe: pl.DataFrame) -> dict[str, list[tuple[str, int]]]:
+    """Return `QMKT` and `ARCA:QMKT` → the (qualified name, con_id) of every member that is called so."""
+    named: dict[str, list[tuple[str, int]]] = {}
+    for con_id, symbol, exchange in universe.iter_rows():
+        qualified = f"{exchange}:{symbol}"
+        for name in (symbol, qualified):
+            named.setdefault(name, []).append((qualified, con_id))
+    return named
+
+
+def _con_id(members: Mapping[str, Sequence[tuple[str, int]]], name: str) -> int | None:
     exchange, symbol = split_qualified(name)
-    mine = members.filter((pl.col("symbol") == symbol) & ((pl.col("exchange") == exchange) | (not exchange)))
-    if mine.height > 1:
-        listed = ", ".join((mine["exchange"] + ":" + mine["symbol"]).to_list())
-        raise ConfigurationError(
-            "symbols", f"{name!r} stands for {mine.height} instruments: {listed}.", "Name one of them."
-        )
-    return int(mine["con_id"][0]) if mine.height else None
+    mine = members.get(f"{exchange}:{symbol}" if exchange else symbol, [])
+    if len(mine) > 1:
+        problem = f"{name!r} stands for {len(mine)} instruments: {', '.join(qualified for qualified, _ in mine)}."
+        raise ConfigurationError("symbols", problem, "Name one of them.")
+    return mine[0][1] if mine else None
 
 
 def aware(what: str, instant: datetime) -> datetime:
