@@ -11,7 +11,14 @@ from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.resources.work import WorkResource
 
-UPSTREAM = ["universe", "instruments", "curated_tws_1d_bars", "features_price_1m_v1"]
+UPSTREAM = [
+    "universe",
+    "instruments",
+    "curated_tws_1d_bars",
+    "features_price_1m_v1",
+    "features_volume_1m_v1",
+    "tv_technicals_1d",
+]
 """Features are not read by the screen yet; the edge keeps the alpha cycle behind the whole data cycle."""
 
 

@@ -10,6 +10,9 @@ DATA = (
     "quarantine_tws_bars",
     "curated_tws_1d_bars",
     "features_price_1m_v1",
+    "features_volume_1m_v1",
+    "tv_technicals_1d",
+    "labels_tws_returns",
 )
 """The data cycle, partitioned by session."""
 

@@ -1,30 +1,49 @@
-"""Features: gold tables per minute bar."""
+"""Features and labels: gold tables, one asset per group of the registry."""
 
 import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
 from quant_assets.assets.discovery import SINGLE
 from quant_assets.assets.publish import Build, Events, publish
-from quant_assets.domain.tables import FEATURES_PRICE_1M_V1
-from quant_assets.flows.derive import price_features
+from quant_assets.domain.features import GROUPS, LABELS, FeatureGroup
+from quant_assets.flows.derive import CAUSAL, publish_group
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.resources.work import WorkResource
 
+_CAUSALITY = "No value changes when later bars are cut off or changed, nor when other instruments are left out"
+
 
 def feature_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
-    """Return `features_price_1m_v1`."""
+    """Return the asset of every feature group, and those of the labels."""
+    return [_group_asset(catalogue, group) for group in (*GROUPS.values(), *LABELS.values())]
+
+
+def _group_asset(catalogue: Catalogue, group: FeatureGroup) -> dg.AssetsDefinition:
+    table = group.table
 
     @dg.multi_asset(
-        name="features_price_1m_v1",
-        specs=[catalogue.spec(FEATURES_PRICE_1M_V1, deps=["curated_tws_1m_bars"])],
-        check_specs=checks("features_price_1m_v1"),
+        name=table.name,
+        specs=[catalogue.spec(table, deps=[group.inputs.table.name]).merge_attributes(metadata=_described(group))],
+        check_specs=checks(table.name, blocking={CAUSAL: _CAUSALITY}),
         backfill_policy=SINGLE,
     )
-    def features_price_1m_v1(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
+    def body(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, _: list[Partition]) -> Build:
-            return lambda partition: [price_features(work, partition.session)]
+            return lambda partition: [publish_group(work, group, partition.session)]
 
-        yield from publish(context, quant.work, [FEATURES_PRICE_1M_V1], build)
+        yield from publish(context, quant.work, [table], build)
 
-    return [features_price_1m_v1]
+    return body
+
+
+def _described(group: FeatureGroup) -> dict[str, dg.MetadataValue]:
+    """Return what the registry knows of a group, for the catalog in the UI."""
+    head = ["| feature | unit | lookback | formula | source |", "|---|---|---|---|---|"]
+    cells = [(f.name, group.unit(f.name), str(f.lookback), f.formula, f.source) for f in group.features]
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return {
+        "feature_group": dg.MetadataValue.text(f"{group.name} {group.version}"),
+        "lookback": dg.MetadataValue.text(f"{group.lookback.n} {group.lookback.of}"),
+        "formulas": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }

@@ -17,7 +17,14 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
         group_name="ops",
         kinds={"json", "duckdb"},
         owners=[OWNER],
-        deps=["curated_tws_1m_bars", "curated_tws_1d_bars", "features_price_1m_v1"],
+        deps=[
+            "curated_tws_1m_bars",
+            "curated_tws_1d_bars",
+            "features_price_1m_v1",
+            "features_volume_1m_v1",
+            "tv_technicals_1d",
+            "labels_tws_returns",
+        ],
         description="data/lakehouse/_metadata/catalog.json: partitions, rows, freshness and coverage of every table.",
         automation_condition=dg.AutomationCondition.eager(),
     )

@@ -1,30 +1,47 @@
-"""From silver to gold, one session at a time."""
+"""From silver to gold, one session at a time: features and labels, each with its certificate of causality."""
 
 from datetime import date
 
-from quant_assets.domain import features
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, FEATURES_PRICE_1M_V1
+from quant_assets.domain.features import Certificate, FeatureGroup, certify
 from quant_assets.errors import NotPublishedError
-from quant_assets.flows.publishing import Published, publish_frame, unchanged
+from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
+CAUSAL = "causal"
 
-def price_features(work: Work, session: date) -> Published:
-    """Publish `features_price_1m_v1` of a session.
+
+def publish_group(work: Work, group: FeatureGroup, session: date) -> Published:
+    """Publish a group's partition of a session, unless a value of it changes with the future.
 
     Raises:
-        NotPublishedError: the curated bars of the session are missing.
+        NotPublishedError: the bars of the session are missing.
     """
-    partition, store = Partition(session), work.lake.curated
-    footer = store.footer(CURATED_TWS_1M_BARS, partition)
+    partition, store, source = Partition(session), work.lake.curated, group.inputs.table
+    footer = store.footer(source, partition)
     if footer is None:
-        raise NotPublishedError(CURATED_TWS_1M_BARS.name, partition.key, "Run `quant flow data` for the session.")
-    inputs = {CURATED_TWS_1M_BARS.name: footer.content_id, "feature": features.PRICE_1M_VERSION}
-    if standing := unchanged(work, FEATURES_PRICE_1M_V1, partition, inputs):
+        raise NotPublishedError(source.name, partition.key, "Run `quant flow data` for the session.")
+    inputs = {source.name: footer.content_id, "feature": group.revision}
+    if standing := unchanged(work, group.table, partition, inputs):
         return standing
-    bars = store.read(CURATED_TWS_1M_BARS, partition, ["session", "con_id", "symbol", "ts", "close"])
-    frame = features.price_1m(bars, work.calendar.minutes([session]))
+    bars = store.read(source, partition, group.inputs.columns)
+    minutes = work.calendar.minutes([session])
+    computed = group.compute(bars, minutes)
+    finding = _finding(certify(group, bars, minutes, computed))
+    frame = group.published(computed, session)
     return publish_frame(
-        work, FEATURES_PRICE_1M_V1, partition, frame, inputs=inputs, watermark=footer.watermark
+        work, group.table, partition, frame, inputs=inputs, watermark=footer.watermark, findings=[finding]
+    )
+
+
+def _finding(certificate: Certificate) -> Finding:
+    return Finding(
+        CAUSAL,
+        certificate.is_causal,
+        "; ".join(certificate.leaks),
+        metadata={
+            "instruments_sampled": certificate.n_instruments,
+            "values_recomputed": certificate.n_values,
+            "cut_after": [str(cut) for cut in certificate.cuts],
+        },
     )

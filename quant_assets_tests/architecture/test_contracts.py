@@ -39,7 +39,15 @@ def test_help_loads_no_heavy_library():
 
 
 @pytest.mark.parametrize(
-    "module", ["lakehouse.store", "lakehouse.query", "lakehouse.catalog", "lakehouse.runs", "domain.tables"]
+    "module",
+    [
+        "lakehouse.store",
+        "lakehouse.query",
+        "lakehouse.catalog",
+        "lakehouse.runs",
+        "lakehouse.features",
+        "domain.tables",
+    ],
 )
 def test_reading_needs_no_heavy_library(module):
     assert not _loaded_by(f"import quant_assets.{module}") & {*HEAVY, "pandas", "scipy"}

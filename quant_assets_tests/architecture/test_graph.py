@@ -20,14 +20,37 @@ GRAPH = {
     "quarantine_tws_bars": ("silver", ("raw_tws_bars", "raw_tws_daily_bars")),
     "curated_tws_1d_bars": ("silver", ("raw_tws_daily_bars", "universe")),
     "features_price_1m_v1": ("gold", ("curated_tws_1m_bars",)),
-    "candidates": ("gold", ("curated_tws_1d_bars", "features_price_1m_v1", "instruments", "universe")),
+    "features_volume_1m_v1": ("gold", ("curated_tws_1m_bars",)),
+    "tv_technicals_1d": ("gold", ("curated_tws_1d_bars",)),
+    "labels_tws_returns": ("gold", ("curated_tws_1m_bars",)),
+    "candidates": (
+        "gold",
+        (
+            "curated_tws_1d_bars",
+            "features_price_1m_v1",
+            "features_volume_1m_v1",
+            "instruments",
+            "tv_technicals_1d",
+            "universe",
+        ),
+    ),
     "snapshots": ("alpha", ("candidates", "curated_tws_1d_bars", "instruments")),
     "returns_matrix": ("alpha", ("snapshots",)),
     "selection": ("alpha", ("returns_matrix", "snapshots")),
     "synthetic_returns": ("alpha", ("selection", "snapshots")),
     "weights": ("alpha", ("selection", "snapshots", "synthetic_returns")),
     "report": ("alpha", ("snapshots", "weights")),
-    "catalog": ("ops", ("curated_tws_1d_bars", "curated_tws_1m_bars", "features_price_1m_v1")),
+    "catalog": (
+        "ops",
+        (
+            "curated_tws_1d_bars",
+            "curated_tws_1m_bars",
+            "features_price_1m_v1",
+            "features_volume_1m_v1",
+            "labels_tws_returns",
+            "tv_technicals_1d",
+        ),
+    ),
 }
 
 

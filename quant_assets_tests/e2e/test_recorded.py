@@ -6,7 +6,7 @@ Every expected number is computed from the recording by the plain code in this f
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -258,6 +258,48 @@ def plain_features(session: date, bars: pl.DataFrame) -> dict[object, list[float
         ]
         for ts, m in zip(bars["ts"].to_list(), minutes, strict=True)
     }
+
+
+def test_volume_features_and_labels_equal_a_plain_recomputation(lake: Lake) -> None:
+    curated = lake.table("silver", "curated_tws_1m_bars").filter(pl.col("symbol").is_in(["SPY", "UGAZ", "FUTS"]))
+    volumes = lake.table("gold", "features_volume_1m_v1")
+    labels = lake.table("gold", "labels_tws_returns")
+    stored = {row[:2]: row[2:] for row in volumes.select("con_id", "ts", "vol_ma_20", "vol_percentile_20").iter_rows()}
+    ahead = {row[:3]: row[3] for row in labels.select("con_id", "ts", "horizon", "forward_return").iter_rows()}
+    assert len(ahead) == 3 * lake.table("silver", "curated_tws_1m_bars").height
+    for (con_id, _), bars in curated.partition_by("con_id", "session", as_dict=True).items():
+        close_at = dict(bars.select("ts", "close").iter_rows())
+        volume_at = dict(bars.select("ts", "volume").iter_rows())
+        opened = bars["ts"].dt.truncate("1d")[0] + timedelta(hours=14, minutes=30)
+        for ts, close in close_at.items():
+            window = [v for i in range(20) if (v := volume_at.get(ts - timedelta(minutes=i))) is not None]
+            mean, share = stored[con_id, ts]
+            if ts < opened + timedelta(minutes=19):
+                assert (mean, share) == (None, None)
+            else:
+                assert abs(mean - math.fsum(window) / len(window)) <= 1e-9 * max(1.0, mean)
+                assert share == sum(v <= volume_at[ts] for v in window) / len(window)
+            for horizon in (5, 20, 60):
+                later = close_at.get(ts + timedelta(minutes=horizon))
+                found = ahead[con_id, ts, horizon]
+                assert (found is None) == (later is None), (con_id, ts, horizon)
+                assert found is None or abs(found - (later / close - 1)) <= 1e-12
+
+
+def test_technicals_stand_on_the_daily_window_of_their_session(lake: Lake) -> None:
+    technicals = lake.table("gold", "tv_technicals_1d").filter(pl.col("session") == LAST)
+    window = lake.table("silver", "curated_tws_1d_bars").filter(pl.col("as_of_session") == LAST).sort("session")
+    last = window.filter(pl.col("session") == LAST)
+    assert sorted(technicals["con_id"]) == sorted(last["con_id"])
+    for con_id, found, week in technicals.select("con_id", "volatility_d", "perf_w").iter_rows():
+        bars = window.filter(pl.col("con_id") == con_id)
+        old = bars.filter(pl.col("session") <= date(2020, 1, 3))
+        assert (week is None) == old.is_empty()
+        if week is not None:
+            assert abs(week - 100 * (bars["close"][-1] / old["open"][-1] - 1)) < 1e-9
+        high, low, before = bars["high"][-1], bars["low"][-1], bars["close"][-2] if bars.height > 1 else None
+        reach = max([high - low, *([abs(high - before), abs(low - before)] if before else [])])
+        assert abs(found - 100 * reach / low) < 1e-9
 
 
 def test_weights_and_cash_add_up_to_the_capital(lake: Lake) -> None:

@@ -23,7 +23,12 @@ from quant_assets.domain.tables.bars import (
 )
 from quant_assets.domain.tables.core import Column, Table
 from quant_assets.domain.tables.discovery import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
-from quant_assets.domain.tables.features import FEATURES_PRICE_1M_V1
+from quant_assets.domain.tables.features import (
+    FEATURES_PRICE_1M_V1,
+    FEATURES_VOLUME_1M_V1,
+    LABELS_TWS_RETURNS,
+    TV_TECHNICALS_1D,
+)
 from quant_assets.errors import UnknownNameError
 
 ALL: tuple[Table, ...] = (
@@ -37,6 +42,9 @@ ALL: tuple[Table, ...] = (
     QUARANTINE_TWS_BARS,
     CURATED_TWS_1D_BARS,
     FEATURES_PRICE_1M_V1,
+    FEATURES_VOLUME_1M_V1,
+    TV_TECHNICALS_1D,
+    LABELS_TWS_RETURNS,
     CANDIDATES,
     SNAPSHOTS,
     RETURNS_MATRIX,
@@ -67,7 +75,9 @@ __all__ = [
     "CURATED_TWS_1D_BARS",
     "CURATED_TWS_1M_BARS",
     "FEATURES_PRICE_1M_V1",
+    "FEATURES_VOLUME_1M_V1",
     "INSTRUMENTS",
+    "LABELS_TWS_RETURNS",
     "QUARANTINE_TWS_BARS",
     "RAW_INSTRUMENTS",
     "RAW_TWS_BARS",
@@ -78,6 +88,7 @@ __all__ = [
     "SELECTION",
     "SNAPSHOTS",
     "SYNTHETIC_RETURNS",
+    "TV_TECHNICALS_1D",
     "UNIVERSE",
     "WEIGHTS",
     "Column",

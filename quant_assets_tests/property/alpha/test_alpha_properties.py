@@ -106,9 +106,7 @@ def test_redistribution_keeps_caps_totals_and_order(base, max_weight, sector_cap
     caps,
     st.integers(1, 4),
 )
-def test_weights_of_every_method_satisfy_their_caps(
-    method, n, seed, max_weight, sector_cap, n_sectors
-):
+def test_weights_of_every_method_satisfy_their_caps(method, n, seed, max_weight, sector_cap, n_sectors):
     rng = np.random.default_rng(seed)
     values = rng.normal(0, rng.uniform(0.002, 0.05, n), (60, n)) + rng.normal(0, 0.01, (60, 1))
     sectors = {i: f"sector {i % n_sectors}" for i in range(1, n + 1)}

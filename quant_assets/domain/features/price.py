@@ -1,14 +1,14 @@
-"""Features per minute bar. A window counts expected minutes inside one session, never across its edge."""
+"""Price features per minute bar. A window counts expected minutes inside one session, never across its edge."""
 
 import polars as pl
 
 from quant_assets.domain import tables
+from quant_assets.domain.features.grid import GROUP, on_expected_minutes, once_full
 
 PRICE_1M_VERSION = "1"
 
 _HORIZONS = (1, 5, 20)
 _WINDOWS = (5, 20)
-_GROUP = ["session", "con_id"]
 
 
 def price_1m(bars: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
@@ -31,11 +31,9 @@ def price_1m(bars: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
     Returns:
         One row per bar, in the shape of the table.
     """
-    grid = _on_expected_minutes(bars, minutes)
+    grid = on_expected_minutes(bars, minutes, "close")
     close = pl.col("close")
-    with_returns = grid.with_columns(
-        (close / close.shift(k).over(_GROUP) - 1).alias(f"ret_{k}") for k in _HORIZONS
-    )
+    with_returns = grid.with_columns((close / close.shift(k).over(GROUP) - 1).alias(f"ret_{k}") for k in _HORIZONS)
     computed = with_returns.with_columns(
         *(_mean(k) for k in _WINDOWS),
         _volatility(20),
@@ -46,28 +44,16 @@ def price_1m(bars: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
     return computed.filter(close.is_not_null()).select(tables.FEATURES_PRICE_1M_V1.schema.names())
 
 
-def _on_expected_minutes(bars: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
-    """Lay each instrument's bars on the full grid of its session's minutes."""
-    instruments = bars.select(*_GROUP, "symbol").unique(subset=_GROUP, keep="first", maintain_order=True)
-    grid = instruments.join(minutes, on="session", how="inner")
-    laid = grid.join(bars.select(*_GROUP, "ts", "close"), on=[*_GROUP, "ts"], how="left")
-    return laid.sort(*_GROUP, "minute")
-
-
 def _mean(width: int) -> pl.Expr:
-    mean = pl.col("close").rolling_mean(width, min_samples=1).over(_GROUP)
-    return _once_full(mean, width - 1).alias(f"ma_{width}")
+    mean = pl.col("close").rolling_mean(width, min_samples=1).over(GROUP)
+    return once_full(mean, width - 1).alias(f"ma_{width}")
 
 
 def _volatility(width: int) -> pl.Expr:
-    deviation = pl.col("ret_1").rolling_std(width, min_samples=2, ddof=1).over(_GROUP)
-    return _once_full(deviation, width).alias(f"vol_{width}")
+    deviation = pl.col("ret_1").rolling_std(width, min_samples=2, ddof=1).over(GROUP)
+    return once_full(deviation, width).alias(f"vol_{width}")
 
 
 def _missing(width: int) -> pl.Expr:
-    gaps = pl.col("close").is_null().cast(pl.Int64).rolling_sum(width, min_samples=1).over(_GROUP)
-    return _once_full(gaps.cast(pl.Int64), width - 1).alias(f"n_missing_in_window_{width}")
-
-
-def _once_full(value: pl.Expr, first_minute: int) -> pl.Expr:
-    return pl.when(pl.col("minute") >= first_minute).then(value)
+    gaps = pl.col("close").is_null().cast(pl.Int64).rolling_sum(width, min_samples=1).over(GROUP)
+    return once_full(gaps.cast(pl.Int64), width - 1).alias(f"n_missing_in_window_{width}")

@@ -1,0 +1,110 @@
+"""Rows of several feature groups put together: the one code path of training and of inference."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import polars as pl
+
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.features import FeatureGroup
+from quant_assets.lakehouse.reading import Plan, plan_reads, read_instruments
+from quant_assets.lakehouse.store import CuratedStore
+
+_DAY = ["session", "con_id", "symbol"]
+_MINUTE = [*_DAY, "ts"]
+
+Answer = tuple[pl.DataFrame, list[Plan]]
+"""Rows, and the partitions that they were looked for in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Feature groups of one lakehouse, as known at one instant.
+
+    A row is a bar; of daily groups alone, a session. Beside minutes, a daily value is that of the session before,
+    because the one of their own session is known only after its close.
+    """
+
+    store: CuratedStore
+    calendar: TradingCalendar
+    groups: Sequence[FeatureGroup]
+    as_of: datetime | None = None
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether no group has rows per minute."""
+        return all(group.is_daily for group in self.groups)
+
+    def rows(self, con_ids: Sequence[int], sessions: Sequence[date]) -> Answer:
+        """Return all rows of some sessions."""
+        if self.is_daily:
+            parts = [self._read(group, con_ids, sessions) for group in self.groups]
+            return _beside([part for part, _ in parts], _DAY), [plan for _, plan in parts]
+        minutes = [self._read(group, con_ids, sessions) for group in self.groups if not group.is_daily]
+        before = {session: self.calendar.previous(session) for session in sessions}
+        known = [day for day in before.values() if day]
+        days = [self._read(group, con_ids, known) for group in self.groups if group.is_daily]
+        frame = _beside([part for part, _ in minutes], _MINUTE)
+        for part, _ in days:
+            frame = _with_the_day_before(frame, part, before)
+        return frame, [plan for _, plan in (*minutes, *days)]
+
+    def row_at(self, con_ids: Sequence[int], at: datetime) -> Answer:
+        """Return the row of the bar that starts at an instant, or of the newest session that had closed by then."""
+        frame, plans = self.rows(con_ids, [self.session_at(at)])
+        return (frame if self.is_daily else frame.filter(pl.col("ts") == at)), plans
+
+    def newest_rows(self, con_ids: Sequence[int], at: datetime, n_sessions: int) -> Answer:
+        """Return each instrument's newest row up to an instant; go back no further than is needed for all of them."""
+        found: list[pl.DataFrame] = []
+        plans: list[Plan] = []
+        left = list(con_ids)
+        for session in reversed(self.calendar.window(self.session_at(at), n_sessions)):
+            frame, used = self.rows(left, [session])
+            plans += used
+            until = frame if self.is_daily else frame.filter(pl.col("ts") <= at)
+            found.append(newest := until.group_by("con_id", maintain_order=True).last().select(frame.columns))
+            answered = set(newest["con_id"].to_list())
+            left = [con_id for con_id in left if con_id not in answered]
+            if not left:
+                break
+        return pl.concat(found).sort("con_id"), plans
+
+    def session_at(self, at: datetime) -> date:
+        """Return the newest session that had opened by an instant; for daily groups alone, that had closed by it."""
+        day = at.date() + timedelta(days=2)
+        while session := self.calendar.previous(day):
+            hours = self.calendar.hours(session)
+            if at >= (hours.closes_at if self.is_daily else hours.opens_at):
+                return session
+            day = session
+        return self.calendar.all_sessions[0]
+
+    def _read(self, group: FeatureGroup, con_ids: Sequence[int], sessions: Iterable[date]) -> tuple[pl.DataFrame, Plan]:
+        plan = plan_reads(self.store, group.table, sessions, self.as_of)
+        columns = [*(_DAY if group.is_daily else _MINUTE), *(feature.name for feature in group.features)]
+        return read_instruments(group.table, list(plan.files.values()), con_ids, columns), plan
+
+
+def _beside(parts: Sequence[pl.DataFrame], key: list[str]) -> pl.DataFrame:
+    """Join parts on their key; parts with equal rows, which is the rule, are only put beside each other."""
+    whole = parts[0]
+    for part in parts[1:]:
+        if whole.select(key).equals(part.select(key)):
+            whole = whole.hstack(part.drop(key).get_columns())
+        else:
+            joined = whole.join(part, on=key, how="full", coalesce=True)
+            whole = joined.sort([name for name in key if name != "symbol"])
+    return whole
+
+
+def _with_the_day_before(
+    minutes: pl.DataFrame, daily: pl.DataFrame, before: Mapping[date, date | None]
+) -> pl.DataFrame:
+    days = pl.DataFrame(
+        {"session": list(before), "_before": list(before.values())}, schema={"session": pl.Date, "_before": pl.Date}
+    )
+    known = daily.drop("symbol").rename({"session": "_before"})
+    dated = minutes.join(days, on="session", how="left", maintain_order="left")
+    return dated.join(known, on=["_before", "con_id"], how="left", maintain_order="left").drop("_before")

@@ -1,0 +1,234 @@
+"""The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any, Literal, TypedDict
+
+import polars as pl
+
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.features import FeatureGroup, feature_group, label_group
+from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
+from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
+from quant_assets.lakehouse.assembly import Assembly
+from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.reading import Plan, aware, plan_reads, read_instruments, resolve_symbols
+from quant_assets.lakehouse.store import CuratedStore
+
+_LOOK_BACK = 5
+"""Sessions that `latest` searches for an instrument's newest row."""
+
+_MEND = "Run `quant flow data` for these sessions."
+_ADJUSTMENTS = ("as_served", "splits", "total")
+
+
+class TrainingSet(TypedDict):
+    """What a model learns from."""
+
+    features: pl.DataFrame
+    labels: pl.DataFrame | None
+    metadata: dict[str, Any]
+
+
+class InferenceSet(TypedDict):
+    """What a model is asked about."""
+
+    features: pl.DataFrame
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Readers of one lakehouse."""
+
+    layout: Layout
+    calendar: TradingCalendar
+
+    @cached_property
+    def _store(self) -> CuratedStore:
+        return CuratedStore(self.layout)
+
+    def get_curated_bars(
+        self,
+        symbols: Sequence[str],
+        start: date,
+        end: date,
+        frequency: str = "1min",
+        as_of: datetime | None = None,
+        adjust: str = "as_served",
+    ) -> pl.DataFrame:
+        """Return curated bars of some instruments and sessions.
+
+        Args:
+            symbols: `QMKT` or `ARCA:QMKT`.
+            start: first session.
+            end: last session.
+            frequency: `1min`, or `1d` for the daily window as of the last session.
+            as_of: keep rows that were known at this instant; a value that was revised later is left out.
+            adjust: `as_served` is the only price basis yet: minutes as they traded, days on the basis of `end`.
+
+        Raises:
+            UnknownNameError: an instrument, frequency or adjustment that nothing here is called.
+            ConfigurationError: an adjustment that is not built, or an instant without a time zone.
+            NotASessionError: the range is reversed or holds no session.
+            NotPublishedError: nothing of the range is published.
+        """
+        _require_adjustment(adjust)
+        if frequency not in ("1min", "1d"):
+            raise UnknownNameError("frequency", frequency, ("1min", "1d"))
+        sessions = self.calendar.between(start, end)
+        con_ids = list(resolve_symbols(self._store, symbols, sessions).values())
+        table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
+        plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
+        _require_published([plan])
+        bars = read_instruments(table, list(plan.files.values()), con_ids)
+        asked = bars.filter(pl.col("session").is_between(start, end))
+        return asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
+
+    def get_features_for_training(
+        self,
+        feature_groups: Sequence[str],
+        feature_versions: Sequence[str],
+        symbols: Sequence[str],
+        start: date,
+        end: date,
+        *,
+        include_labels: bool = False,
+        label_version: str | None = None,
+        as_of: datetime | None = None,
+    ) -> TrainingSet:
+        """Return features of some instruments and sessions, and their labels.
+
+        One row per bar; of daily groups alone, one per session (see `Assembly` for both together).
+
+        Args:
+            feature_groups: names in the registry.
+            feature_versions: a version for each.
+            symbols: `QMKT` or `ARCA:QMKT`.
+            start: first session.
+            end: last session.
+            include_labels: return labels too, one row per bar and horizon; those that matured by `end`.
+            label_version: `v1` when left out.
+            as_of: use what was known at this instant only; partitions that rest on later knowledge are withheld, and
+                `metadata` names them.
+
+        Raises:
+            UnknownNameError: an instrument, group or version that nothing here is called.
+            ConfigurationError: as many versions as groups are needed; an instant without a time zone.
+            NotASessionError: the range is reversed or holds no session.
+            NotPublishedError: nothing of the range is published.
+        """
+        sessions = self.calendar.between(start, end)
+        assembly = self._assembly(feature_groups, feature_versions, as_of)
+        instruments = resolve_symbols(self._store, symbols, sessions)
+        con_ids = list(instruments.values())
+        frame, plans = assembly.rows(con_ids, sessions)
+        _require_published(plans)
+        labels = None
+        if include_labels:
+            table = label_group(label_version or "v1").table
+            plans.append(plan := plan_reads(self._store, table, sessions, assembly.as_of))
+            labels = read_instruments(table, list(plan.files.values()), con_ids)
+        return {"features": frame, "labels": labels, "metadata": _metadata(assembly, plans, instruments, frame)}
+
+    def get_features_for_inference(
+        self,
+        feature_groups: Sequence[str],
+        feature_versions: Sequence[str],
+        symbols: Sequence[str],
+        ts: datetime,
+        mode: Literal["exact", "latest"] = "exact",
+        as_of: datetime | None = None,
+    ) -> InferenceSet:
+        """Return one row per instrument, equal to the row that training sees.
+
+        Args:
+            feature_groups: names in the registry.
+            feature_versions: a version for each.
+            symbols: `QMKT` or `ARCA:QMKT`.
+            ts: start of the bar that is asked about; for daily groups alone, any instant: the newest session that had
+                closed by then answers.
+            mode: `exact` answers with the row of that bar or session, and with nothing where there is none; `latest`
+                with the newest row up to it, at most a few sessions old.
+            as_of: as in training.
+
+        Raises:
+            UnknownNameError: an instrument, group, version or mode that nothing here is called.
+            ConfigurationError: as many versions as groups are needed; an instant without a time zone.
+            NotPublishedError: nothing near the instant is published.
+        """
+        if mode not in ("exact", "latest"):
+            raise UnknownNameError("mode", mode, ("exact", "latest"))
+        assembly = self._assembly(feature_groups, feature_versions, as_of)
+        at = aware("ts", ts)
+        sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
+        instruments = resolve_symbols(self._store, symbols, sessions)
+        con_ids = list(instruments.values())
+        frame, plans = (
+            assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
+        )
+        _require_published(plans)
+        metadata = _metadata(assembly, plans, instruments, frame)
+        return {"features": frame, "metadata": metadata | {"mode": mode, "ts": at, "freshness": _freshness(frame, at)}}
+
+    def _assembly(self, names: Sequence[str], versions: Sequence[str], as_of: datetime | None) -> Assembly:
+        known = aware("as_of", as_of) if as_of else None
+        return Assembly(self._store, self.calendar, _groups(names, versions), known)
+
+
+def _groups(names: Sequence[str], versions: Sequence[str]) -> list[FeatureGroup]:
+    if isinstance(names, str) or not names or len(names) != len(versions):
+        problem = f"{len(names)} groups and {len(versions)} versions were given."
+        raise ConfigurationError("feature_groups, feature_versions", problem, "Give a version for each group.")
+    return [feature_group(name, version) for name, version in zip(names, versions, strict=True)]
+
+
+def _require_adjustment(adjust: str) -> None:
+    if adjust not in _ADJUSTMENTS:
+        raise UnknownNameError("adjustment", adjust, _ADJUSTMENTS)
+    if adjust != "as_served":
+        mend = "Use adjust='as_served'; daily bars are split-adjusted as served, and carry adj_close."
+        raise ConfigurationError("adjust", f"{adjust!r} needs adjustment factors, which are not published yet.", mend)
+
+
+def _require_published(plans: Sequence[Plan]) -> None:
+    """Refuse an answer that no partition stands behind; one that is withheld whole is an answer."""
+    if all(not plan.files and not plan.withheld for plan in plans):
+        names = ", ".join(sorted({plan.table.name for plan in plans}))
+        days = [day for plan in plans for day in plan.missing]
+        raise NotPublishedError(names, f"{min(days)}..{max(days)}", _MEND)
+
+
+def _metadata(
+    assembly: Assembly, plans: Sequence[Plan], instruments: Mapping[str, int], frame: pl.DataFrame
+) -> dict[str, Any]:
+    """Say which state of the lakehouse answered, and what is not in the answer."""
+    present = set(frame["con_id"].unique().to_list())
+    units = {feature.name: group.unit(feature.name) for group in assembly.groups for feature in group.features}
+    return {
+        "feature_groups": {group.name: group.version for group in assembly.groups},
+        "units": units,
+        "instruments": dict(instruments),
+        "without_rows": [name for name, con_id in instruments.items() if con_id not in present],
+        "content_ids": _by_table((plan, plan.content_ids) for plan in plans),
+        "missing_sessions": _by_table((plan, dict.fromkeys(plan.missing)) for plan in plans),
+        "withheld_sessions": _by_table((plan, dict.fromkeys(plan.withheld)) for plan in plans),
+        "known_until": max(plan.known_until for plan in plans),
+        "as_of": assembly.as_of,
+    }
+
+
+def _by_table(parts: Iterable[tuple[Plan, Mapping[date, Any]]]) -> dict[str, dict[date, Any]]:
+    merged: dict[str, dict[date, Any]] = {}
+    for plan, part in parts:
+        merged.setdefault(plan.table.name, {}).update(part)
+    return merged
+
+
+def _freshness(frame: pl.DataFrame, at: datetime) -> dict[int, dict[str, Any]]:
+    """Return, per con_id, the session of its row, and the bar's age where the row is a bar."""
+    rows = {row["con_id"]: row for row in frame.iter_rows(named=True)}
+    ages = {con_id: {"age_s": (at - row["ts"]).total_seconds()} for con_id, row in rows.items() if "ts" in row}
+    return {con_id: {"session": row["session"], **ages.get(con_id, {})} for con_id, row in rows.items()}

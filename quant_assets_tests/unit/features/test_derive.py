@@ -1,0 +1,71 @@
+"""Publishing a group: what leaks is held back, what is unchanged is not computed again."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.features import GROUPS, LABELS, volume_1m
+from quant_assets.errors import NotPublishedError
+from quant_assets.flows.derive import CAUSAL, publish_group
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, write_session
+
+VOLUME = GROUPS["volume_1m", "v1"]
+TECHNICALS = GROUPS["tv_technicals_1d", "v1"]
+
+
+def never(*_):
+    raise AssertionError("computed again")
+
+
+@pytest.mark.parametrize("group", [*GROUPS.values(), *LABELS.values()], ids=lambda group: group.table.name)
+def test_a_partition_tells_what_it_rests_on(lake, group):
+    footer = lake.lake.curated.footer(group.table, Partition(DAYS[1]))
+    source = lake.lake.curated.footer(group.inputs.table, Partition(DAYS[1]))
+    assert footer.inputs == {group.inputs.table.name: source.content_id, "feature": group.revision}
+    assert footer.watermark == source.watermark
+    again = publish_group(lake, replace(group, compute=never), DAYS[1])
+    assert (again.report.unchanged, again.report.rows) == (footer.n_rows, footer.n_rows)
+
+
+def test_technicals_are_published_for_their_session_only(lake):
+    frame = lake.lake.curated.read(TECHNICALS.table, Partition(DAYS[1]))
+    assert frame.select("session", "con_id").rows() == [(DAYS[1], con_id) for con_id in CON_IDS]
+
+
+def test_a_leaking_group_is_not_published_and_says_why(work):
+    write_session(work, DAYS[0])
+    peek = pl.col("vol_ma_20").shift(-1).over("con_id")
+    leaking = replace(VOLUME, compute=lambda *args: volume_1m(*args).with_columns(peek.alias("vol_ma_20")))
+    held_back = publish_group(work, leaking, DAYS[0])
+    assert not held_back.is_committed
+    assert "vol_ma_20 at session=2024-01-02, con_id=101" in held_back.reason
+    (finding,) = [finding for finding in held_back.findings if finding.check == CAUSAL]
+    assert (finding.passed, finding.blocking) == (False, True)
+    assert not work.lake.curated.exists(VOLUME.table, Partition(DAYS[0]))
+
+    mended = publish_group(work, VOLUME, DAYS[0])
+    assert mended.is_committed
+    (finding,) = [finding for finding in mended.findings if finding.check == CAUSAL]
+    assert finding.metadata["instruments_sampled"] == 3
+    assert finding.metadata["values_recomputed"] > 1000
+
+
+def test_another_revision_computes_again_and_equal_content_is_not_rewritten(work):
+    write_session(work, DAYS[0])
+    first = publish_group(work, VOLUME, DAYS[0])
+    again = publish_group(work, replace(VOLUME, revision="2"), DAYS[0])
+    assert again.metadata.get("served_from") is None
+    assert (again.report.unchanged, again.report.content_id) == (first.report.rows, first.report.content_id)
+
+
+def test_missing_bars_are_named(work):
+    with pytest.raises(NotPublishedError, match=r"curated_tws_1d_bars\[2024-01-02\] is not published"):
+        publish_group(work, TECHNICALS, DAYS[0])
+
+
+def test_knowledge_is_that_of_the_bars(lake):
+    for group in GROUPS.values():
+        footer = lake.lake.curated.footer(group.table, Partition(DAYS[0]))
+        assert footer.watermark.startswith(known_at(DAYS[0]).isoformat()[:19])

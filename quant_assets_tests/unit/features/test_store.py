@@ -1,0 +1,301 @@
+"""The feature store: what it answers, what it opens, and that training and inference say the same."""
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.features import GROUPS
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, FEATURES_PRICE_1M_V1
+from quant_assets.errors import (
+    ConfigurationError,
+    CorruptFileError,
+    NotASessionError,
+    NotPublishedError,
+    UnknownNameError,
+)
+from quant_assets.lakehouse import reading as reading_module
+from quant_assets.lakehouse import store as store_module
+from quant_assets.lakehouse.features import FeatureStore
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.builders import CALENDAR, hours, minute, universe
+from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, write_session
+
+MINUTES = (["price_1m", "volume_1m"], ["v1", "v1"])
+EVERYTHING = (["price_1m", "volume_1m", "tv_technicals_1d"], ["v1", "v1", "v1"])
+DAILY = (["tv_technicals_1d"], ["v1"])
+NAMES = {version: [f.name for f in GROUPS[version].features] for version in GROUPS}
+
+
+@pytest.fixture
+def store(lake):
+    return FeatureStore(lake.layout, CALENDAR)
+
+
+@pytest.fixture
+def opened(monkeypatch, lake):
+    """Files that are opened for their rows, relative to the lakehouse."""
+    paths = []
+    scan, read = pl.scan_parquet, store_module.read_parquet
+    monkeypatch.setattr(reading_module.pl, "scan_parquet", lambda files, **k: paths.extend(files) or scan(files, **k))
+    monkeypatch.setattr(store_module, "read_parquet", lambda path, *a: paths.append(path) or read(path, *a))
+    return lambda: [path.relative_to(lake.layout.lakehouse).as_posix() for path in paths]
+
+
+# ------------------------------------------------------------ training
+
+
+def test_training_returns_what_the_tables_hold(store, lake):
+    answer = store.get_features_for_training(*MINUTES, ["S102"], DAYS[1], DAYS[2])
+    features = answer["features"]
+    assert features.columns == [
+        "session",
+        "con_id",
+        "symbol",
+        "ts",
+        *NAMES["price_1m", "v1"],
+        *NAMES["volume_1m", "v1"],
+    ]
+    for name in ("price_1m", "volume_1m"):
+        stored = lake.lake.curated.read_many(GROUPS[name, "v1"].table, [Partition(day) for day in DAYS[1:3]])
+        mine = stored.filter(pl.col("con_id") == 102)
+        assert features.select(NAMES[name, "v1"]).equals(mine.select(NAMES[name, "v1"]))
+        assert features["ts"].equals(mine["ts"])
+    assert answer["labels"] is None
+
+
+def test_only_the_files_that_are_needed_are_opened(store, opened):
+    store.get_features_for_training(*MINUTES, ["S101", "NYSE:S103"], DAYS[1], DAYS[2], include_labels=True)
+    tables = ("gold/features_price_1m_v1", "gold/features_volume_1m_v1", "gold/labels_tws_returns")
+    wanted = [f"{table}/session={day}/part.parquet" for table in tables for day in DAYS[1:3]]
+    assert opened() == [f"discovery/universe/session={DAYS[2]}/part.parquet", *wanted]
+
+
+def test_files_of_other_sessions_may_even_be_broken(work):
+    for day in DAYS[:2]:
+        write_session(work, day)
+    broken = work.layout.file(CURATED_TWS_1M_BARS, Partition(DAYS[0]))
+    broken.write_bytes(b"no parquet")
+    store = FeatureStore(work.layout, CALENDAR)
+    assert store.get_curated_bars(["S101"], DAYS[1], DAYS[1])["session"].unique().to_list() == [DAYS[1]]
+    with pytest.raises(CorruptFileError, match=r"session=2024-01-02/part\.parquet"):
+        store.get_curated_bars(["S101"], DAYS[0], DAYS[1])
+
+
+def test_beside_minutes_a_daily_value_is_that_of_the_session_before(store, lake):
+    features = store.get_features_for_training(*EVERYTHING, ["S101"], DAYS[1], DAYS[2])["features"]
+    for before, day in pairwise(DAYS[:3]):
+        stored = lake.lake.curated.read(GROUPS["tv_technicals_1d", "v1"].table, Partition(before))
+        expected = stored.filter(pl.col("con_id") == 101)["rsi"][0]
+        assert features.filter(pl.col("session") == day)["rsi"].unique().to_list() == [expected]
+
+
+def test_the_first_session_has_no_day_before(store):
+    answer = store.get_features_for_training(*EVERYTHING, ["S101"], DAYS[0], DAYS[0])
+    assert answer["features"]["rsi"].null_count() == answer["features"].height > 300
+    assert answer["metadata"]["missing_sessions"]["tv_technicals_1d"] == {date(2023, 12, 29): None}
+
+
+def test_daily_groups_alone_have_one_row_per_session(store):
+    features = store.get_features_for_training(*DAILY, ["S101", "S102"], DAYS[0], DAYS[2])["features"]
+    assert features.select("session", "con_id").rows() == [(day, i) for day in DAYS[:3] for i in (101, 102)]
+
+
+def test_labels_are_those_of_the_instruments_and_sessions(store, lake):
+    labels = store.get_features_for_training(*MINUTES, ["S103"], DAYS[0], DAYS[1], include_labels=True)["labels"]
+    assert labels["session"].unique().sort().to_list() == DAYS[:2]
+    assert labels["con_id"].unique().to_list() == [103]
+    assert sorted(labels["horizon"].unique().to_list()) == [5, 20, 60]
+
+
+def test_groups_with_unequal_rows_are_joined_on_their_key(work):
+    from quant_assets.flows.derive import publish_group
+
+    for day in DAYS[:2]:
+        write_session(work, day)
+        publish_group(work, GROUPS["price_1m", "v1"], day)
+    publish_group(work, GROUPS["volume_1m", "v1"], DAYS[1])
+    answer = FeatureStore(work.layout, CALENDAR).get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[1])
+    first = answer["features"].filter(pl.col("session") == DAYS[0])
+    assert first["vol_ma_20"].null_count() == first.height
+    assert answer["features"].filter(pl.col("session") == DAYS[1])["vol_ma_20"].drop_nulls().len() > 300
+    assert answer["metadata"]["missing_sessions"]["features_volume_1m_v1"] == {DAYS[0]: None}
+    assert answer["features"]["ts"].is_sorted()
+
+
+def test_the_answer_says_which_state_of_the_lakehouse_it_is(store, lake):
+    metadata = store.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[1])["metadata"]
+    footer = lake.lake.curated.footer(FEATURES_PRICE_1M_V1, Partition(DAYS[1]))
+    assert metadata["content_ids"]["features_price_1m_v1"][DAYS[1]] == footer.content_id
+    assert metadata["known_until"] == footer.watermark
+    assert metadata["instruments"] == {"S101": 101}
+    assert metadata["units"]["vol_20"] == "fraction per minute"
+    assert metadata["without_rows"] == []
+
+
+# ------------------------------------------------------------ knowledge
+
+
+def test_what_became_known_later_is_withheld_and_named(store):
+    answer = store.get_features_for_training(
+        *MINUTES, ["S101"], DAYS[0], DAYS[2], include_labels=True, as_of=known_at(DAYS[1])
+    )
+    assert answer["features"]["session"].unique().sort().to_list() == DAYS[:2]
+    assert answer["labels"]["session"].unique().sort().to_list() == DAYS[:2]
+    withheld = answer["metadata"]["withheld_sessions"]
+    assert len(withheld) == 3
+    assert all(list(days) == [DAYS[2]] for days in withheld.values())
+    assert answer["metadata"]["known_until"] <= known_at(DAYS[1]).isoformat(timespec="microseconds")
+
+
+def test_before_anything_was_known_the_answer_is_empty_and_says_so(store):
+    answer = store.get_features_for_training(
+        *MINUTES, ["S101"], DAYS[0], DAYS[0], as_of=known_at(DAYS[0]) - timedelta(seconds=1)
+    )
+    assert answer["features"].is_empty()
+    assert answer["metadata"]["without_rows"] == ["S101"]
+
+
+def test_bars_are_kept_by_the_row(store):
+    assert store.get_curated_bars(["S101"], DAYS[0], DAYS[1], as_of=known_at(DAYS[0]))[
+        "session"
+    ].unique().to_list() == [DAYS[0]]
+
+
+# ------------------------------------------------------------ inference
+
+
+@pytest.mark.parametrize("groups", [MINUTES, EVERYTHING], ids=["minutes", "with daily"])
+@pytest.mark.parametrize("mode", ["exact", "latest"])
+def test_inference_equals_training_at_every_bar_tried(store, groups, mode):
+    training = store.get_features_for_training(*groups, ["S101", "S102", "S103"], DAYS[1], DAYS[2])["features"]
+    times = training.filter(pl.len().over("ts") == len(CON_IDS))["ts"].unique().sort()
+    for ts in [times[0], times[19], times[200], times[-1]]:
+        answer = store.get_features_for_inference(*groups, ["S101", "S102", "S103"], ts, mode=mode)
+        assert answer["features"].equals(training.filter(pl.col("ts") == ts).sort("con_id"))
+
+
+def test_inference_on_daily_groups_equals_training(store):
+    training = store.get_features_for_training(*DAILY, ["S101", "S102"], DAYS[0], DAYS[2])["features"]
+    for day in DAYS[:3]:
+        answer = store.get_features_for_inference(*DAILY, ["S101", "S102"], hours(day).closes_at)
+        assert answer["features"].equals(training.filter(pl.col("session") == day))
+    before_the_close = hours(DAYS[2]).closes_at - timedelta(minutes=1)
+    assert store.get_features_for_inference(*DAILY, ["S101"], before_the_close)["features"]["session"].to_list() == [
+        DAYS[1]
+    ]
+
+
+def test_latest_takes_the_newest_bar_of_each_instrument(store):
+    bars = store.get_curated_bars(["S101", "S102", "S103"], DAYS[2], DAYS[2])
+    ts = minute(77, DAYS[2])
+    answer = store.get_features_for_inference(*MINUTES, ["S101", "S102", "S103"], ts, mode="latest")
+    expected = bars.filter(pl.col("ts") <= ts).group_by("con_id").agg(pl.col("ts").max()).sort("con_id")
+    assert answer["features"].select("con_id", "ts").equals(expected)
+    ages = {con_id: fresh["age_s"] for con_id, fresh in answer["metadata"]["freshness"].items()}
+    assert ages == {con_id: (ts - at).total_seconds() for con_id, at in expected.rows()}
+
+
+def test_latest_goes_back_over_a_weekend_and_no_further_than_needed(store, opened):
+    sunday = datetime(2024, 1, 7, 12, tzinfo=UTC)
+    answer = store.get_features_for_inference(["price_1m"], ["v1"], ["S101"], sunday, mode="latest")
+    assert answer["features"]["session"].to_list() == [DAYS[3]]
+    assert [name for name in opened() if name.startswith("gold")] == [
+        f"gold/features_price_1m_v1/session={DAYS[3]}/part.parquet"
+    ]
+
+
+def test_before_the_first_bar_latest_answers_with_the_session_before(store):
+    bars = store.get_curated_bars(["S101"], DAYS[1], DAYS[2])
+    first = bars.filter(pl.col("session") == DAYS[2])["ts"].min()
+    answer = store.get_features_for_inference(*MINUTES, ["S101"], first - timedelta(seconds=1), mode="latest")
+    assert answer["features"]["ts"].to_list() == [bars.filter(pl.col("session") == DAYS[1])["ts"].max()]
+
+
+def test_exact_answers_with_nothing_where_there_is_no_bar(store):
+    answer = store.get_features_for_inference(*MINUTES, ["S101"], minute(5, DAYS[2]) + timedelta(seconds=30))
+    assert answer["features"].is_empty()
+    assert answer["metadata"]["without_rows"] == ["S101"]
+
+
+# ------------------------------------------------------------ bars
+
+
+def test_bars_of_minutes_and_of_days(store, opened):
+    minutes = store.get_curated_bars(["S102"], DAYS[0], DAYS[1])
+    assert minutes.columns == CURATED_TWS_1M_BARS.schema.names()
+    assert minutes["con_id"].unique().to_list() == [102]
+    daily = store.get_curated_bars(["S102"], DAYS[0], DAYS[2], frequency="1d")
+    assert daily["session"].to_list() == DAYS[:3]
+    assert daily["as_of_session"].unique().to_list() == [DAYS[2]], "one window, on one price basis"
+    assert [name for name in opened() if "1d_bars" in name] == [
+        f"silver/curated_tws_1d_bars/session={DAYS[2]}/part.parquet"
+    ]
+
+
+# ------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "sentence"),
+    [
+        (lambda s: s.get_curated_bars(["S1O1"], DAYS[0], DAYS[0]), UnknownNameError, "Did you mean"),
+        (lambda s: s.get_curated_bars(["ARCA:S101"], DAYS[0], DAYS[0]), UnknownNameError, "no instrument 'ARCA:S101'. Did you mean 'S101'"),
+        (lambda s: s.get_curated_bars([], DAYS[0], DAYS[0]), ConfigurationError, "at least one symbol"),
+        (lambda s: s.get_curated_bars("S101", DAYS[0], DAYS[0]), ConfigurationError, "a list of at least one"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], "5min"), UnknownNameError, "frequency '5min'"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], adjust="splits"), ConfigurationError, "adjust='as_served'"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], adjust="spilts"), UnknownNameError, "Did you mean 'splits'"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[1], DAYS[0]), NotASessionError, "reversed"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], as_of=datetime(2024, 2, 1)), ConfigurationError, "no time zone"),  # noqa: DTZ001
+        (lambda s: s.get_curated_bars(["S101"], date(2024, 2, 1), date(2024, 2, 2)), NotPublishedError, "universe"),
+        (lambda s: s.get_features_for_training(["price_1n"], ["v1"], ["S101"], DAYS[0], DAYS[0]), UnknownNameError, "Did you mean 'price_1m'"),
+        (lambda s: s.get_features_for_training(["price_1m"], ["v2"], ["S101"], DAYS[0], DAYS[0]), UnknownNameError, "version of feature group"),
+        (lambda s: s.get_features_for_training(["price_1m"], [], ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "a version for each"),
+        (lambda s: s.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[0], include_labels=True, label_version="v7"), UnknownNameError, "label version 'v7'"),
+        (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], minute(5, DAYS[0]), mode="newest"), UnknownNameError, "mode 'newest'"),
+        (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], datetime(2024, 1, 2, 15)), ConfigurationError, "no time zone"),  # noqa: DTZ001
+    ],
+)  # fmt: skip
+def test_the_impossible_is_refused_with_a_way_out(store, call, error, sentence):
+    with pytest.raises(error, match=sentence):
+        call(store)
+
+
+def test_features_that_were_never_made_are_named_with_their_mend(work):
+    write_session(work, DAYS[0])
+    store = FeatureStore(work.layout, CALENDAR)
+    with pytest.raises(
+        NotPublishedError, match=r"features_price_1m_v1, features_volume_1m_v1\[2024-01-02.*quant flow data"
+    ):
+        store.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[0])
+
+
+def test_a_symbol_is_looked_for_in_older_universes_of_the_range(work):
+    write_session(work, DAYS[0])
+    write_session(work, DAYS[1], con_ids=(101, 102))
+    store = FeatureStore(work.layout, CALENDAR)
+    assert store.get_curated_bars(["S103"], DAYS[0], DAYS[1])["session"].unique().to_list() == [DAYS[0]]
+    with pytest.raises(UnknownNameError):
+        store.get_curated_bars(["S103"], DAYS[1], DAYS[1])
+
+
+def test_a_symbol_of_two_exchanges_has_to_be_qualified(work):
+    from quant_assets.domain.tables import UNIVERSE
+
+    both = universe(DAYS[0], (101, 102)).with_columns(
+        pl.lit("TWIN").alias("symbol"), pl.Series("exchange", ["NYSE", "ARCA"])
+    )
+    work.lake.curated.write(UNIVERSE, Partition(DAYS[0]), both)
+    store = FeatureStore(work.layout, CALENDAR)
+    with pytest.raises(ConfigurationError, match="NYSE:TWIN, ARCA:TWIN"):
+        store.get_curated_bars(["TWIN"], DAYS[0], DAYS[0])
+
+
+def test_reading_features_never_loads_dagster():
+    probe = "import sys, quant_assets.lakehouse.features; print([m for m in sys.modules if m.startswith('dagster')])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
