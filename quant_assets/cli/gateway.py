@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from quant_assets.cli.common import parse_day, print_json, print_table
+from quant_assets.control.stopping import until_stopped
 from quant_assets.flows.gate import open_market
 from quant_assets.settings.manifest import ReplayConfig
 
@@ -72,10 +73,8 @@ def serve(
 
     rules, clock = Rules.off() if no_pacing else Rules(), ScaledClock(time_scale)
     serving = serve_market(market, host, port, rules, clock, on_ready=ready, faults=plan, latency_s=latency, sink=sink)
-    try:
-        asyncio.run(serving)
-    except KeyboardInterrupt:
-        click.echo("stopped")
+    asyncio.run(until_stopped(serving))
+    click.echo("stopped")
 
 
 @gateway.command()

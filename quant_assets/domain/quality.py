@@ -12,6 +12,7 @@ from quant_assets.domain.calendar import Hours
 
 TRANSFORM_VERSION = "1"
 
+_MINUTE = ["con_id", "ts"]
 _ROW = ["con_id", "request_id", "answer_row"]
 _PRICES = ("open", "high", "low", "close")
 
@@ -146,8 +147,18 @@ def _split(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _mark_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of several rows of one minute keep the one with the largest volume, then the one sent last."""
-    minute = ["con_id", "ts"]
+    """Of several rows of one minute keep the one with the largest volume, then the one sent last.
+
+    Windows over every minute would cost more than all other rules together; only repeated minutes are looked at.
+    """
+    repeated = rows.select(_MINUTE).is_duplicated()
+    if not repeated.any():
+        return rows
+    return pl.concat([rows.filter(~repeated), _judge_repeated(rows.filter(repeated))])
+
+
+def _judge_repeated(rows: pl.DataFrame) -> pl.DataFrame:
+    minute = _MINUTE
     ordered = rows.sort(*minute, "volume", "answer_row", descending=[False, False, True, True], nulls_last=True)
     values = [*_PRICES, "volume"]
     position = pl.int_range(pl.len()).over(minute)
@@ -187,8 +198,7 @@ def _mark_toxic(rows: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
 
 
 def _as_curated(valid: pl.DataFrame, raw: pl.DataFrame, session: date) -> pl.DataFrame:
-    first_known = raw.group_by("con_id", "ts", *_PRICES, "volume").agg(pl.col("ingested_at").min().alias("known_at"))
-    frame = valid.join(first_known, on=["con_id", "ts", *_PRICES, "volume"], how="left", nulls_equal=True).with_columns(
+    frame = _with_first_known(valid, raw).with_columns(
         pl.when(pl.col("_disordered") | pl.col("_resolved"))
         .then(pl.lit("warn"))
         .otherwise(pl.lit("ok"))
@@ -202,6 +212,15 @@ def _as_curated(valid: pl.DataFrame, raw: pl.DataFrame, session: date) -> pl.Dat
         ),
     )
     return frame.select(tables.CURATED_TWS_1M_BARS.schema.names())
+
+
+def _with_first_known(valid: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+    """Add known_at: when any answer first brought the value that stands."""
+    if raw.select("con_id", "request_id").n_unique() == raw["con_id"].n_unique():
+        return valid.with_columns(pl.col("ingested_at").alias("known_at"))
+    value = [*_MINUTE, *_PRICES, "volume"]
+    first_known = raw.group_by(value).agg(pl.col("ingested_at").min().alias("known_at"))
+    return valid.join(first_known, on=value, how="left", nulls_equal=True)
 
 
 def _basis(session: date) -> pl.Expr:

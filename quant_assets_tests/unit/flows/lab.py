@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from quant_assets.clock import ScaledClock
+from quant_assets.domain.features import GROUPS, LABELS
 from quant_assets.domain.tables import (
     ALL,
     CURATED_TWS_1D_BARS,
+    CURATED_TWS_1M_BARS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
 )
 from quant_assets.flows.curate import Curator
-from quant_assets.flows.derive import price_features
+from quant_assets.flows.derive import publish_group
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
@@ -127,6 +129,9 @@ class Ran:
         return sum(one.report.inserted + one.report.updated for one in self.published if one.report)
 
 
+PER_MINUTE = [group for group in (*GROUPS.values(), *LABELS.values()) if group.inputs.table is CURATED_TWS_1M_BARS]
+
+
 def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     """Discover, ingest, curate and derive, as the data cycle does."""
     discovery, curator = Discovery(work), Curator(work)
@@ -136,7 +141,7 @@ def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     ingest_daily(work, sessions)
     for session in sessions:
         done += [curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
-        done.append(price_features(work, session))
+        done += [publish_group(work, group, session) for group in PER_MINUTE]
     return done
 
 
