@@ -66,6 +66,16 @@ flow-production: setup-quietly ## alpha cycle of the production profile; needs f
 flow-all: setup-quietly ## flow-data, then flow-production
 	@$(BIN)/quant flow all $(SPAN)
 
+##@ Care of the data
+
+.PHONY: data-repair
+data-repair: setup-quietly ## fetch and build the sessions that are missing (SESSIONS=A..B narrows)
+	@$(BIN)/quant repair $(if $(SESSIONS),--sessions $(SESSIONS))
+
+.PHONY: data-audit
+data-audit: setup-quietly ## look for unreadable files, missing and stale sessions, and what quarantine holds
+	@$(BIN)/quant audit data
+
 ##@ Work on the code
 
 .PHONY: check

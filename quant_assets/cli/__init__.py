@@ -11,6 +11,7 @@ import quant_assets
 _COMMANDS = {
     "demo": ("quant_assets.cli.demo", "demo", "Run everything once, on the synthetic market, and show the weights."),
     "flow": ("quant_assets.cli.flow", "flow", "Run a cycle: data, alpha, production, all."),
+    "repair": ("quant_assets.cli.repair", "repair", "Fetch and build the sessions that are missing."),
     "status": ("quant_assets.cli.status", "status", "Show what is published, how fresh it is, and what is missing."),
     "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
     "run": ("quant_assets.cli.run", "run", "List, show and verify runs of the alpha cycle."),
@@ -19,7 +20,7 @@ _COMMANDS = {
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
     "plan": ("quant_assets.cli.plan", "plan", "Show what a data cycle would ask of TWS, before it asks."),
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
-    "audit": ("quant_assets.cli.audit", "audit", "Prove the audit log's chain, or follow it."),
+    "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
 
 

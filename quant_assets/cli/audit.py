@@ -1,9 +1,12 @@
-"""`quant audit`: the audit log."""
+"""`quant audit`: damage in the lakehouse, and the audit log's chain."""
+
+from dataclasses import asdict
 
 import click
 
 from quant_assets.cli.common import json_option, open_work, print_json
 from quant_assets.errors import DataWrong
+from quant_assets.flows.care import audit_data
 
 
 class _Tampered(DataWrong):
@@ -13,9 +16,14 @@ class _Tampered(DataWrong):
         )
 
 
+class _DamagedError(DataWrong):
+    def __init__(self, damages: list[str]) -> None:
+        super().__init__(f"{'; '.join(damages)}. Move the files aside and materialize their partitions again.")
+
+
 @click.group()
 def audit() -> None:
-    """Prove the audit log."""
+    """Look for damage in the lakehouse, and prove the audit log."""
 
 
 @audit.command()
@@ -35,3 +43,19 @@ def verify(*, as_json: bool) -> None:
         raise _Tampered(tampered)
     if not as_json:
         click.echo("the chain holds")
+
+
+@audit.command()
+@json_option
+def data(*, as_json: bool) -> None:
+    """Look for unreadable files, missing and stale sessions, leftovers, and what quarantine holds."""
+    with open_work() as work:
+        findings = audit_data(work)
+    if as_json:
+        print_json([asdict(one) for one in findings])
+    for one in () if as_json else findings:
+        click.echo(f"{one.severity:5} {one.table:24} {one.what}" + (f" (mend: {one.mend})" if one.mend else ""))
+    if broken := [one for one in findings if one.severity == "error"]:
+        raise _DamagedError([f"{one.table}: {one.what}" for one in broken])
+    if not findings and not as_json:
+        click.echo("nothing to report")

@@ -1,0 +1,58 @@
+"""Care of the data, at the command line: what is missing is named and mended, what is damaged is found."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.flows.care import runs_of
+from quant_assets_tests.e2e.test_bad_input import Project, refused
+
+FIRST, BETWEEN, LAST = "2026-11-12", "2026-11-13", "2026-11-17"
+"""11-14 and 11-15 are a weekend, so that 11-16 is the second missing session."""
+
+
+@pytest.fixture(scope="module")
+def holed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with two published sessions, and two missing between them."""
+    made = Project(tmp_path_factory.mktemp("holed"))
+    for session in (FIRST, LAST):
+        done = made.quant("flow", "data", "--session", session)
+        assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_stretches_end_where_a_session_lies_between() -> None:
+    days = [date(2026, 11, 12), date(2026, 11, 13), date(2026, 11, 16), date(2026, 11, 18)]
+    assert runs_of(days, TradingCalendar().all_sessions) == [days[:3], days[3:]]
+
+
+def test_missing_sessions_are_named_and_then_built(holed: Project) -> None:
+    told = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}", "--dry-run", "--json")
+    assert json.loads(told.stdout) == {"missing": ["2026-11-13", "2026-11-16"]}
+    before = holed.tables()
+    mended = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}", "--json")
+    assert mended.returncode == 0, mended.stderr
+    assert [(run["success"], run["requests"] > 0) for run in json.loads(mended.stdout)] == [(True, True)]
+    assert {path: holed.tables().get(path) for path in before} == before
+    again = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}")
+    assert "nothing is missing" in again.stdout
+
+
+def test_nothing_published_means_nothing_missing(tmp_path: Path) -> None:
+    assert "nothing is missing" in Project(tmp_path).quant("repair").stdout
+
+
+def test_a_damaged_file_is_found_and_an_intact_lakehouse_is_not_blamed(holed: Project) -> None:
+    sound = holed.quant("audit", "data", "--json")
+    assert sound.returncode == 0, sound.stderr
+    assert "error" not in {one["severity"] for one in json.loads(sound.stdout)}
+    path = next((holed.data / "lakehouse" / "silver" / "instruments").glob(f"session={LAST}/part.parquet"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:50])
+    try:
+        refused(holed.quant("audit", "data"), 65, "instruments: 2026-11-17 cannot be read", "materialize")
+    finally:
+        path.write_bytes(whole)
