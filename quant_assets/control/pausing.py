@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 Wish = Literal["pause", "resume"]
 _POLL_S = 0.25
-"""Real seconds between two looks at the control file of a paused stage."""
+"""Real seconds between two looks at the control file, however fast the clock of a replayed market runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ class Turnstile:
         if self._waiting == 1:
             self._acknowledge(self._clock.now())
         try:
-            while self._is_paused():
-                await asyncio.sleep(_POLL_S)  # real time, however fast a replayed market's clock runs
+            while self._is_paused():  # noqa: ASYNC110 - another process ends it, by a file
+                await asyncio.sleep(_POLL_S)
         finally:
             self._waiting -= 1
             if self._waiting == 0:
