@@ -19,6 +19,8 @@ _COMMANDS = {
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
     "plan": ("quant_assets.cli.plan", "plan", "Show what a data cycle would ask of TWS, before it asks."),
+    "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
+    "resume": ("quant_assets.cli.pause", "resume", "Let a paused ingestion go on."),
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }

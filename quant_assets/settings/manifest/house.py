@@ -12,7 +12,12 @@ from quant_assets.settings.manifest.base import Strict
 class LakehouseConfig(Strict):
     """Calendars and conventions of the whole lakehouse."""
 
-    calendars: tuple[str, ...] = ("XNYS",)
+    calendars: tuple[str, ...] = Field(default=("XNYS",), min_length=1)
+    """A day is a session when any of these trades: names of exchange_calendars, `24/7`, or `FX` for spot currencies."""
+    venues: Mapping[str, str] = Field(default_factory=dict)
+    """Exchange code or asset class -> calendar, for what is not known or is known otherwise."""
+    fetch_delay_minutes: float = Field(default=15.0, ge=0)
+    """How long after its own exchange's close a series is not asked yet."""
     start_session: date = date(2024, 1, 2)
     use_rth: bool = True
     canonical_timeframe: Literal["1 min"] = "1 min"
