@@ -57,23 +57,25 @@ class Adjuster:
 
     def _detect(self, session: date, before: date | None, near: list[date]) -> pl.DataFrame:
         work = self._work
-        members = work.lake.curated.read(UNIVERSE, Partition(session), ["con_id", "symbol"])
+        members = work.lake.curated.read(UNIVERSE, Partition(session))
         window = work.calendar.window(session, adjustments.OVERLAP + 1)
         vintages = self._rows(near, window[0])
         now = daily_window(vintages, session, window)
         then = daily_window(vintages, before, window[:-1]) if before and window[:-1] else now.clear()
-        everyone = pl.concat([members, now.select("con_id", "symbol")]).unique("con_id", keep="first")
-        minutes = [self._minutes(session)]
+        everyone = pl.concat([members.select("con_id", "symbol"), now.select("con_id", "symbol")]).unique(
+            "con_id", keep="first"
+        )
+        minutes = [self._minutes(session, members)]
         if before and not everyone.join(then, on="con_id", how="anti").is_empty():
-            minutes.append(self._minutes(before))
+            minutes.append(self._minutes(before, members))
         return adjustments.detect(session, before, everyone, now, then, pl.concat(minutes))
 
-    def _minutes(self, session: date) -> pl.DataFrame:
-        """Return the day's prices as the minutes that speak for a session give them."""
-        hours = self._work.calendar.hours(session)
+    def _minutes(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
+        """Return the day's prices as the minutes that speak for a session give them, in each instrument's own hours."""
         raw = self._work.lake.raw.read(RAW_TWS_BARS, Partition(session), _MINUTE_COLUMNS)
-        regular = raw.filter(pl.col("ts").is_between(hours.opens_at, hours.closes_at, closed="left"))
-        return adjustments.session_prices(newest_answers(regular))
+        timed = raw.join(self._work.hours_of(session, members), on="con_id")
+        is_inside = pl.col("ts").is_between("opens_at", "closes_at", closed="left")
+        return adjustments.session_prices(newest_answers(timed.filter(is_inside).select(raw.columns)))
 
     def _rows(self, near: list[date], start: date) -> pl.DataFrame:
         """Return the vintages' rows from a session on; those of a margin before it tell how far a window reaches."""
