@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.returns import ReturnsMatrix, certificate, closes_matrix, returns_matrix
-from quant_assets.lakehouse.runs import RunDirectory
+from quant_assets.lakehouse.runs.directory import RunDirectory
 from quant_assets.settings.manifest import Profile
 
 

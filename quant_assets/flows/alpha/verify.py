@@ -7,9 +7,10 @@ from quant_assets.control.seal import network_seal
 from quant_assets.domain.optimization import GRID
 from quant_assets.domain.verification import Finding, Severity, errors
 from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.alpha.choose import compute_selection, compute_synthesis
+from quant_assets.flows.alpha.choose import compute_selection
+from quant_assets.flows.alpha.combine import compute_synthesis
 from quant_assets.flows.alpha.compute import compute_returns
-from quant_assets.flows.alpha.steps import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
+from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
 from quant_assets.flows.alpha.weigh import compute_weights
 from quant_assets.flows.snapshot import BAR_COLUMNS
 from quant_assets.lakehouse.content import content_id

@@ -14,6 +14,8 @@ EVENTS = ("frozen", "returns", "selection", "synthesis", "weights", "report")
 """What the log of a finished run holds, in this order, besides fallbacks and warnings."""
 
 _START = "0" * 64
+_NOT_SAID = {"timestamp", "run_id", "prev_hash", "hash", "origin"}
+"""What two lines about the same thing may differ in; a stage that was computed and killed is served when run again."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class RunLog:
 
     @staticmethod
     def _is_same(line: dict[str, Any], event: str, values: dict[str, Any]) -> bool:
-        said = {key: value for key, value in line.items() if key not in {"timestamp", "run_id", "prev_hash", "hash"}}
-        return canonical(said) == canonical({"event": event, **values})
+        said = {key: value for key, value in line.items() if key not in _NOT_SAID}
+        return canonical(said) == canonical({"event": event, **{k: v for k, v in values.items() if k not in _NOT_SAID}})
 
 
 def _line(entry: dict[str, Any]) -> str:
