@@ -105,7 +105,7 @@ def _outcome(result: Any) -> RunOutcome:
         failures=failures,
         requests=max((_number(one, "tws_requests") for one in counts), default=0),
         rewritten=sum(_number(one, "inserted") + _number(one, "updated") for one in counts),
-        cached=tuple(_cached(result)),
+        cached=tuple(sorted(_cached(result))),
         warnings=tuple(
             f"{check.asset_key.to_user_string()}: {check.check_name}"
             + (f" — {check.description}" if check.description else "")

@@ -20,7 +20,7 @@ def label(run: RunDirectory) -> dict[str, Any]:
     return {
         "session": date.fromisoformat(run.inputs["session"]),
         "profile": run.inputs["profile"],
-        "run_id": run.run_id,
+        "run_id": run.inputs["run_id"],
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quant_assets.clock import Clock
+from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.runs.directory import RunDirectory, sha256
 from quant_assets.lakehouse.runs.identity import canonical
@@ -70,7 +71,7 @@ def log_problems(run: RunDirectory) -> list[str]:
     try:
         lines = read_log(run)
         text = run.read(AUDIT).decode()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, CorruptFileError) as error:
         return [f"unreadable: {str(error).splitlines()[0]}"]
     problems = [] if text == "".join(_line(one) for one in lines) else ["bytes differ from what was written"]
     previous = _START
