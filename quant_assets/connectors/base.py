@@ -7,8 +7,9 @@ from typing import Literal, Protocol, Self
 
 import polars as pl
 
+from quant_assets.domain.instruments import WhatToShow
+
 BarSize = Literal["1 min", "1 day"]
-WhatToShow = Literal["TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK"]
 
 MINUTE_ANSWER = pl.Schema(
     {

@@ -40,10 +40,15 @@ def universe_of(work: Work, session: date) -> pl.DataFrame:
 
 
 def unsettled(work: Work, session: date) -> pl.DataFrame:
-    """Return the universe's instruments whose 1-minute bars of a session have no outcome to rely on."""
+    """Return the universe's instruments whose 1-minute bars of a session have no outcome to rely on.
+
+    Nothing is asked about an instrument whose exchange is closed that day, so nothing of it can be open.
+    """
+    members = universe_of(work, session)
+    trading = members.join(work.hours_of(session, members), on="con_id", how="semi")
     ledger = read_ledger(work, [session]).filter(pl.col("bar_size") == "1 min")
     done = settled(ledger, work.clock.now(), throttle_of(work))
-    return universe_of(work, session).join(done, on="con_id", how="anti").select("con_id", "symbol")
+    return trading.join(done, on="con_id", how="anti").select("con_id", "symbol")
 
 
 class Curator:

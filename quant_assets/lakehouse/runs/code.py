@@ -24,7 +24,7 @@ _CODE = (
     "lakehouse/runs",
     "flows/alpha",
     "flows/snapshot",
-    "settings/manifest.py",
+    "settings/manifest/profile.py",
 )
 
 _DECIDE_NO_NUMBER = ("errors.py", "clock.py", "control/")
