@@ -253,7 +253,7 @@ class Abroad:
         """Return log prices at minute boundaries; between a session's two levels, a bridge over equal steps."""
         n, width = len(minutes), int(minutes.max())
         key = stream_key(self._seed, "abroad", one.path)
-        skipped = hours.ordinal_on_or_after(FIRST_DAY)
+        skipped = hours.ordinal_on_or_after(FIRST_DAY) // _BLOCK * _BLOCK
         levels = session_levels(key, max(first - skipped, 0), n)
         anchor = session_levels(key, hours.ordinal_on_or_after(_ANCHOR) - skipped, 1)[0, 0]
         passed = np.minimum(np.arange(width + 1) / minutes[:, None], 1.0)
