@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quant_assets.errors import DefectError
+from quant_assets.flows.budget import OVER_BUDGET
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
 
@@ -26,7 +27,7 @@ class RunOutcome:
     rewritten: int = 0
     """Rows that were inserted or updated, over all tables."""
     warnings: tuple[str, ...] = field(default=())
-    """Checks that did not pass but do not block."""
+    """Checks that did not pass but do not block, and a time budget that was exceeded."""
 
     @property
     def exit_code(self) -> int:
@@ -97,6 +98,7 @@ def _outcome(result: Any) -> RunOutcome:
     failures = steps or tuple(_run_failure(event) for event in result.all_events if event.is_failure)
     counts = [materialization.metadata for materialization in _materializations(result)]
     checks = result.get_asset_check_evaluations()
+    late = [str(one[OVER_BUDGET].value) for one in counts if OVER_BUDGET in one]
     return RunOutcome(
         run_id=result.run_id,
         success=result.success,
@@ -108,7 +110,8 @@ def _outcome(result: Any) -> RunOutcome:
             + (f" — {check.description}" if check.description else "")
             for check in checks
             if not check.passed and not check.blocking
-        ),
+        )
+        + tuple(late[-1:]),
     )
 
 

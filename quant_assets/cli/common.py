@@ -66,13 +66,18 @@ def parse_day(text: str) -> date:
         raise NotASessionError(repr(text), "write it as YYYY-MM-DD") from None
 
 
+def settings_of_command() -> Settings:
+    """Return the settings of the environment, with what `quant --set` put on top."""
+    return Settings.from_env(assignments=click.get_current_context().find_root().params.get("assignments", ()))
+
+
 @contextmanager
 def open_work() -> Iterator[Work]:
     """Open a unit of work on the configured data directory, with a progress bar on a terminal."""
     from quant_assets.control.progress import ConsoleProgress
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    settings = Settings.from_env()
+    settings = settings_of_command()
     settings.check_data_directory()
     with TwsGate(settings, run_id="cli") as gate:
         yield Work(settings, gate, run_id="cli", progress=ConsoleProgress())

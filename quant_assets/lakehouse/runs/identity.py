@@ -43,7 +43,7 @@ _CODE = (
     "lakehouse/runs",
     "flows/alpha",
     "flows/snapshot",
-    "settings/manifest.py",
+    "settings/manifest/profile.py",
 )
 
 
