@@ -95,7 +95,7 @@ def _future(i: int, month: str, expires: date, carry: float) -> Foreign:
         con_id=FIRST_CON_ID + 40 + i,
         symbol="QES",
         local_symbol=f"QES{month}",
-        long_name="WHOLE MARKET INDEX FUTURE (synthetic)",
+        long_name="EQUITY INDEX FUTURE (synthetic)",
         primary_exchange="",
         exchange="CME",
         sec_type="FUT",
