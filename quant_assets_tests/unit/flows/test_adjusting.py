@@ -128,7 +128,7 @@ def ask_for_one_hour(lab: Lab, session: date, con_id: int, now) -> None:
         planned = PlannedRequest(request, needed=frozenset({session}))
         batch = work.new_batch_id()
         outcome = Outcome(planned, work.gate.run(job))
-        rows = MinuteRows.of(outcome, batch, 0, work.calendar.timezone, work.calendar.all_sessions, work.clock.now())
+        rows = MinuteRows.of(outcome, batch, 0, work.calendar, work.clock.now())
         assert rows.bars.height == 60
         work.lake.raw.append(RAW_TWS_BARS, Partition(session), rows.bars, batch)
         work.lake.raw.append(RAW_TWS_REQUESTS, Partition(session), rows.ledger, batch)
