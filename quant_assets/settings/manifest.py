@@ -22,7 +22,18 @@ Method = Literal[
     "barbell",
     "adaptive",
 ]
-Metric = Literal["momentum", "stability", "liquidity", "entropy", "efficiency", "hurst", "cvar", "skew", "kurtosis"]
+Metric = Literal[
+    "momentum",
+    "stability",
+    "liquidity",
+    "entropy",
+    "efficiency",
+    "hurst",
+    "adx",
+    "cvar",
+    "skew",
+    "kurtosis",
+]
 Logic = Literal["long_only", "momentum", "reversion", "trend"]
 
 

@@ -86,6 +86,8 @@ def _panel(run: RunDirectory, matrix: pl.DataFrame) -> Panel:
             pl.lit(one["con_id"], dtype=pl.Int64).alias("con_id"),
             "adj_close",
             "close",
+            "high",
+            "low",
             "volume",
         )
         for one in run.inputs["instruments"]

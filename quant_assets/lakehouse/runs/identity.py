@@ -30,7 +30,9 @@ _LIBRARIES = (
 _PROFILE_ROOM = 42
 
 _CODE = (
+    "domain/allocation.py",
     "domain/candidates.py",
+    "domain/indicators.py",
     "domain/returns.py",
     "domain/selection",
     "domain/synthesis.py",
