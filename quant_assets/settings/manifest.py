@@ -236,6 +236,8 @@ class CostsConfig(_Strict):
     schedule: Literal["ibkr_fixed_us", "none"] = "ibkr_fixed_us"
     capital: float = Field(default=100_000.0, gt=0)
     """Capital in USD that the weights are of."""
+    slippage_bps: float = Field(default=5.0, ge=0, le=1000)
+    """Assumed distance between the last price and the fill, in basis points of what is traded."""
 
 
 class Profile(_Strict):
