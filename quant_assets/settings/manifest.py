@@ -240,8 +240,21 @@ class CostsConfig(_Strict):
     """Assumed distance between the last price and the fill, in basis points of what is traded."""
 
 
+class SleeveConfig(_Strict):
+    """The least and the largest share of capital that a meta portfolio gives to one profile's run."""
+
+    min: float = Field(default=0.0, ge=0, le=1)
+    max: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> "SleeveConfig":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} exceeds max {self.max:g}")
+        return self
+
+
 class Profile(_Strict):
-    """One way from the universe to weights."""
+    """One way from the universe to weights; with `sleeves`, a way from finished runs of other profiles to weights."""
 
     active: bool = True
     description: str = ""
@@ -251,6 +264,16 @@ class Profile(_Strict):
     synthesis: SynthesisConfig = SynthesisConfig()
     risk: RiskConfig = RiskConfig()
     costs: CostsConfig = CostsConfig()
+    sleeves: Mapping[str, SleeveConfig] = Field(default_factory=dict)
+    """Profile → bounds of its share; a profile with sleeves is a meta portfolio, and is made of nothing else."""
+
+    @model_validator(mode="after")
+    def _sleeves_fit(self) -> "Profile":
+        if (least := sum(one.min for one in self.sleeves.values())) > 1:
+            raise ValueError(f"the least shares of the sleeves sum to {least:g}, more than the capital")
+        if self.sleeves and self.risk.max_turnover is not None:
+            raise ValueError("risk.max_turnover is not kept by a meta portfolio; set it in the profiles of its sleeves")
+        return self
 
 
 class Manifest(_Strict):
@@ -279,10 +302,35 @@ class Manifest(_Strict):
             split_qualified(alias), split_qualified(target)
         return symbology
 
+    @model_validator(mode="after")
+    def _sleeves_are_profiles(self) -> "Manifest":
+        for key in ("default_profile", "production_profile"):
+            if self.profile(getattr(self, key)).sleeves:
+                raise ValueError(f"{key} names a meta portfolio; it has no alpha cycle of its own")
+        for name, profile in self.profiles.items():
+            real = [self._sleeve(name, sleeve) for sleeve in profile.sleeves]
+            if len(set(real)) < len(real):
+                raise ValueError(f"profiles.{name}.sleeves names the same profile twice")
+        return self
+
+    def _sleeve(self, name: str, sleeve: str) -> str:
+        real = self.aliases.get(sleeve, sleeve)
+        if real not in self.profiles:
+            raise ValueError(f"profiles.{name}.sleeves names {sleeve!r}; known: {', '.join(sorted(self.profiles))}")
+        if self.profiles[real].sleeves:
+            raise ValueError(f"profiles.{name}.sleeves names {sleeve!r}, which is a meta portfolio itself")
+        return real
+
     @property
     def active_profiles(self) -> dict[str, Profile]:
-        """Profiles that are ingested for and that have partitions, by name."""
-        return {name: profile for name, profile in sorted(self.profiles.items()) if profile.active}
+        """Profiles that are ingested for and that have partitions, by name; meta portfolios have neither."""
+        ordered = sorted(self.profiles.items())
+        return {name: profile for name, profile in ordered if profile.active and not profile.sleeves}
+
+    @property
+    def meta_profiles(self) -> dict[str, Profile]:
+        """Active profiles that are made of finished runs of others, by name."""
+        return {name: profile for name, profile in sorted(self.profiles.items()) if profile.active and profile.sleeves}
 
     @property
     def max_lookback_sessions(self) -> int:

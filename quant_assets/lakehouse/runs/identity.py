@@ -33,6 +33,7 @@ _CODE = (
     "domain/allocation.py",
     "domain/candidates.py",
     "domain/indicators.py",
+    "domain/meta.py",
     "domain/returns.py",
     "domain/selection",
     "domain/synthesis.py",
@@ -44,6 +45,7 @@ _CODE = (
     "lakehouse/content.py",
     "lakehouse/runs",
     "flows/alpha",
+    "flows/meta",
     "flows/snapshot",
     "settings/manifest.py",
 )
