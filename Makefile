@@ -103,6 +103,10 @@ docs: $(VENV)/.run ## write docs/tables.md from the table declarations
 bench: $(VENV)/.run ## print measured ratios beside the numbers to hold (BENCH=--small is quick)
 	@$(BIN)/python benchmarks/run.py $(BENCH)
 
+.PHONY: bench-ingest
+bench-ingest: $(VENV)/.run ## the ingestion against the bare client library, and its memory (BENCH=--small is quick)
+	@$(BIN)/python benchmarks/ingest.py $(BENCH)
+
 .PHONY: constraints
 constraints: $(VENV)/.dev ## write constraints.txt from the environment
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt

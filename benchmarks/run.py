@@ -14,9 +14,9 @@ from pathlib import Path
 
 import polars as pl
 from cycles import cycles
+from ingest import ingesting
 from measure import markdown
 from storage import curating, reading, writing
-from wire import decoding
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def main() -> None:
             *reading(scratch, n_symbols=20 if small else 200, n_sessions=42 if small else 252),
             *writing(scratch, repeats=20 if small else 50),
             *curating(scratch, n_instruments=100 if small else 1000, repeats=3 if small else 5),
-            *decoding(ROOT, n_requests=12 if small else 42, repeats=2 if small else 4),
+            *ingesting(small=small),
             *cycles(scratch, ROOT),
         ]
     print(f"Python {platform.python_version()}, Polars {pl.__version__}, {os.cpu_count()} cores\n")

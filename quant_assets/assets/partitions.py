@@ -1,6 +1,6 @@
 """Partitions: one exchange session in the data cycle, session × profile in the alpha cycle."""
 
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from functools import cached_property
 
 import dagster as dg
@@ -21,7 +21,8 @@ class Partitions:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self.calendar = TradingCalendar(manifest.lakehouse.calendars)
+        delay = timedelta(minutes=manifest.lakehouse.fetch_delay_minutes)
+        self.calendar = TradingCalendar(manifest.lakehouse.calendars, delay)
 
     @property
     def start(self) -> date:

@@ -20,6 +20,8 @@ _COMMANDS = {
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
     "plan": ("quant_assets.cli.plan", "plan", "Show what a data cycle would ask of TWS, before it asks."),
+    "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
+    "resume": ("quant_assets.cli.pause", "resume", "Let a paused ingestion go on."),
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
@@ -53,11 +55,19 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(quant_assets.__version__, prog_name="quant")
-def cli() -> None:
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Put a value on top of configs/manifest.json and the environment, for example risk.max_weight=0.1.",
+)
+def cli(assignments: tuple[str, ...]) -> None:
     """quant_assets: from the TWS socket to portfolio weights.
 
     Data live in $QUANT_DATA (default: data), configuration in $QUANT_CONFIGS (default: configs).
     """
+    del assignments  # read by `settings_of_command`
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ def run(run_ids: tuple[str, ...], profile: str | None, session: str | None, *, a
         name, config = meta_profile(work.settings.manifest, profile)
         day = parse_day(session) if session else work.latest_session()
         runs = [open_run(work.layout, one) for one in run_ids] or published_sleeves(
-            work.lake, work.layout, work.settings.manifest, name, day
+            work.lake, work.layout, name, config, day
         )
         made = freeze_sleeves(work.layout, name, config, runs, work.clock)
         frame = build_meta(made, work.clock)

@@ -28,6 +28,8 @@ class Status:
     lock_id: str = ""
     """The lock under which the stage runs; a status with the id of a lock that nobody holds was left by a dead run."""
     can_resume: bool = False
+    paused_since: datetime | None = None
+    """When the stage obeyed a request to pause; None while it runs."""
 
     @property
     def is_complete(self) -> bool:
@@ -54,6 +56,7 @@ def write_status(
     candidate_count: int = 0,
     lock_id: str = "",
     can_resume: bool = False,
+    paused_since: datetime | None = None,
 ) -> Status:
     """Replace a stage's status and return it.
 
@@ -62,8 +65,9 @@ def write_status(
         ConfigurationError: it cannot be written for another reason.
     """
     now = (clock or SystemClock()).now().astimezone(UTC)
-    status = Status(phase, now, health_check, candidate_count, lock_id, can_resume)
-    _replace(status_path(stage, directory), json.dumps({**asdict(status), "last_update": _stamp(now)}, indent=2) + "\n")
+    status = Status(phase, now, health_check, candidate_count, lock_id, can_resume, paused_since)
+    instants = {"last_update": stamp(now), "paused_since": stamp(paused_since) if paused_since else None}
+    replace_text(status_path(stage, directory), json.dumps({**asdict(status), **instants}, indent=2) + "\n")
     return status
 
 
@@ -86,14 +90,28 @@ def read_status(stage: str, directory: Path) -> Status | None:
 def _parsed(raw: dict[str, Any]) -> Status:
     if raw["phase"] not in get_args(Phase):
         raise ValueError(f"phase {raw['phase']!r} is none of {', '.join(get_args(Phase))}")
-    return Status(**{**raw, "last_update": datetime.fromisoformat(raw["last_update"])})
+    paused = raw.get("paused_since")
+    return Status(
+        **{
+            **raw,
+            "last_update": datetime.fromisoformat(raw["last_update"]),
+            "paused_since": datetime.fromisoformat(paused) if paused else None,
+        }
+    )
 
 
-def _stamp(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def stamp(instant: datetime) -> str:
+    """Return an instant as these files spell it: UTC with microseconds and a Z."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Replace a small file: a reader sees the old text or the new one.
+
+    Raises:
+        DiskFullError: there is no space; the old text still stands.
+        ConfigurationError: it cannot be written for another reason.
+    """
     staged = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,23 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from quant_assets.errors import ConfigurationError, FutureSessionError, NotASessionError
 
 _HISTORY_START = date(2000, 1, 3)
+
+FOREIGN_EXCHANGE = "FX"
+"""Our own calendar, because none is published: the trade dates of spot currencies, Monday to Friday."""
+FUTURES = "CMES"
+CONTINUOUS = "24/7"
+
+_TRADE_DATE_STARTS = {FOREIGN_EXCHANGE: time(17), FUTURES: time(17)}
+"""Local time at which a new trade date begins on the evening before; elsewhere a date begins at midnight."""
+_DAILY_BREAK = {FUTURES: time(16)}
+"""Local time at which trading pauses until the next trade date; exchange_calendars counts the pause as trading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +48,41 @@ class _Exchange:
     timezone: str
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _exchange(name: str) -> _Exchange:
     """Read a calendar once; sessions up to a year ahead are known.
 
     Raises:
         ConfigurationError: there is no such exchange.
     """
+    if name == FOREIGN_EXCHANGE:
+        return _spot_currencies()
+    read = _published(name)
+    if name not in _DAILY_BREAK:
+        return read
+    zone = ZoneInfo(read.timezone)
+    capped = {
+        day: Hours(hours.opens_at, min(hours.closes_at, _at(day, _DAILY_BREAK[name], zone)))
+        for day, hours in read.hours.items()
+    }
+    return _Exchange(capped, read.timezone)
+
+
+def _at(day: date, clock: time, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, clock, zone).astimezone(UTC)
+
+
+def _spot_currencies() -> _Exchange:
+    """Return IDEALPRO's trade dates: 17:15 to 17:00 New York, but for Christmas and New Year."""
+    zone = ZoneInfo("America/New_York")
+    last = _published("24/5").hours
+    days = [day for day in last if (day.month, day.day) not in {(12, 25), (1, 1)}]
+    hours = {day: Hours(_at(day - timedelta(days=1), time(17, 15), zone), _at(day, time(17), zone)) for day in days}
+    return _Exchange(hours, zone.key)
+
+
+def _published(name: str) -> _Exchange:
+    """Read a calendar of exchange_calendars."""
     import exchange_calendars
 
     with warnings.catch_warnings():
@@ -72,6 +111,8 @@ class TradingCalendar:
     """The union of the configured exchange calendars: a day is a session when any of them trades."""
 
     names: tuple[str, ...] = ("XNYS",)
+    delay: timedelta = timedelta()
+    """How long after the last close of a session nothing is asked yet."""
 
     @cached_property
     def all_sessions(self) -> list[date]:
@@ -126,6 +167,10 @@ class TradingCalendar:
             raise NotASessionError(label, "no exchange trades in the range", near)
         return found
 
+    def count(self, first: date, last: date) -> int:
+        """Return how many sessions a closed range has; 0 where it has none."""
+        return max(0, bisect_right(self.all_sessions, last) - bisect_left(self.all_sessions, first))
+
     def window(self, last: date, n_sessions: int) -> list[date]:
         """Return the `n_sessions` sessions that end with `last`, ascending; fewer at the calendar's start."""
         position = bisect_left(self.all_sessions, self.require(last))
@@ -142,9 +187,19 @@ class TradingCalendar:
         found = [hours for name in self.names if (hours := _exchange(name).hours.get(session))]
         return Hours(min(hours.opens_at for hours in found), max(hours.closes_at for hours in found))
 
+    def hours_on(self, day: date) -> Hours | None:
+        """Return opening and closing of a day, or None when no exchange trades on it."""
+        return self.hours(day) if self.is_session(day) else None
+
     def latest(self, now: datetime) -> date:
-        """Return the newest session whose UTC day has ended, which is when its partition exists."""
+        """Return the newest session whose partition exists, and all of whose exchanges have closed long enough.
+
+        A partition exists once its UTC day has ended. Only where an exchange closes later than `delay` before that
+        does a session wait longer.
+        """
         latest = self.previous(now.astimezone(UTC).date())
+        while latest is not None and self.hours(latest).closes_at + self.delay > now:
+            latest = self.previous(latest)
         assert latest is not None
         return latest
 
@@ -183,19 +238,32 @@ class TradingCalendar:
         """Time zone of the first calendar, in which sessions are dated."""
         return _exchange(self.names[0]).timezone
 
+    def session_of(self, ts: pl.Expr) -> pl.Expr:
+        """Return the session of a bar start, as the first calendar dates it."""
+        starts = _TRADE_DATE_STARTS.get(self.names[0], time())
+        return session_of(ts, self.timezone, self.all_sessions, starts)
+
     def longest_gap(self, since: date) -> timedelta:
         """Return the longest time between two consecutive session days, which a freshness policy must outlast."""
         recent = [session for session in self.all_sessions if session >= since]
         return max(after - before for before, after in pairwise(recent))
 
 
-def session_of(ts: pl.Expr, timezone: str, sessions: Sequence[date]) -> pl.Expr:
+def session_of(ts: pl.Expr, timezone: str, sessions: Sequence[date], day_starts: time = time()) -> pl.Expr:
     """Return the session of a bar start: its local date, or the session before it where that date is none.
 
     A bar on a day without a session is kept with the session before it, so that it meets the membership rule of
     that session instead of getting lost.
+
+    Args:
+        ts: bar starts, UTC.
+        timezone: IANA zone of the exchange.
+        sessions: all sessions of the exchange, ascending.
+        day_starts: local time at which the next trade date begins; midnight is that of the date itself.
     """
-    local = ts.dt.convert_time_zone(timezone).dt.date()
+    wall = ts.dt.convert_time_zone(timezone).dt.replace_time_zone(None)
+    into_next = timedelta(days=1) - timedelta(hours=day_starts.hour, minutes=day_starts.minute)
+    local = (wall if day_starts == time() else wall + into_next).dt.date()
     edges = pl.Series("edges", list(sessions), dtype=pl.Date)
     index = pl.lit(edges).search_sorted(local, side="right")
     return pl.lit(edges).gather((index.cast(pl.Int64) - 1).clip(lower_bound=0)).alias("session")

@@ -1,11 +1,49 @@
 """Instruments as a slowly changing dimension, keyed by con_id; the symbol is only a label."""
 
+from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 import polars as pl
 
 from quant_assets.domain import tables
 from quant_assets.domain.tables.discovery import DETAILS
+
+WhatToShow = Literal["TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK", "AGGTRADES"]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Which of TWS's series of an instrument is ingested."""
+
+    what_to_show: WhatToShow
+    use_rth: bool
+
+
+def minute_series(asset_class: str, *, use_rth: bool) -> Series:
+    """Return the series of 1-minute bars for a TWS security type.
+
+    Spot currencies have no trades; TWS refuses TRADES for crypto, whose aggregated trades it serves. Regular hours
+    mean something for what is listed on a stock exchange; the others are taken for their whole trade date.
+    """
+    if asset_class == "CASH":
+        return Series("MIDPOINT", use_rth=False)
+    if asset_class == "CRYPTO":
+        return Series("AGGTRADES", use_rth=False)
+    return Series("TRADES", use_rth=use_rth and asset_class not in WHOLE_DAY)
+
+
+def daily_series(asset_class: str) -> tuple[WhatToShow, ...]:
+    """Return the series of daily bars for a TWS security type: only what pays dividends has an adjusted one."""
+    first = minute_series(asset_class, use_rth=True).what_to_show
+    return ("TRADES", "ADJUSTED_LAST") if asset_class in ADJUSTABLE else (first,)
+
+
+PRIMARY_SERIES = ("TRADES", "MIDPOINT", "AGGTRADES")
+"""Series that an instrument's own prices are taken from; each has one of them."""
+ADJUSTABLE = ("STK", "ETF")
+WHOLE_DAY = ("FUT", "CONTFUT")
+"""Security types that trade around the clock though they have trades."""
 
 _LABELS = ["symbol", *(column.name for column in DETAILS)]
 

@@ -87,7 +87,7 @@ def blend(returns: pl.DataFrame, sleeves: Sequence[Sleeve], sectors: Mapping[int
         returns,
         {},
         risk.model_copy(update=_FREE),
-        bounds={place: (one.bounds.min, one.bounds.max) for place, one in enumerate(sleeves, start=1)},
+        bounds={place: (one.bounds.min_weight, one.bounds.max_weight) for place, one in enumerate(sleeves, start=1)},
         extra=limits,
     )
     shares = tuple(on_grid(np.array(list(solution.weights.values()))).tolist())
@@ -126,5 +126,9 @@ def allowed(sleeves: Sequence[Sleeve], limits: Sequence[Limit]) -> Polytope:
     """Return the shares that bounds and caps allow, for the second look at the solver's answer."""
     n = len(sleeves)
     rows = [*np.eye(n), *-np.eye(n), *(one.coefficients for one in limits if one.coefficients is not None)]
-    tops = [one.bounds.max for one in sleeves] + [-one.bounds.min for one in sleeves] + [one.cap for one in limits]
+    tops = (
+        [one.bounds.max_weight for one in sleeves]
+        + [-one.bounds.min_weight for one in sleeves]
+        + [one.cap for one in limits]
+    )
     return Polytope(np.array(rows).reshape(len(tops), n), np.array(tops), 1.0)

@@ -2,10 +2,14 @@
 
 from datetime import date
 
+import polars as pl
+
 from quant_assets.domain.features import Certificate, FeatureGroup, certify
+from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Partition
 
 CAUSAL = "causal"
@@ -21,17 +25,26 @@ def publish_group(work: Work, group: FeatureGroup, session: date) -> Published:
     footer = store.footer(source, partition)
     if footer is None:
         raise NotPublishedError(source.name, partition.key, "Run `quant flow data` for the session.")
-    inputs = {source.name: footer.content_id, "feature": group.revision}
+    members = store.read_many(UNIVERSE, [partition], ["con_id", "asset_class", "exchange"])
+    inputs = {source.name: footer.content_id, "feature": group.revision, **_hours_id(work, session, members)}
     if standing := unchanged(work, group.table, partition, inputs):
         return standing
     bars = store.read(source, partition, group.inputs.columns)
-    minutes = work.calendar.minutes([session])
+    minutes = work.calendar.minutes([session]) if members.is_empty() else work.minutes_of(session, members)
     computed = group.compute(bars, minutes)
     finding = _finding(certify(group, bars, minutes, computed))
     frame = group.published(computed, session)
     return publish_frame(
         work, group.table, partition, frame, inputs=inputs, watermark=footer.watermark, findings=[finding]
     )
+
+
+def _hours_id(work: Work, session: date, members: pl.DataFrame) -> dict[str, str]:
+    """Return what identifies the hours of a session in which not all instruments trade alike."""
+    hours = work.hours_of(session, members)
+    if hours.select("opens_at", "closes_at").n_unique() <= 1:
+        return {}
+    return {"hours": content_id(hours, hours.columns, ["con_id"])}
 
 
 def _finding(certificate: Certificate) -> Finding:

@@ -1,8 +1,9 @@
 """The way to TWS: a real one, or the replay gateway started inside this process; the client cannot tell which."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import cached_property
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -11,7 +12,10 @@ from quant_assets.connectors.tws.client import TwsClient
 from quant_assets.connectors.tws.connection import Timeouts, TwsAddress
 from quant_assets.connectors.tws.pacing import Pacer, PacingBudget
 from quant_assets.connectors.tws.patience import DailyWindow, RetryPolicy
+from quant_assets.control.audit import AuditLog
 from quant_assets.control.locks import hold
+from quant_assets.control.pausing import Turnstile
+from quant_assets.control.status import write_status
 from quant_assets.errors import ConfigurationError
 from quant_assets.flows.work import OpenSource
 from quant_assets.gateway.embedded import EmbeddedGateway
@@ -23,6 +27,8 @@ from quant_assets.settings import Settings
 from quant_assets.settings.manifest import ReplayConfig
 
 T = TypeVar("T")
+STAGE = "ingestion"
+"""The stage that status and control files speak of: everything that asks TWS."""
 
 
 class TwsGate:
@@ -71,7 +77,21 @@ class TwsGate:
     def pacer(self) -> Pacer:
         """One pacer for all jobs, so that the rules hold across connections, and across processes that were killed."""
         name = "pacing.replay.jsonl" if self.is_replay else "pacing.jsonl"
-        return Pacer(self.budget, self.clock, Layout(self._settings.data).metadata / name)
+        return Pacer(self.budget, self.clock, self._layout.metadata / name, self.turnstile)
+
+    @cached_property
+    def turnstile(self) -> Turnstile:
+        """Where requests wait while a person has paused the ingestion."""
+        audit = AuditLog(self._layout.audit, self.clock)
+
+        def tell(state: str, reason: str) -> None:
+            audit.record(f"ingestion_{state}", run_id=self._run_id, status="ok", detail=reason)
+
+        return Turnstile(STAGE, self._layout.lakehouse, self.clock, tell)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return Layout(self._settings.data)
 
     @cached_property
     def policy(self) -> RetryPolicy:
@@ -94,12 +114,23 @@ class TwsGate:
             SourceUnavailableError: TWS cannot be reached.
         """
         wait_s = self._settings.manifest.lakehouse.lock_wait_s
-        locks = Layout(self._settings.data).locks
-        with (
-            hold("tws", locks, wait_s=wait_s, owner={"run": self._run_id, "stage": "ingestion"}),
-            asyncio.Runner() as runner,
-        ):
-            return runner.run(self._connected(job))
+        owner = {"run": self._run_id, "stage": STAGE}
+        with hold("tws", self._layout.locks, wait_s=wait_s, owner=owner) as held:
+            self.turnstile.lock_id = held.lock_id
+            with self._told(held.lock_id), asyncio.Runner() as runner:
+                return runner.run(self._connected(job))
+
+    @contextmanager
+    def _told(self, lock_id: str) -> Iterator[None]:
+        """Keep `ingestion_status.json` true: a job runs, ended well, or stopped and can be run again."""
+        status = partial(write_status, STAGE, self._layout.lakehouse, clock=self.clock, lock_id=lock_id)
+        status("ingestion", can_resume=True)
+        try:
+            yield
+        except BaseException:
+            status("ingestion", health_check="error", can_resume=True)
+            raise
+        status("complete", health_check="ok")
 
     async def _connected(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
         tws = self._settings.manifest.tws

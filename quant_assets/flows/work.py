@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 from uuid import uuid4
+
+import polars as pl
 
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.connectors.base import BarSource
@@ -14,6 +16,7 @@ from quant_assets.connectors.tws.pacing import Pacer, PacingBudget
 from quant_assets.connectors.tws.retry import RetryPolicy
 from quant_assets.control.audit import AuditLog
 from quant_assets.control.progress import NullProgress, Progress
+from quant_assets.domain import venues
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.store import Lakehouse
@@ -58,6 +61,12 @@ class Work:
     run_id: str = field(default_factory=lambda: uuid4().hex[:12])
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=NullProgress)
+    begun: float = field(init=False, compare=False)
+    """When it was opened, on the clock's monotonic seconds."""
+
+    def __post_init__(self) -> None:
+        """Remember when the work began."""
+        object.__setattr__(self, "begun", self.clock.monotonic())
 
     @cached_property
     def layout(self) -> Layout:
@@ -72,7 +81,63 @@ class Work:
     @cached_property
     def calendar(self) -> TradingCalendar:
         """The configured exchanges' sessions."""
-        return TradingCalendar(self.settings.manifest.lakehouse.calendars)
+        return TradingCalendar(self.settings.manifest.lakehouse.calendars, self.fetch_delay)
+
+    @property
+    def fetch_delay(self) -> timedelta:
+        """How long after its exchange's close a series is not asked yet."""
+        return timedelta(minutes=self.settings.manifest.lakehouse.fetch_delay_minutes)
+
+    def calendars_of(self, members: pl.DataFrame) -> pl.DataFrame:
+        """Return con_id and calendar of each member: whose hours it keeps.
+
+        Args:
+            members: con_id, asset_class, exchange; rows of `universe`, for instance.
+
+        Raises:
+            ConfigurationError: an exchange is not known, and several calendars are configured.
+        """
+        lakehouse = self.settings.manifest.lakehouse
+        return venues.calendars_of(members, lakehouse.calendars, lakehouse.venues)
+
+    def hours_of(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
+        """Return con_id, opens_at and closes_at (UTC) of each member in a session, by its own exchange's calendar.
+
+        An instrument whose exchange is closed that day has no row: no minute of it is expected.
+
+        Args:
+            session: the session.
+            members: con_id, asset_class, exchange; rows of `universe`, for instance.
+
+        Raises:
+            ConfigurationError: see `calendars_of`.
+        """
+        return venues.hours_of(session, self.calendars_of(members))
+
+    def minutes_of(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
+        """Return the minutes of a session: session, ts, minute; with con_id where members keep different hours.
+
+        Args:
+            session: the session.
+            members: con_id, asset_class, exchange.
+
+        Raises:
+            ConfigurationError: see `calendars_of`.
+        """
+        named = self.calendars_of(members)
+        names = named["calendar"].unique().to_list()
+        if len(names) == 1 and venues.calendar(names[0]).is_session(session):
+            return venues.calendar(names[0]).minutes([session])
+        return venues.minutes_of(session, named)
+
+    def calendar_of(self, asset_class: str, exchange: str) -> TradingCalendar:
+        """Return the calendar of one instrument's exchange.
+
+        Raises:
+            ConfigurationError: see `calendars_of`.
+        """
+        lakehouse = self.settings.manifest.lakehouse
+        return venues.calendar(venues.calendar_name(asset_class, exchange, lakehouse.calendars, lakehouse.venues))
 
     @cached_property
     def audit(self) -> AuditLog:

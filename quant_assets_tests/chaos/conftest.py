@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-DEFAULT_SEEDS = 8
+DEFAULT_SEEDS = 4
 FRESH = "fresh"
 
 

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -95,6 +96,31 @@ def assert_same(left: list[object], right: list[object]) -> None:
             assert_frame_equal(one, other)
         else:
             assert one == other
+
+
+def test_what_a_client_has_the_recording_has(tmp_path, monkeypatch):
+    """A recorder that is killed once the client has its answer has it on disk, however slow the disk is."""
+    out, add = tmp_path / "tws.parquet", Tape.add
+
+    def add_slowly(tape: Tape, kind: str, rows: pl.DataFrame) -> None:
+        time.sleep(0.3)
+        add(tape, kind, rows)
+
+    async def ask(port: int) -> int:
+        async with client_of(port) as client:
+            asked = asyncio.ensure_future(client.bars(BarRequest(Contract("QTEA"), END, "1 D")))
+            held: list[int] = []
+            asked.add_done_callback(lambda _: held.append(load(out, "minutes").height))
+            assert (await asked).bars.height == 390
+            await asyncio.sleep(0)
+        return held[0]
+
+    async def scenario() -> int:
+        async with serving() as gateway, recording(out, gateway.port) as relay:
+            return await asyncio.to_thread(lambda: asyncio.run(ask(relay.port)))
+
+    monkeypatch.setattr(Tape, "add", add_slowly)
+    assert asyncio.run(scenario()) == 390
 
 
 def test_the_recording_serves_what_our_client_was_told_row_for_row(tmp_path):

@@ -21,7 +21,6 @@ from quant_assets.connectors.base import (
     ScanRequest,
     ScanRow,
     SessionHours,
-    WhatToShow,
 )
 from quant_assets.connectors.tws import history, library, requests
 from quant_assets.connectors.tws.codes import Verdict
@@ -31,6 +30,7 @@ from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceT
 from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
 from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, persist, recover
+from quant_assets.domain.instruments import WhatToShow
 from quant_assets.errors import SourceTimeoutError, SourceUnavailableError
 
 _log = logging.getLogger(__name__)

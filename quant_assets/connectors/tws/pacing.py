@@ -5,7 +5,7 @@ rule holds at TWS whatever the network did in between. With instant answers the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +80,19 @@ class Paced:
 class Pacer:
     """Admits requests when every rule allows it, and slows down when TWS refuses all the same.
 
-    With a `journal`, what a killed process asked counts too.
+    With a `journal`, what a killed process asked counts too. A `turnstile` is passed before each request; it holds
+    those who come while somebody has asked for a pause.
     """
 
-    def __init__(self, budget: PacingBudget, clock: Clock, journal: Path | None = None) -> None:
+    def __init__(
+        self,
+        budget: PacingBudget,
+        clock: Clock,
+        journal: Path | None = None,
+        turnstile: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.budget, self.clock = budget, clock
+        self._turnstile = turnstile
         self._journal = PacingJournal(journal, clock, budget.window_s) if journal and budget.enforced else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(budget.in_flight)
@@ -108,6 +116,7 @@ class Pacer:
         """
         paced = request if isinstance(request, Paced) else Paced.of(request)
         async with self._places():
+            await self._pass()
             if not self.budget.enforced:
                 yield
                 return
@@ -142,6 +151,7 @@ class Pacer:
     @asynccontextmanager
     async def message(self) -> AsyncIterator[None]:
         """Wait until one more message of any other kind may be sent."""
+        await self._pass()
         while self.budget.enforced and (wait := self._messages.wait_s(self.clock.monotonic())) > 0:
             await self.clock.sleep(wait)
         entry = self._messages.enter(self.clock.monotonic())
@@ -149,6 +159,10 @@ class Pacer:
             yield
         finally:
             self._leave([entry])
+
+    async def _pass(self) -> None:
+        if self._turnstile:
+            await self._turnstile()
 
     def _places(self) -> asyncio.Semaphore:
         """The in-flight places, made anew for each event loop: the pacer outlives a connection, a semaphore cannot."""

@@ -11,8 +11,9 @@ from itertools import zip_longest
 from math import ceil
 from typing import Literal
 
-from quant_assets.connectors.base import BarRequest, BarSize, Contract, SessionHours, WhatToShow
+from quant_assets.connectors.base import BarRequest, BarSize, Contract, SessionHours
 from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
+from quant_assets.domain.instruments import WhatToShow
 from quant_assets.errors import ConfigurationError, DefectError
 
 MaxDuration = Literal["1 D", "2 D", "1 W", "2 W", "1 M"]

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from quant_assets.connectors.base import BarRequest, Contract, ScanRequest, WhatToShow
+from quant_assets.connectors.base import BarRequest, Contract, ScanRequest
 from quant_assets.connectors.tws import library
 from quant_assets.connectors.tws.link import Call
+from quant_assets.domain.instruments import WhatToShow
 
 EPOCH_SECONDS = 2
 """`formatDate`: the only form that no time-zone setting of TWS changes."""

@@ -11,14 +11,14 @@ def on_expected_minutes(bars: pl.DataFrame, minutes: pl.DataFrame, *columns: str
 
     Args:
         bars: rows of `curated_tws_1m_bars`, any sessions; key (session, con_id, ts).
-        minutes: expected minutes of those sessions: session, ts, minute.
+        minutes: expected minutes of those sessions: session, ts, minute; with con_id, each instrument's own.
         columns: columns of the bars to keep; null in a minute without a bar.
 
     Returns:
         session, con_id, symbol, ts, minute and `columns`; one row per instrument and expected minute, sorted.
     """
     instruments = bars.select(*GROUP, "symbol").unique(subset=GROUP, keep="first", maintain_order=True)
-    grid = instruments.join(minutes, on="session", how="inner")
+    grid = instruments.join(minutes, on=[name for name in GROUP if name in minutes.columns], how="inner")
     laid = grid.join(bars.select(*GROUP, "ts", *columns), on=[*GROUP, "ts"], how="left")
     return laid.sort(*GROUP, "minute")
 

@@ -38,7 +38,13 @@ DQ_STATUS = Column(
 SERIES = (
     Column("source", pl.String, "name", "Where the series comes from", isin=("TWS",)),
     Column("bar_size", pl.String, "enum", "Length of a bar", isin=("1 min", "1 day")),
-    Column("what_to_show", pl.String, "enum", "TWS series", isin=("TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK")),
+    Column(
+        "what_to_show",
+        pl.String,
+        "enum",
+        "TWS series",
+        isin=("TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK", "AGGTRADES"),
+    ),
     Column("use_rth", pl.Boolean, "flag", "Regular trading hours only"),
 )
 """With con_id, the identity of a series."""

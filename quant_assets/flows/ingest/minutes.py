@@ -1,7 +1,8 @@
 """1-minute bars: which sessions of which instruments are missing, asked for and committed group by group."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,8 @@ import polars as pl
 from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws.planner import Need, PlannedRequest, plan_minutes
 from quant_assets.connectors.tws.retry import Outcome, fetch_all
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.instruments import Series, minute_series
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.ingest.ledger import is_fatal, read_ledger, settled, throttle_of
@@ -32,32 +35,45 @@ def minute_needs(work: Work, sessions: Sequence[date]) -> list[Need]:
         read_ledger(work, sessions).filter(pl.col("bar_size") == "1 min"), work.clock.now(), throttle_of(work)
     )
     open_ = universe.join(done, on=["session", "con_id"], how="anti").sort("con_id", "session")
-    return [Need(contract_of(row), row["session"]) for row in open_.iter_rows(named=True)]
+    needs = [Need(contract_of(row), row["session"]) for row in open_.iter_rows(named=True)]
+    return [need for need in needs if _is_closed(work, need)]
+
+
+def _is_closed(work: Work, need: Need) -> bool:
+    """Return whether the instrument traded in the session, and its exchange has been closed for long enough."""
+    hours = work.calendar_of(need.contract.sec_type, need.contract.venue).hours_on(need.session)
+    return hours is not None and hours.closes_at + work.fetch_delay <= work.clock.now()
 
 
 def contract_of(row: dict[str, Any]) -> Contract:
     """Return the contract to ask for, from a row of the universe."""
-    return Contract(
-        symbol=row["symbol"],
-        con_id=row["con_id"],
-        primary_exchange=row["exchange"],
-        currency=row["currency"],
-        sec_type=row["asset_class"],
-    )
+    return Contract.listed(row["exchange"], row["symbol"], row["asset_class"], row["currency"], row["con_id"])
 
 
 def plan_for(work: Work, needs: Sequence[Need]) -> list[PlannedRequest]:
     """Return the fewest legal requests that cover the needs."""
     if not needs:
         return []
-    manifest = work.settings.manifest
-    span = work.calendar.between(min(n.session for n in needs), max(n.session for n in needs))
-    hours: dict[date, tuple[datetime, datetime]] = {}
-    for session in span:
-        session_hours = work.calendar.hours(session)
-        hours[session] = (session_hours.opens_at, session_hours.closes_at)
+    groups: dict[tuple[TradingCalendar, Series], list[Need]] = defaultdict(list)
+    for need in needs:
+        contract = need.contract
+        series = minute_series(contract.sec_type, use_rth=work.settings.manifest.lakehouse.use_rth)
+        groups[work.calendar_of(contract.sec_type, contract.venue), series].append(need)
+    return [
+        planned for (calendar, series), wanted in groups.items() for planned in _plan_of(work, calendar, series, wanted)
+    ]
+
+
+def _plan_of(work: Work, calendar: TradingCalendar, series: Series, needs: Sequence[Need]) -> list[PlannedRequest]:
+    """Plan what one exchange's hours and one kind of series serve; a request counts that exchange's sessions."""
+    span = calendar.between(min(n.session for n in needs), max(n.session for n in needs))
+    hours = {session: calendar.hours(session) for session in span}
     return plan_minutes(
-        needs, hours, manifest.tws.max_minute_duration, what_to_show="TRADES", use_rth=manifest.lakehouse.use_rth
+        needs,
+        {session: (one.opens_at, one.closes_at) for session, one in hours.items()},
+        work.settings.manifest.tws.max_minute_duration,
+        what_to_show=series.what_to_show,
+        use_rth=series.use_rth,
     )
 
 
@@ -113,11 +129,12 @@ class _MinuteIngest:
         """Write bars first and the ledger last: a session counts as asked only once its bars are safe."""
         if not self._group:
             return
-        batch_id, calendar = self._work.new_batch_id(), self._work.calendar
-        asked = [
-            MinuteRows.of(outcome, batch_id, number, calendar.timezone, calendar.all_sessions, self._work.clock.now())
-            for number, outcome in enumerate(self._group)
-        ]
+        work, batch_id = self._work, self._work.new_batch_id()
+        asked = []
+        for number, outcome in enumerate(self._group):
+            contract = outcome.planned.request.contract
+            calendar = work.calendar_of(contract.sec_type, contract.venue)
+            asked.append(MinuteRows.of(outcome, batch_id, number, calendar, work.clock.now()))
         bars = pl.concat([rows.bars for rows in asked])
         ledger = pl.concat([rows.ledger for rows in asked])
         for table, frame in ((RAW_TWS_BARS, bars), (RAW_TWS_REQUESTS, ledger)):

@@ -1,6 +1,5 @@
 """From an outcome of asking to rows of bronze: the bars as served, and one ledger row per session."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Self
@@ -10,7 +9,7 @@ import polars as pl
 import quant_assets
 from quant_assets.connectors.base import BarAnswer
 from quant_assets.connectors.tws.retry import Outcome
-from quant_assets.domain.calendar import session_of
+from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.flows.ingest.ledger import outcome_of, series_of
 
@@ -61,24 +60,21 @@ class MinuteRows:
     ledger: pl.DataFrame
 
     @classmethod
-    def of(
-        cls, outcome: Outcome, batch_id: str, number: int, timezone: str, sessions: Sequence[date], at: datetime
-    ) -> Self:
+    def of(cls, outcome: Outcome, batch_id: str, number: int, calendar: TradingCalendar, at: datetime) -> Self:
         """Divide an answer by session; rows of sessions that nobody asked for are left out.
 
         Args:
             outcome: what became of the request.
             batch_id: commit that the rows belong to.
             number: position of the request in the commit.
-            timezone: zone in which sessions are dated.
-            sessions: all sessions of the calendar.
+            calendar: of the instrument's own exchange, which dates its bars.
             at: knowledge time of outcomes that have no answer.
         """
         constants = _constants(outcome, batch_id, number)
         needed = sorted(outcome.planned.needed)
         bars = RAW_TWS_BARS.empty()
         if (answer := outcome.answer) and not answer.bars.is_empty():
-            bars = _as_minutes(answer, constants, timezone, sessions).filter(pl.col("session").is_in(needed))
+            bars = _as_minutes(answer, constants, calendar).filter(pl.col("session").is_in(needed))
         counts = dict(bars.group_by("session").len().iter_rows())
         rows = [_ledger_row(outcome, constants, session, counts.get(session, 0)) for session in needed]
         return cls(bars, RAW_TWS_REQUESTS.frame([_stamped(row, at) for row in rows]))
@@ -88,10 +84,8 @@ def _stamped(row: dict[str, object], at: datetime) -> dict[str, object]:
     return {**row, "asked_at": row["asked_at"] or at, "ingested_at": row["ingested_at"] or at}
 
 
-def _as_minutes(
-    answer: BarAnswer, constants: dict[str, object], timezone: str, sessions: Sequence[date]
-) -> pl.DataFrame:
-    dated = answer.bars.with_columns(session_of(pl.col("ts"), timezone, sessions))
+def _as_minutes(answer: BarAnswer, constants: dict[str, object], calendar: TradingCalendar) -> pl.DataFrame:
+    dated = answer.bars.with_columns(calendar.session_of(pl.col("ts")))
     return _complete(dated, RAW_TWS_BARS.schema, constants, answer.answered_at)
 
 

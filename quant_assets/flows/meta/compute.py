@@ -57,7 +57,7 @@ def compute_blend(run: RunDirectory) -> Blended:
 def sleeves_of(run: RunDirectory) -> list[Sleeve]:
     """Return the frozen sleeves, in the order of their columns."""
     held = run.read_frame(SLEEVE_WEIGHTS)
-    bounds = profile_of(run).sleeves
+    bounds = {one.profile or name: one for name, one in profile_of(run).sleeves.items()}
     return [
         Sleeve(
             run_id=one["run_id"],
@@ -79,9 +79,9 @@ def _shares_finding(found: Blend, sleeves: list[Sleeve]) -> Finding:
     """Look at the shares without the optimizers' code: within their bounds, and together no more than everything."""
     slack = 1e-6
     broken = [
-        f"{one.profile} has {share:.6f}, bounds {one.bounds.min:g} to {one.bounds.max:g}"
+        f"{one.profile} has {share:.6f}, bounds {one.bounds.min_weight:g} to {one.bounds.max_weight:g}"
         for one, share in zip(sleeves, found.shares, strict=True)
-        if not one.bounds.min - slack <= share <= one.bounds.max + slack
+        if not one.bounds.min_weight - slack <= share <= one.bounds.max_weight + slack
     ]
     if broken or sum(found.shares) > 1 + slack:
         return Finding("error", "shares", "; ".join(broken) or f"shares sum to {sum(found.shares):.9f}")
@@ -138,8 +138,8 @@ def _record(
                 "run_id": one.run_id,
                 "profile": one.profile,
                 "share": share,
-                "min": one.bounds.min,
-                "max": one.bounds.max,
+                "min": one.bounds.min_weight,
+                "max": one.bounds.max_weight,
                 "gross": round(sum(abs(weight) for weight in one.weights.values()), 9),
             }
             for one, share in zip(sleeves, found.shares, strict=True)

@@ -12,7 +12,7 @@ from quant_assets.clock import Clock
 from quant_assets.domain.meta import joined, stream
 from quant_assets.domain.verification import errors
 from quant_assets.errors import ConfigurationError, VerificationError
-from quant_assets.flows.alpha.steps import STREAMS, WEIGHTS_FRAME
+from quant_assets.flows.alpha.stages import STREAMS, WEIGHTS_FRAME
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import (

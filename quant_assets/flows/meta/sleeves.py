@@ -22,24 +22,39 @@ def meta_profile(manifest: Manifest, name: str | None) -> tuple[str, Profile]:
         real = manifest.aliases.get(name, name)
         if real not in known:
             raise UnknownNameError("meta portfolio", name, known)
-        return real, known[real]
+        return real, _resolved(manifest, known[real])
     if len(known) != 1:
         told = f"{len(known)} profiles have sleeves" + (f" ({', '.join(known)})" if known else "")
         raise ConfigurationError("sleeves", f"{told}.", "Name one with --profile.")
-    return next(iter(known.items()))
+    only = next(iter(known))
+    return only, _resolved(manifest, known[only])
+
+
+def _resolved(manifest: Manifest, profile: Profile) -> Profile:
+    """Return a meta portfolio whose sleeves are called after the profiles that they really are of."""
+    named = ((manifest.resolve(one.profile or name), one) for name, one in profile.sleeves.items())
+    return profile.model_copy(
+        update={"sleeves": {real: one.model_copy(update={"profile": real}) for real, one in named}}
+    )
 
 
 def published_sleeves(
-    lake: Lakehouse, layout: Layout, manifest: Manifest, name: str, session: date
+    lake: Lakehouse, layout: Layout, name: str, profile: Profile, session: date
 ) -> list[RunDirectory]:
     """Return the finished runs of a meta portfolio's profiles at a session.
+
+    Args:
+        lake: the lakehouse.
+        layout: where run directories are.
+        name: of the meta portfolio.
+        profile: as `meta_profile` returns it.
+        session: of the sleeves.
 
     Raises:
         SnapshotIncompleteError: lists every sleeve that has no finished run, with the command that makes it.
     """
     found, missing = [], []
-    for sleeve in manifest.profiles[name].sleeves:
-        real = manifest.resolve(sleeve)
+    for real in profile.sleeves:
         try:
             row = lake.curated.read(REPORTS, Partition(session, real))
             found.append(RunDirectory(layout.run(row["run_id"][0])))

@@ -11,7 +11,8 @@ from quant_assets.domain.returns import complete_cases
 from quant_assets.domain.verification import errors
 from quant_assets.errors import NetworkSealedError, VerificationError
 from quant_assets.flows.alpha.compute import profile_of
-from quant_assets.flows.alpha.steps import REPORT, WEIGHTS_FRAME
+from quant_assets.flows.alpha.stages import WEIGHTS_FRAME
+from quant_assets.flows.alpha.steps import REPORT
 from quant_assets.flows.meta.compute import Blended, compute_blend
 from quant_assets.flows.meta.gather import SLEEVE_RETURNS
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, hash_findings, seal_run

@@ -4,7 +4,7 @@ from quant_assets.control.seal import network_seal
 from quant_assets.domain.optimization import GRID
 from quant_assets.domain.verification import Finding
 from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.alpha.steps import WEIGHTS_FRAME
+from quant_assets.flows.alpha.stages import WEIGHTS_FRAME
 from quant_assets.flows.alpha.verify import differences, same_frames, tolerance_of
 from quant_assets.flows.meta.compute import compute_blend
 from quant_assets.flows.meta.gather import SLEEVE_RETURNS, SLEEVE_WEIGHTS

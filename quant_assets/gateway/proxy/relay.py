@@ -20,7 +20,8 @@ _CONNECT_S: Final = 10.0
 class Relay:
     """Passes on what is said between clients and `upstream`, and lets a `Listener` hear it.
 
-    Bytes are handed on before they are listened to. A reset or a close of one side reaches the other as what it was.
+    Bytes are listened to before they are handed on, so that a client never has an answer that a killed recorder lost. A
+    reset or a close of one side reaches the other as what it was.
     """
 
     def __init__(
@@ -105,8 +106,8 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hear
     """Hand on until the end, and hand on the end."""
     try:
         while data := await reader.read(_CHUNK):
-            writer.write(data)
             hear(data)
+            writer.write(data)
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()

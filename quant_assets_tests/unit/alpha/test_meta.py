@@ -82,7 +82,7 @@ def test_bounds_and_flattened_caps_bind_under_every_method(method):
         {1: 0.5, 2: 0.5},
         {3: 0.6, 4: 0.4},
         {5: 1.0},
-        bounds=[SleeveConfig(), SleeveConfig(min=0.3), SleeveConfig(max=0.2), SleeveConfig()],
+        bounds=[SleeveConfig(), SleeveConfig(min_weight=0.3), SleeveConfig(max_weight=0.2), SleeveConfig()],
     )
     sectors = {1: "a", 2: "a", 3: "b", 4: "b", 5: "c"}
     made = blend(streams(4), held, sectors, RiskConfig(method=method, max_weight=0.45, sector_cap=0.5, cluster_cap=1.0))
@@ -103,7 +103,7 @@ def test_caps_that_leave_no_room_make_cash():
 
 
 def test_least_shares_that_break_a_cap_have_no_answer():
-    held = sleeves({1: 1.0}, {2: 1.0}, bounds=[SleeveConfig(min=0.5), SleeveConfig()])
+    held = sleeves({1: 1.0}, {2: 1.0}, bounds=[SleeveConfig(min_weight=0.5), SleeveConfig()])
     with pytest.raises(InfeasibleError, match=r"Lower sleeves"):
         blend(streams(2), held, {}, RiskConfig(method="hrp", **{**FREE, "max_weight": 0.3}))
 
@@ -134,7 +134,7 @@ def test_whatever_the_sleeves_hold_gross_and_cash_are_everything(data):
 # ---------------------------------------------------------------- run directories
 
 
-SLEEVES = {"sleeves": {"default": SleeveConfig(max=0.7), "other": SleeveConfig(min=0.1)}}
+SLEEVES = {"sleeves": {"default": SleeveConfig(max_weight=0.7), "other": SleeveConfig(min_weight=0.1)}}
 BLEND = Profile(risk=RiskConfig(method="hrp", max_weight=0.25, sector_cap=0.6), **SLEEVES)
 
 
@@ -295,11 +295,11 @@ def manifest(**sleeves_):
 @pytest.mark.parametrize(
     ("sleeves_", "says"),
     [
-        ({"zzz": {}}, "names 'zzz'"),
-        ({"mix": {}}, "a meta portfolio itself"),
+        ({"zzz": {}}, "names no profile"),
+        ({"mix": {}}, "must have no sleeves itself"),
         ({"b": {}, "c": {}}, "the same profile twice"),
-        ({"a": {"min": 0.7}, "b": {"min": 0.4}}, "sum to 1.1"),
-        ({"a": {"min": 0.7, "max": 0.4}}, "min 0.7 exceeds max 0.4"),
+        ({"a": {"min_weight": 0.7}, "b": {"min_weight": 0.4}}, "1 must lie between"),
+        ({"a": {"min_weight": 0.7, "max_weight": 0.4}}, "min_weight 0.7 exceeds max_weight 0.4"),
         ({"a": {"most": 0.7}}, "most"),
     ],
 )
@@ -309,7 +309,7 @@ def test_sleeves_that_cannot_be_are_refused_when_the_manifest_is_read(sleeves_, 
 
 
 def test_a_meta_portfolio_is_no_profile_of_the_alpha_cycle():
-    found = Manifest.model_validate(manifest(a={}, c={"max": 0.5}))
+    found = Manifest.model_validate(manifest(a={}, c={"max_weight": 0.5}))
     assert list(found.active_profiles) == ["a", "b"]
     assert meta_profile(found, None)[0] == "mix"
     with pytest.raises(ValueError, match="default_profile names a meta portfolio"):

@@ -29,6 +29,7 @@ def test_round_trip_and_the_exact_file(tmp_path):
         "candidate_count": 50,
         "lock_id": "abc",
         "can_resume": True,
+        "paused_since": None,
     }
     assert read_status("migration", tmp_path) == written
     assert not written.is_complete

@@ -1,0 +1,173 @@
+"""Which exchange's hours an instrument keeps, by its asset class and the exchange that lists it."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from functools import lru_cache
+
+import polars as pl
+
+from quant_assets.domain.calendar import CONTINUOUS, FOREIGN_EXCHANGE, TradingCalendar
+from quant_assets.errors import ConfigurationError
+
+BY_ASSET_CLASS: Mapping[str, str] = {"CASH": FOREIGN_EXCHANGE, "CRYPTO": CONTINUOUS}
+"""TWS security type -> calendar, whatever the exchange."""
+
+_EXCHANGES: Mapping[str, str] = {
+    "XNYS": "NYSE NASDAQ ISLAND ARCA AMEX BATS BEX IEX CBOE PINK SMART NMS ARCAEDGE OTCLNKECN",
+    "CMES": "CME GLOBEX CBOT ECBOT NYMEX COMEX",
+    "XCBF": "CFE",
+    "XEUR": "EUREX DTB",
+    "XLON": "LSE LSEETF LSEIOB1",
+    "XETR": "IBIS IBIS2 XETRA",
+    "XFRA": "FWB FWB2",
+    "XPAR": "SBF",
+    "XAMS": "AEB",
+    "XBRU": "ENEXT.BE",
+    "XLIS": "BVL",
+    "XMIL": "BVME BVME.ETF",
+    "XMAD": "BM",
+    "XSWX": "EBS VIRTX",
+    "XWBO": "VSE",
+    "XSTO": "SFB",
+    "XCSE": "CPH",
+    "XHEL": "HEX",
+    "XOSL": "OSE",
+    "XWAR": "WSE",
+    "XTSE": "TSE VENTURE",
+    "XMEX": "MEXI",
+    "XASX": "ASX",
+    "XHKG": "SEHK",
+    "XTKS": "TSEJ",
+    "XSES": "SGX",
+    "XBOM": "NSE BSE",
+}
+
+BY_EXCHANGE: Mapping[str, str] = {code: name for name, codes in _EXCHANGES.items() for code in codes.split()}
+"""TWS exchange code -> calendar."""
+
+_ASSET_CLASS: Mapping[str, str] = {
+    "IDEALPRO": "CASH",
+    "PAXOS": "CRYPTO",
+    "ZEROHASH": "CRYPTO",
+    **dict.fromkeys((*_EXCHANGES["CMES"].split(), *_EXCHANGES["XCBF"].split(), *_EXCHANGES["XEUR"].split()), "FUT"),
+}
+_CURRENCY: Mapping[str, str] = {
+    "XLON": "GBP",
+    **dict.fromkeys(("XETR", "XFRA", "XPAR", "XAMS", "XBRU", "XLIS", "XMIL", "XMAD", "XWBO", "XHEL"), "EUR"),
+    "XSWX": "CHF",
+    "XSTO": "SEK",
+    "XCSE": "DKK",
+    "XOSL": "NOK",
+    "XWAR": "PLN",
+    "XTSE": "CAD",
+    "XMEX": "MXN",
+    "XASX": "AUD",
+    "XHKG": "HKD",
+    "XTKS": "JPY",
+    "XSES": "SGD",
+    "XBOM": "INR",
+}
+
+
+def asset_class_at(exchange: str) -> str:
+    """Return the TWS security type that a name on an exchange means; a stock unless the exchange has none."""
+    return _ASSET_CLASS.get(exchange, "STK")
+
+
+def currency_at(exchange: str) -> str:
+    """Return the currency that stocks are quoted in on an exchange; USD where it is not known."""
+    return _CURRENCY.get(BY_EXCHANGE.get(exchange, ""), "USD")
+
+
+HOURS = pl.Schema({"con_id": pl.Int64(), "opens_at": pl.Datetime("us", "UTC"), "closes_at": pl.Datetime("us", "UTC")})
+_VENUE = ["asset_class", "exchange"]
+
+
+@lru_cache(maxsize=32)
+def calendar(name: str) -> TradingCalendar:
+    """Return the calendar of one exchange."""
+    return TradingCalendar((name,))
+
+
+def calendar_name(
+    asset_class: str, exchange: str, configured: tuple[str, ...] = ("XNYS",), overrides: Mapping[str, str] | None = None
+) -> str:
+    """Return the calendar whose hours an instrument keeps.
+
+    Args:
+        asset_class: TWS security type.
+        exchange: the exchange that lists it.
+        configured: calendars of the lakehouse; a single one answers for exchanges that are not known here.
+        overrides: exchange or asset class -> calendar, from configuration; an exchange goes before a class.
+
+    Raises:
+        ConfigurationError: the exchange is not known, and several calendars are configured.
+    """
+    given = overrides or {}
+    places = (given.get(exchange), given.get(asset_class), BY_ASSET_CLASS.get(asset_class), BY_EXCHANGE.get(exchange))
+    if found := next((name for name in places if name), None):
+        return found
+    if len(configured) == 1:
+        return configured[0]
+    raise ConfigurationError(
+        "lakehouse.venues",
+        f"it is not known which calendar {asset_class} on {exchange or 'no exchange'} follows.",
+        f'Add "{exchange or asset_class}": one of {", ".join(configured)}, or another calendar.',
+    )
+
+
+def calendars_of(
+    members: pl.DataFrame, configured: tuple[str, ...] = ("XNYS",), overrides: Mapping[str, str] | None = None
+) -> pl.DataFrame:
+    """Return con_id and calendar of each member.
+
+    Args:
+        members: con_id, asset_class, exchange; rows of `universe`, for instance.
+        configured: see `calendar_name`.
+        overrides: likewise.
+
+    Raises:
+        ConfigurationError: see `calendar_name`.
+    """
+    venues = members.select(_VENUE).unique().fill_null("")
+    names = [calendar_name(kind, place, configured, overrides) for kind, place in venues.iter_rows()]
+    mapped = venues.with_columns(pl.Series("calendar", names, dtype=pl.String))
+    keyed = members.select("con_id", *_VENUE).unique("con_id", keep="first", maintain_order=True)
+    return keyed.join(mapped, on=_VENUE, how="left", maintain_order="left", nulls_equal=True).select(
+        "con_id", "calendar"
+    )
+
+
+def hours_of(session: date, named: pl.DataFrame) -> pl.DataFrame:
+    """Return when each instrument trades in a session.
+
+    Args:
+        session: the session, as the partition is named.
+        named: con_id, calendar.
+
+    Returns:
+        HOURS: con_id, opens_at, closes_at, in the order of `named`. An instrument whose exchange is closed has no row.
+    """
+    found = [(name, hours) for name in _names(named) if (hours := calendar(name).hours_on(session))]
+    table = pl.DataFrame(
+        [(name, hours.opens_at, hours.closes_at) for name, hours in found],
+        schema={"calendar": pl.String(), **{name: HOURS[name] for name in ("opens_at", "closes_at")}},
+        orient="row",
+    )
+    return named.join(table, on="calendar", how="inner", maintain_order="left").select(HOURS.names())
+
+
+def minutes_of(session: date, named: pl.DataFrame) -> pl.DataFrame:
+    """Return the expected minutes of each instrument in a session: session, con_id, ts, minute (0 at its open)."""
+    grids = [
+        calendar(name).minutes([session]).with_columns(pl.lit(name).alias("calendar"))
+        for name in _names(named)
+        if calendar(name).is_session(session)
+    ]
+    schema = {"session": pl.Date(), "ts": HOURS["opens_at"], "minute": pl.Int64(), "calendar": pl.String()}
+    grid = pl.concat(grids) if grids else pl.DataFrame(schema=schema)
+    return named.join(grid, on="calendar", how="inner").select("session", "con_id", "ts", "minute")
+
+
+def _names(named: pl.DataFrame) -> Iterator[str]:
+    yield from named["calendar"].unique().sort()

@@ -1,0 +1,100 @@
+"""Pausing over the wire: nothing is asked while a pause stands, what was in flight is kept, and then it goes on."""
+
+import asyncio
+import json
+import threading
+import time
+from datetime import date
+
+import pytest
+from click.testing import CliRunner
+
+from quant_assets.cli.pause import state_of
+from quant_assets.control.audit import verify
+from quant_assets.control.pausing import Turnstile, control_path, read_control, write_control
+from quant_assets.control.status import read_status
+from quant_assets.errors import CorruptFileError
+from quant_assets_tests.unit.flows.lab import Lab, after, flow, window
+
+SESSIONS = window(date(2024, 3, 14), 3)
+
+
+def wait_for(condition, seconds: float = 20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def test_an_ingestion_is_held_between_two_requests_and_goes_on(tmp_path):
+    lab = Lab(tmp_path, tws={"max_in_flight": 1})
+    lakehouse = lab.lake.layout.lakehouse
+    write_control("ingestion", lakehouse, "pause", reason="the line is needed")
+    results = []
+    with lab.at(after(SESSIONS[-1])) as work:
+        runs = threading.Thread(target=lambda: results.append(flow(work, SESSIONS)))
+        runs.start()
+        paused = wait_for(lambda: (s := read_status("ingestion", lakehouse)) and s.paused_since and s)
+        asked = work.gate.requests_served()
+        time.sleep(1.0)
+        assert work.gate.requests_served() == asked == 0, "nothing is asked while the pause stands"
+        assert not results
+        assert (paused.phase, paused.can_resume) == ("ingestion", True)
+        told = state_of(work, "ingestion")
+        assert told["is_running"] is True
+        assert told["paused_since"] == paused.paused_since
+
+        write_control("ingestion", lakehouse, "resume")
+        wait_for(lambda: work.gate.requests_served() >= 2)
+        write_control("ingestion", lakehouse, "pause")
+        wait_for(lambda: (s := read_status("ingestion", lakehouse)) and s.paused_since)
+        held_at = work.gate.requests_served()
+        time.sleep(0.7)
+        assert work.gate.requests_served() == held_at
+        write_control("ingestion", lakehouse, "resume")
+        runs.join(60)
+    assert results
+    assert all(one.is_committed for one in results[0])
+    status = read_status("ingestion", lakehouse)
+    assert status
+    assert status.is_complete
+    assert status.paused_since is None
+
+    undisturbed = Lab(tmp_path / "undisturbed")
+    undisturbed.run(SESSIONS)
+    assert lab.content() == undisturbed.content()
+
+    path = lab.lake.layout.audit
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    told = [(e["event"], e.get("detail")) for e in events if e["event"].startswith("ingestion_")]
+    assert [event for event, _ in told] == ["ingestion_paused", "ingestion_resumed"] * 2
+    assert told[0][1] == "the line is needed"
+    assert verify(path) == []
+
+
+def test_the_commands_write_the_request_and_say_what_runs(tmp_path, monkeypatch):
+    from quant_assets.cli.pause import pause, resume
+
+    lab = Lab(tmp_path)
+    settings = lab.settings()
+    monkeypatch.setenv("QUANT_DATA", str(settings.data))
+    monkeypatch.setenv("QUANT_CONFIGS", str(settings.configs))
+    result = CliRunner().invoke(pause, ["--reason", "quiet please"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "not running" in result.output
+    wish = read_control("ingestion", lab.lake.layout.lakehouse)
+    assert wish
+    assert (wish.request, wish.reason) == ("pause", "quiet please")
+    result = CliRunner().invoke(resume, ["--json"], catch_exceptions=False)
+    assert json.loads(result.output)["is_running"] is False
+    assert read_control("ingestion", lab.lake.layout.lakehouse).request == "resume"  # type: ignore[union-attr]
+    assert CliRunner().invoke(pause, ["nonsense"]).exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"request": "stop", "requested_at": "2026-01-01T00:00:00Z"}', "[1]"])
+def test_a_broken_control_file_is_named_and_not_guessed_at(tmp_path, text):
+    control_path("ingestion", tmp_path).write_text(text)
+    with pytest.raises(CorruptFileError, match="quant resume ingestion"):
+        asyncio.run(Turnstile("ingestion", tmp_path)())
