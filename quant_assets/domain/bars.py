@@ -25,7 +25,7 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The winning rows, all of them from the newest answer that has their minute; duplicates inside one answer stay.
     """
-    if raw.is_empty():
+    if raw.is_empty() or one_answer_each(raw):
         return raw
     ranked = raw.with_columns(
         pl.struct("ingested_at", "request_id").rank("dense", descending=True).over("con_id").alias("_age")
@@ -33,6 +33,18 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
     eligible = ranked.filter(pl.col("_age") == 1) if ranked["_age"].max() == 1 else _same_basis(ranked)
     newest_per_minute = pl.col("_age") == pl.col("_age").min().over("con_id", "ts")
     return eligible.filter(newest_per_minute).drop("_age")
+
+
+def one_answer_each(raw: pl.DataFrame) -> bool:
+    """Return whether every instrument's rows are of one answer, and stand together; else it has to be looked at."""
+    instrument, request = pl.col("con_id").ne(pl.col("con_id").shift(1)), pl.col("request_id")
+    changes = raw.select(
+        instrument.sum().alias("instruments"),
+        (instrument | request.ne(request.shift(1))).sum().alias("answers"),
+        (pl.col("con_id") < pl.col("con_id").shift(1)).any().alias("mixed"),
+    )
+    n_instruments, n_answers, is_mixed = changes.row(0)
+    return n_instruments == n_answers and not is_mixed
 
 
 def _same_basis(ranked: pl.DataFrame) -> pl.DataFrame:

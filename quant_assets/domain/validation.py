@@ -123,7 +123,7 @@ def _is_unique(table: Table) -> Callable[[Any], pl.LazyFrame | bool]:
     """Count first, which is cheap; look for the offending rows only when there are any."""
 
     def check(data: Any) -> pl.LazyFrame | bool:
-        keys = data.lazyframe.select({*table.key, *table.order} if set(table.order) <= set(table.key) else table.key)
+        keys = data.lazyframe.select(table.key)
         if not table.n_repeated_keys(keys.collect()):
             return True
         unique: pl.LazyFrame = keys.select(~pl.struct(table.key).is_duplicated())

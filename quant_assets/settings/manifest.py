@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.settings.names import safe_name, split_qualified
+from quant_assets.settings.quality import QualityConfig
 
 Method = Literal[
     "equal_weight",
@@ -254,6 +255,7 @@ class Manifest(_Strict):
     tws: TwsConfig = TwsConfig()
     replay: ReplayConfig = ReplayConfig()
     symbology: SymbologyConfig = SymbologyConfig()
+    quality: QualityConfig = QualityConfig()
     profiles: Mapping[str, Profile]
     aliases: Mapping[str, str] = Field(default_factory=dict)
 

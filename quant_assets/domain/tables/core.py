@@ -109,7 +109,7 @@ class Table:
         required = [column.name for column in self.columns if not column.nullable]
         nulls = frame.select(pl.col(required).null_count()).row(0, named=True) if required else {}
         problems = [f"column {name!r} has {count} nulls" for name, count in nulls.items() if count]
-        if (n_duplicates := self.n_repeated_keys(frame)):
+        if n_duplicates := self.n_repeated_keys(frame):
             problems.append(f"key {self.key} repeats in {n_duplicates} rows")
         return problems
 
