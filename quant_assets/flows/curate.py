@@ -1,16 +1,17 @@
 """From bronze to silver, one session at a time: read, call the domain, publish what passes."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cached_property
 
 import polars as pl
 
 from quant_assets.domain import instruments as instruments_domain
-from quant_assets.domain import quality
+from quant_assets.domain import quality, venues
 from quant_assets.domain.bars import daily_window
 from quant_assets.domain.tables import (
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
@@ -86,7 +87,9 @@ class Curator:
     def _minute_inputs(self, session: date) -> dict[str, str]:
         lake, partition = self._work.lake, Partition(session)
         members = lake.curated.footer(UNIVERSE, partition)
+        factors = lake.curated.footer(ADJUSTMENT_FACTORS, partition)
         return {
+            "adjustment_factors": factors.content_id if factors else "",
             "raw_tws_bars": lake.raw.input_id(RAW_TWS_BARS, partition),
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": members.content_id if members else "",
@@ -127,6 +130,7 @@ class Curator:
                 coverage=round(counts.select(pl.col("coverage").mean()).item() or 0.0, 4),
                 reordered_rows=divided.n_reordered,
                 superseded_rows=divided.n_superseded,
+                rescaled_rows=divided.n_rescaled,
             ),
             rejected.with_metadata(**{f"rule_{rule}": n for rule, n in by_rule.items()}),
         )
@@ -147,17 +151,29 @@ class Curator:
         return pl.concat([own, added], how="diagonal")
 
     def _day_bars(self, session: date) -> pl.DataFrame:
-        """Return con_id, previous_close, the session's daily bar and its usual volume, from the history as of it."""
+        """Return con_id, previous_close, the session's daily bar and its usual volume, from the history as of it.
+
+        After a split the daily window and the stored minutes may stand on its two sides; the factors say so, and
+        everything is put on the basis of the minutes: a split is not taken for a toxic price.
+        """
         sessions = self._work.calendar.window(session, _USUAL_SESSIONS + 1)
         near = pl.col("session").is_between(sessions[0], session) & (pl.col("what_to_show") != "ADJUSTED_LAST")
-        vintages = self._vintages_of(session).filter(near)
-        window = daily_window(vintages, session, sessions).sort("con_id", "session")
+        window = daily_window(self._vintages_of(session).filter(near), session, sessions).sort("con_id", "session")
         today, before = pl.col("session") == session, pl.col("session") < session
-        last = pl.col("session") == sessions[-2]
-        return window.group_by("con_id", maintain_order=True).agg(
-            pl.col("close").filter(last).first().alias("previous_close"),
+        known = window.group_by("con_id", maintain_order=True).agg(
+            pl.col("close").filter(before).last().alias("previous_close"),
             *(pl.col(name).filter(today).first().alias(f"day_{name}") for name in ("high", "low", "close", "volume")),
             pl.col("volume").filter(before).median().alias("usual_volume"),
+        )
+        factors = self._work.lake.curated.read_many(
+            ADJUSTMENT_FACTORS, [Partition(session)], ["con_id", "session", "split_factor"]
+        )
+        own = factors.filter(pl.col("session") == session).select("con_id", "split_factor")
+        basis = pl.col("split_factor").fill_null(1.0)
+        return known.join(own, on="con_id", how="left", maintain_order="left").select(
+            "con_id",
+            *(pl.col(name) / basis for name in ("previous_close", "day_high", "day_low", "day_close")),
+            *(pl.col(name) * basis for name in ("day_volume", "usual_volume")),
         )
 
     # ------------------------------------------------------------ daily bars
@@ -186,7 +202,7 @@ class Curator:
         sessions = work.calendar.window(session, n_lookback)
         window = daily_window(vintages, session, sessions).join(members, on="con_id", how="semi")
         sound, broken = quality.sound_daily(window)
-        finished = quality.finish_daily(sound, len(sessions), DAILY_VERSION)
+        finished = quality.finish_daily(sound, _expected_days(work, members, sessions), DAILY_VERSION)
         absent = members.join(finished, on="con_id", how="anti")
         findings = [
             Finding("daily_rows_sound", broken.is_empty(), f"{broken.height} daily rows break a rule", blocking=False),
@@ -263,6 +279,14 @@ def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
             "superseded": divided.n_superseded,
         },
     )
+
+
+def _expected_days(work: Work, members: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return con_id and n_expected: on how many of the sessions its own exchange was open."""
+    named = work.calendars_of(members)
+    counts = {name: sum(map(venues.calendar(name).is_session, sessions)) for name in named["calendar"].unique()}
+    n_expected = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_expected")
+    return named.select("con_id", n_expected)
 
 
 def _names(frame: pl.DataFrame) -> str:

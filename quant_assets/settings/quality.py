@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from quant_assets.settings.manifest.base import Strict
 
 Severity = Literal["ok", "warn", "error", "quarantine"]
 """ok: counted only. warn, error: the row stays, and says so. quarantine: the row does not enter silver."""
@@ -28,6 +30,7 @@ RuleName = Literal[
     "volume_unit",
     "out_of_order",
     "real_move",
+    "rescaled",
     "stale_repeat",
     "outside_daily_range",
     "other_basis",
@@ -56,11 +59,7 @@ HARD: frozenset[RuleName] = frozenset(
 """Rules that silver's own schema rests on; their severity is `quarantine` whatever anybody says."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Thresholds(_Strict):
+class Thresholds(Strict):
     """The numbers that the rules compare with, for one asset class."""
 
     series: tuple[str, ...] = ("TRADES",)
@@ -104,7 +103,7 @@ _CLASSES: Mapping[str, Mapping[str, Any]] = {
 """TWS security type → what differs from the defaults, which are those of stocks and funds."""
 
 
-class Imputation(_Strict):
+class Imputation(Strict):
     """How the missing values of one column are filled; every filled value is masked by `is_imputed_<column>`."""
 
     method: Literal["ffill", "interpolate", "constant"]
@@ -120,7 +119,7 @@ class Imputation(_Strict):
         return self
 
 
-class MetricLimits(_Strict):
+class MetricLimits(Strict):
     """From where the metrics of a session warn; shares are of the rows that TWS sent."""
 
     min_coverage: float = Field(default=0.5, ge=0, le=1)
@@ -131,7 +130,7 @@ class MetricLimits(_Strict):
     max_filler_share: float = Field(default=0.5, ge=0, le=1)
 
 
-class QualityConfig(_Strict):
+class QualityConfig(Strict):
     """Rules' severities and thresholds, limits of the metrics, and imputation."""
 
     severities: Mapping[RuleName, Severity] = Field(default_factory=dict)

@@ -46,6 +46,12 @@ def other_symbols(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     return found(wrong, "other_symbol", pl.format("symbol is {}, not {}", "symbol", "_expected"))
 
 
+def rescaled(rows: pl.DataFrame) -> pl.DataFrame:
+    """Find rows of older answers that were put on the newest one's price basis."""
+    told = pl.format("prices as served, times {}", "rescaled_by")
+    return found(rows.filter(pl.col("rescaled_by") != 1.0), "rescaled", told)
+
+
 def disorder(rows: pl.DataFrame) -> pl.DataFrame:
     """Find rows that start before a row that the same answer sent earlier; rows in the order they were sent."""
     back = _NEXT & (pl.col("ts") < pl.col("ts").shift(1))

@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain import tables
-from quant_assets.domain.bars import newest_answers, one_answer_each
+from quant_assets.domain.bars import as_served, newest_answers, one_answer_each
 from quant_assets.domain.quality import checks
 from quant_assets.domain.quality.findings import Book, by_row, found
 from quant_assets.domain.quality.imputation import impute
@@ -45,8 +45,16 @@ class Curation:
     @property
     def n_reordered(self) -> int:
         """Rows that came out of time order and were put in place."""
-        late = self.findings.filter(pl.col("rule") == "out_of_order")
-        return int(late["n"].sum())
+        return self.n_of("out_of_order")
+
+    @property
+    def n_rescaled(self) -> int:
+        """Rows of older answers that were put on the price basis of a newer one, a split away from theirs."""
+        return self.n_of("rescaled")
+
+    def n_of(self, rule: str) -> int:
+        """Return how many rows broke a rule, kept ones included."""
+        return int(self.findings.filter(pl.col("rule") == rule)["n"].sum())
 
 
 def curate_minutes(
@@ -82,7 +90,8 @@ def curate_minutes(
     config = config or QualityConfig()
     ordered = raw if in_strict_order(raw, _ROW) else raw.sort(_ROW)
     alone = one_answer_each(ordered)
-    rows = (ordered if alone else newest_answers(ordered).sort(_ROW)).with_row_index("_row")
+    spoken = newest_answers(ordered)
+    rows = (spoken if alone else spoken.sort(_ROW)).with_row_index("_row")
     terms = SessionTerms.of(rows["con_id"].unique(maintain_order=True), hours, session, config)
     book = Book(config, released_rows(rows, overrides))
     compared = _judge(book, rows, terms, hours, _day_of(daily, factors))
@@ -103,7 +112,7 @@ def _judge(book: Book, rows: pl.DataFrame, terms: SessionTerms, hours: pl.DataFr
     """Fill the book, judgement by judgement; returns the comparison with the day's bars."""
     singles = checks.single_rows(rows, terms)
     outside = rows.join(singles.filter(pl.col("rule") == "outside_session"), on="_row", how="semi")
-    book.add(singles, checks.disorder(rows), checks.shifted(rows, outside, terms))
+    book.add(singles, checks.rescaled(rows), checks.disorder(rows), checks.shifted(rows, outside, terms))
     if "symbol" in hours.columns:
         book.add(checks.other_symbols(rows, hours))
     slim = book.without_out(rows.select(_SLIM))
@@ -169,12 +178,13 @@ def _with_status(rows: pl.DataFrame, noted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_first_known(valid: pl.DataFrame, raw: pl.DataFrame, *, alone: bool) -> pl.DataFrame:
-    """Add known_at: when any answer first brought the value that stands."""
+    """Add known_at: when any answer first brought the value that stands, or the basis that it was put on."""
     if alone:
         return valid.with_columns(pl.col("ingested_at").alias("known_at"))
     value = [*_MINUTE, *PRICES, "volume"]
     first_known = raw.group_by(value).agg(pl.col("ingested_at").min().alias("known_at"))
-    return valid.join(first_known, on=value, how="left", nulls_equal=True, maintain_order="left")
+    joined = valid.join(first_known, on=value, how="left", nulls_equal=True, maintain_order="left")
+    return joined.with_columns(pl.coalesce("rescaled_at", "known_at").alias("known_at"))
 
 
 def _basis(session: date) -> pl.Expr:
@@ -190,7 +200,7 @@ def _quarantined(rows: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
     frame = rows.join(folded, on="_row", how="inner", maintain_order="left").with_columns(
         *broke, pl.col("rules").list.join(";").alias("rules"), pl.lit(TRANSFORM_VERSION).alias("transform_version")
     )
-    return frame.select(tables.QUARANTINE_TWS_BARS.schema.names())
+    return as_served(frame).select(tables.QUARANTINE_TWS_BARS.schema.names())
 
 
 def _counted(rows: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:

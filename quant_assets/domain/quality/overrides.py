@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.bars import as_served
+
 ROW_KEY = ("con_id", "ts", "batch_id", "request_id", "answer_row")
 """With the session, what names one row of one answer."""
 
@@ -36,5 +38,5 @@ def released_rows(rows: pl.DataFrame, overrides: pl.DataFrame | None) -> list[in
     """Return `_row` of the rows that are released: the newest word says so, and the values are still the same."""
     if overrides is None or overrides.is_empty():
         return []
-    named = rows.join(overrides.filter(pl.col("action") == "release"), on=list(ROW_KEY), how="inner")
+    named = as_served(rows.join(overrides.filter(pl.col("action") == "release"), on=list(ROW_KEY), how="inner"))
     return [row["_row"] for row in named.iter_rows(named=True) if row_hash(row) == row["values_hash"]]

@@ -171,6 +171,12 @@ RULES: tuple[Rule, ...] = (
         about="The price jumps, and the day's own bar and volume agree with it",
         parameters=("max_jump",),
     ),
+    Rule(
+        name="rescaled",
+        severity="warn",
+        verdict="rescaled",
+        about="The row is of an older answer and was put on the price basis of a newer one, a split away",
+    ),
     StaleRule(
         name="stale_repeat",
         severity="warn",

@@ -1,5 +1,7 @@
 """The parts of a table declaration."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -65,6 +67,15 @@ class Table:
     def content_columns(self) -> tuple[str, ...]:
         """Columns that make up the content id: all but provenance."""
         return tuple(column.name for column in self.columns if not column.provenance)
+
+    @property
+    def rules_id(self) -> str:
+        """A digest of everything that judges a frame of this table: it changes when a rule does, and only then."""
+        rules = [
+            (c.name, str(c.dtype), c.nullable, c.ge, c.gt, c.le, c.isin) for c in sorted(self.columns, key=_by_name)
+        ]
+        text = json.dumps([self.key, self.may_be_empty, rules, sorted(self.row_rules.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def column(self, name: str) -> Column:
         """Return a column by name."""
@@ -136,3 +147,7 @@ def in_strict_order(frame: pl.DataFrame, order: Sequence[str]) -> bool:
     ascending = after.slice(1).all(ignore_nulls=False)
     known = pl.all_horizontal(column.null_count() == 0 for column in columns)
     return bool(frame.select((known & ascending.fill_null(value=False)).alias("_")).item())
+
+
+def _by_name(column: Column) -> str:
+    return column.name
