@@ -29,7 +29,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=schedules,
         sensors=[automation_sensor()],
         resources={
-            "quant": WorkResource(data=str(settings.data), configs=str(settings.configs)),
+            "quant": WorkResource(
+                data=str(settings.data), configs=str(settings.configs), assignments=list(settings.assignments)
+            ),
             "sql": LakehouseSql.over(settings.data),
         },
         executor=dg.in_process_executor,

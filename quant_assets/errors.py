@@ -10,6 +10,7 @@ QuantAssetsError                     exit code
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
 │   ├── ConfigurationError                a file, key or value is wrong
 │   ├── UnknownNameError                  no such profile, table, run, scanner, …
+│   ├── NotARunError                      a path that holds no run directory
 │   ├── UnsafeNameError                   a name that must not become part of a path
 │   ├── NotASessionError                  a holiday, a weekend or a reversed range
 │   ├── FutureSessionError                the session has not closed yet
@@ -146,6 +147,17 @@ class UnknownNameError(FixConfiguration):
         near = get_close_matches(name, self.known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"There is no {kind} {name!r}.{hint} Known: {_listed(self.known) or 'none'}.")
+
+
+class NotARunError(FixConfiguration):
+    """A path was given for a run, and no run directory is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        what = "holds no manifest.json and no config/inputs.json" if path.is_dir() else "is no directory"
+        super().__init__(
+            f"{path} {what}, so it is no run. Give the directory that holds INDEX.md, or a run id of `quant run list`."
+        )
 
 
 class UnsafeNameError(FixConfiguration):

@@ -54,11 +54,19 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(quant_assets.__version__, prog_name="quant")
-def cli() -> None:
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Put a value on top of configs/manifest.json and the environment, for example risk.max_weight=0.1.",
+)
+def cli(assignments: tuple[str, ...]) -> None:
     """quant_assets: from the TWS socket to portfolio weights.
 
     Data live in $QUANT_DATA (default: data), configuration in $QUANT_CONFIGS (default: configs).
     """
+    del assignments  # read by `settings_of_command`
 
 
 def main() -> None:

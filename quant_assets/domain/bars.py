@@ -4,6 +4,8 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.instruments import PRIMARY_SERIES
+
 BASIS_TOLERANCE = 0.005
 """Two answers are on the same price basis when the median ratio of their closes is within this of 1."""
 
@@ -56,15 +58,17 @@ def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> p
     of that time reaches back far enough: a later one is cut at `as_of`, and the rows say `assumed`.
 
     Args:
-        vintages: rows of `raw_tws_daily_bars`, TRADES and ADJUSTED_LAST, any vintages.
+        vintages: rows of `raw_tws_daily_bars`, any series and vintages.
         as_of: the session as of which the window is seen.
         sessions: expected sessions of the window, ascending, the last one being `as_of` or the one before it.
 
     Returns:
         One row per instrument and session with adj_close beside OHLCV; columns as `curated_tws_1d_bars` but for
         dq_status, coverage and transform_version. `known_at` is the first time that a vintage brought the value.
+        What has no trades of its own is seen by its midpoints, or by its aggregated trades.
         Where ADJUSTED_LAST does not speak for the basis of the trades, adj_close is the close.
     """
+    vintages = vintages.with_columns(pl.col("what_to_show").replace(dict.fromkeys(PRIMARY_SERIES, "TRADES")))
     chosen = _chosen_rows(vintages, as_of, sessions[0]).filter(pl.col("session").is_in(sessions))
     adjusted = chosen.filter(pl.col("what_to_show") == "ADJUSTED_LAST")
     trades = _with_adjusted(chosen.filter(pl.col("what_to_show") == "TRADES"), adjusted)

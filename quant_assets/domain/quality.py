@@ -284,10 +284,20 @@ def sound_daily(window: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return window.filter(is_sound), window.filter(~is_sound)
 
 
-def finish_daily(window: pl.DataFrame, n_expected: int, version: str) -> pl.DataFrame:
-    """Add coverage (sessions present ÷ expected), status and version to a sound daily window."""
-    return window.with_columns(
-        (pl.len().over("con_id") / n_expected).alias("coverage"),
+def finish_daily(window: pl.DataFrame, expected: pl.DataFrame, version: str) -> pl.DataFrame:
+    """Add coverage, status and version to a sound daily window.
+
+    Args:
+        window: sound rows.
+        expected: con_id, n_expected: sessions of the window in which the instrument's exchange was open.
+        version: of the transform.
+
+    Returns:
+        Rows of `curated_tws_1d_bars`; coverage is sessions present ÷ sessions expected.
+    """
+    counted = window.join(expected, on="con_id", how="left", maintain_order="left")
+    return counted.with_columns(
+        (pl.len().over("con_id") / pl.col("n_expected")).alias("coverage"),
         pl.lit("ok").alias("dq_status"),
         pl.lit(version).alias("transform_version"),
     ).select(tables.CURATED_TWS_1D_BARS.schema.names())

@@ -1,12 +1,12 @@
 """From bronze to silver, one session at a time: read, call the domain, publish what passes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import polars as pl
 
 from quant_assets.domain import instruments as instruments_domain
-from quant_assets.domain import quality
+from quant_assets.domain import quality, venues
 from quant_assets.domain.bars import daily_window
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
@@ -150,7 +150,7 @@ class Curator:
         sessions = work.calendar.window(session, n_lookback)
         window = daily_window(vintages, session, sessions).join(members, on="con_id", how="semi")
         sound, broken = quality.sound_daily(window)
-        finished = quality.finish_daily(sound, len(sessions), DAILY_VERSION)
+        finished = quality.finish_daily(sound, _expected_days(work, members, sessions), DAILY_VERSION)
         absent = members.join(finished, on="con_id", how="anti")
         findings = [
             Finding("daily_rows_sound", broken.is_empty(), f"{broken.height} daily rows break a rule", blocking=False),
@@ -227,6 +227,14 @@ def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
             "superseded": divided.n_superseded,
         },
     )
+
+
+def _expected_days(work: Work, members: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return con_id and n_expected: on how many of the sessions its own exchange was open."""
+    named = work.calendars_of(members)
+    counts = {name: sum(map(venues.calendar(name).is_session, sessions)) for name in named["calendar"].unique()}
+    n_expected = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_expected")
+    return named.select("con_id", n_expected)
 
 
 def _names(frame: pl.DataFrame) -> str:

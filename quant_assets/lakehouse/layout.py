@@ -64,6 +64,11 @@ class Layout:
         return self.artifacts / "runs"
 
     @property
+    def cache(self) -> Path:
+        """Results of stages of the alpha cycle, by what they were made from."""
+        return self.artifacts / "cache"
+
+    @property
     def locks(self) -> Path:
         """Lock files and their holder files."""
         return self.metadata / "locks"

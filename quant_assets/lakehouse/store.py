@@ -187,6 +187,7 @@ class CuratedStore(_Store):
         *,
         inputs: Mapping[str, str] | None = None,
         watermark: str = "",
+        warnings: Mapping[str, str] | None = None,
     ) -> StorageReport:
         """Commit one partition, unless its content already stands.
 
@@ -196,6 +197,7 @@ class CuratedStore(_Store):
             frame: the whole partition.
             inputs: input name → content id that the frame was computed from.
             watermark: newest knowledge time among the inputs, ISO 8601 UTC.
+            warnings: check that did not pass and does not block → what it said.
 
         Raises:
             ShapeError: the frame differs from the declaration.
@@ -213,6 +215,7 @@ class CuratedStore(_Store):
             watermark=watermark,
             run_id=self.run_id,
             version=quant_assets.__version__,
+            warnings=dict(warnings or {}),
             **_known_range(ready),
         )
         with self._lock(table):
@@ -220,8 +223,7 @@ class CuratedStore(_Store):
             if standing and instant_text(standing.watermark) > watermark:
                 raise StaleInputsError(table.name, partition.key, standing.watermark, watermark or "unknown")
             if standing and standing.content_id == footer.content_id:
-                if (standing.inputs, standing.watermark) != (footer.inputs, watermark):
-                    confirmed = standing.with_inputs(footer.inputs, watermark)
+                if (confirmed := standing.confirmed_by(footer)) != standing:
                     self.manifest(table).append(file, confirmed, self._now())
                 return self._report(table, partition, footer, unchanged=ready.height)
             before = self._readable(table, partition) if standing else None

@@ -4,12 +4,14 @@ import numpy as np
 import polars as pl
 
 from quant_assets.control.seal import network_seal
+from quant_assets.domain.comparison import changed, flat
 from quant_assets.domain.optimization import GRID
 from quant_assets.domain.verification import Finding, Severity, errors
 from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.alpha.choose import compute_selection, compute_synthesis
+from quant_assets.flows.alpha.choose import compute_selection
+from quant_assets.flows.alpha.combine import compute_synthesis
 from quant_assets.flows.alpha.compute import compute_returns
-from quant_assets.flows.alpha.steps import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
+from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
 from quant_assets.flows.alpha.weigh import compute_weights
 from quant_assets.flows.snapshot import BAR_COLUMNS
 from quant_assets.lakehouse.content import content_id
@@ -35,7 +37,11 @@ def verify_run(layout: Layout, run_id: str) -> list[Finding]:
     Raises:
         UnknownNameError: there is no such run.
     """
-    run = open_run(layout, run_id)
+    return verify_directory(open_run(layout, run_id))
+
+
+def verify_directory(run: RunDirectory) -> list[Finding]:
+    """Verify a run directory wherever it lies: nothing but its own files is read. See `verify_run`."""
     if not run.is_finished:
         return [Finding("error", "files", "the run is not finished: it has no manifest.json. Materialize it again.")]
     findings = hash_findings(run)
@@ -67,7 +73,7 @@ def _recomputed(run: RunDirectory) -> list[Finding]:
     except QuantAssetsError as error:
         return [Finding("error", "recomputed", f"the frozen inputs no longer give weights: {error}")]
     tolerance = 0.0 if not differences else _tolerance(weighed.solution.method)
-    how = "bit for bit" if not differences else f"to {tolerance:g}, because {' and '.join(differences)} differ"
+    how = f"to {tolerance:g}, because of {', '.join(differences)}" if differences else "bit for bit"
     step = 1.5 * GRID if differences else 0.0
     textual = ["terms"] if differences else []
     return [
@@ -84,12 +90,11 @@ def _recomputed(run: RunDirectory) -> list[Finding]:
 
 
 def _differences(run: RunDirectory) -> list[str]:
-    """Return what is not as it was when the run was made."""
-    same = {
-        "the environment": run.read_json("config/environment.json") == environment(),
-        "the code": run.inputs["code_version"] == code_version(),
-    }
-    return [name for name, equal in same.items() if not equal]
+    """Return what is not as it was when the run was made, with both sides."""
+    then, now = run.read_json("config/environment.json"), environment()
+    told = [f"{one['key']} ({one['a']}, here {one['b']})" for one in changed("key", dict(flat(then)), dict(flat(now)))]
+    same_code = run.inputs["code_version"] == code_version()
+    return told if same_code else [*told, f"code ({run.inputs['code_version']}, here {code_version()})"]
 
 
 def _tolerance(method: str) -> float:

@@ -28,7 +28,7 @@ from quant_assets.domain.verification import (
     verify_weights,
 )
 from quant_assets.flows.alpha.compute import label, profile_of
-from quant_assets.lakehouse.runs import RunDirectory
+from quant_assets.lakehouse.runs.directory import RunDirectory
 from quant_assets.settings.manifest import RiskConfig
 
 

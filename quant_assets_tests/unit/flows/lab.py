@@ -70,6 +70,7 @@ class Lab:
     lookback: int = 30
     tws: dict[str, Any] = field(default_factory=dict)
     scanners: Sequence[str] = ()
+    lakehouse: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     n_opened: int = 0
@@ -85,7 +86,7 @@ class Lab:
         manifest = {
             "default_profile": "default",
             "production_profile": "default",
-            "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5},
+            "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5, **self.lakehouse},
             "tws": {"max_minute_duration": "1 D", "attempts": 2, **self.tws},
             "replay": {"market": "synthetic", "seed": 7, "time_scale": 20000},
             "profiles": {
