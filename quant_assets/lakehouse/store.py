@@ -1,11 +1,9 @@
 """Where tables live: append-only batches in bronze, one atomic file per partition in silver and gold."""
 
 import logging
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from quant_assets.lakehouse.copies import MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer, instant_text
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.listing import partitions_below
 from quant_assets.lakehouse.manifest import Manifest
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 
@@ -65,7 +64,7 @@ class _Store:
 
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that hold at least one file, ascending."""
-        return sorted(_partitions_below(self.layout.table(table)))
+        return sorted(partitions_below(self.layout.table(table)))
 
     def reindex(self, table: Table) -> int:
         """Rebuild a table's manifest from the footers of its files; returns how many there are.
@@ -376,41 +375,6 @@ def _known_range(frame: pl.DataFrame) -> dict[str, Any]:
         return {}
     low, high = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(0)
     return {"known_from": instant_text(low.isoformat()), "known_until": instant_text(high.isoformat())} if low else {}
-
-
-def _partitions_below(root: Path) -> Iterator[Partition]:
-    """Look at directories only, each once: a history of thousands of sessions is listed in milliseconds."""
-    for name, path in _directories(root):
-        session = _session_of(name)
-        if session is None:
-            continue
-        if _has_files(path):
-            yield Partition(session)
-        for inner, below in _directories(path):
-            if inner.startswith("profile=") and _has_files(below):
-                yield Partition(session, inner.removeprefix("profile="))
-
-
-def _directories(path: Path | str) -> list[tuple[str, str]]:
-    try:
-        with os.scandir(path) as entries:
-            return [(entry.name, entry.path) for entry in entries if "=" in entry.name and entry.is_dir()]
-    except FileNotFoundError:
-        return []
-
-
-def _has_files(path: str) -> bool:
-    with os.scandir(path) as entries:
-        return any(entry.name.endswith(".parquet") and not entry.name.startswith(".") for entry in entries)
-
-
-def _session_of(name: str) -> date | None:
-    """Return the session of a directory name; None for one that somebody set aside."""
-    label, _, text = name.partition("=")
-    try:
-        return date.fromisoformat(text) if label in ("session", "vintage") else None
-    except ValueError:
-        return None
 
 
 def _materialize(table: Table, partition: Partition) -> str:
