@@ -243,7 +243,7 @@ def test_bars_of_minutes_and_of_days(store, opened):
         (lambda s: s.get_curated_bars([], DAYS[0], DAYS[0]), ConfigurationError, "at least one symbol"),
         (lambda s: s.get_curated_bars("S101", DAYS[0], DAYS[0]), ConfigurationError, "a list of at least one"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], "5min"), UnknownNameError, "frequency '5min'"),
-        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], adjust="splits"), ConfigurationError, "adjust='as_served'"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[1], adjust="splits"), NotPublishedError, "adjustment_factors.*--sessions 2024-01-02..2024-01-03"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], adjust="spilts"), UnknownNameError, "Did you mean 'splits'"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[1], DAYS[0]), NotASessionError, "reversed"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], as_of=datetime(2024, 2, 1)), ConfigurationError, "no time zone"),  # noqa: DTZ001
