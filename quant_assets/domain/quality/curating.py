@@ -146,9 +146,10 @@ def _day_of(daily: pl.DataFrame, factors: pl.DataFrame | None) -> pl.DataFrame:
 def _valid(
     rows: pl.DataFrame, findings: pl.DataFrame, raw: pl.DataFrame, session: date, *, alone: bool
 ) -> pl.DataFrame:
-    """Return the rows that enter silver, with status, knowledge and masks."""
+    """Return the rows that enter silver, by instrument and minute, with status, knowledge and masks."""
     out = findings.filter(pl.col("severity") == "quarantine")["_row"].unique()
     kept = rows if out.is_empty() else rows.filter(~pl.col("_row").is_in(out.implode()))
+    kept = kept if in_strict_order(kept, _MINUTE) else kept.sort(_MINUTE)
     noted = findings.filter(pl.col("severity").is_in(["warn", "error"]) & ~pl.col("_row").is_in(out.implode()))
     known = _with_first_known(kept, raw, alone=alone)
     return (
