@@ -22,6 +22,7 @@ QuantAssetsError                     exit code
 ├── DataWrong                        65   bytes came, and they are not usable
 │   ├── ShapeError                        columns or dtypes differ from the declaration
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
+│   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
@@ -238,6 +239,14 @@ class CorruptFileError(DataWrong):
     def __init__(self, path: Path, cause: str, mend: str) -> None:
         self.path = path
         super().__init__(f"{path} is unreadable ({cause}). {mend}")
+
+
+class CorruptCopyError(DataWrong):
+    """A month copy cannot be read, or is not equal to the session files that it was made from."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is no copy ({cause}). Nothing is lost: `quant lake compact` makes it anew.")
 
 
 class NotPublishedError(DataWrong):
