@@ -24,7 +24,12 @@ from quant_assets.connectors.tws import (
     plan_daily,
     plan_minutes,
 )
-from quant_assets.connectors.tws.failures import ClientIdInUseError, LinkDownError, SourceTransientError, TooManyOpenError
+from quant_assets.connectors.tws.failures import (
+    ClientIdInUseError,
+    LinkDownError,
+    SourceTransientError,
+    TooManyOpenError,
+)
 from quant_assets.errors import (
     BadRequestError,
     NoPermissionError,
@@ -55,7 +60,8 @@ def market() -> SyntheticMarket:
 
 @pytest.fixture(scope="module")
 def contracts(market: SyntheticMarket) -> list[Contract]:
-    return [Contract(found.symbol, found.con_id) for found in market.instruments(NOW) if found.exchange == "SMART"]
+    at_home = [found for found in market.instruments(NOW) if (found.sec_type, found.currency) == ("STK", "USD")]
+    return [Contract(found.symbol, found.con_id) for found in at_home]
 
 
 @contextmanager
@@ -169,7 +175,7 @@ def test_details_schedule_head_scan_and_time(market, contracts):
 
 ELSEWHERE = {
     ("IDEALPRO", "EUR.USD", "CASH", "USD"): ("MIDPOINT", "20240314-21:15:00", "US/Eastern"),
-    ("PAXOS", "BTC.USD", "CRYPTO", "USD"): ("AGGTRADES", "20240315-00:00:00", "UTC"),
+    ("PAXOS", "BTC.USD", "CRYPTO", "USD"): ("AGGTRADES", "20240314-00:00:00", "UTC"),
     ("LSE", "QLNA", "STK", "GBP"): ("TRADES", "20240315-08:00:00", "GB-Eire"),
 }
 
@@ -184,15 +190,15 @@ def test_what_trades_elsewhere_is_found_and_served_in_its_own_session(market, te
                 contract = Contract.listed(*terms)
                 (details,) = await client.contract_details(contract)
                 named = Contract.listed(*terms, con_id=details.con_id)
-                (hours,) = await client.schedule(named, NOW, 1)
+                until = NOW.replace(hour=0) if terms[2] == "CRYPTO" else NOW  # the coins' Friday is not over
+                (hours,) = await client.schedule(named, until, 1)
                 answer = await client.bars(BarRequest(named, hours.closes_at, "1 D", what_to_show=what, use_rth=False))
                 return details, hours, answer.bars
 
     details, hours, bars = asyncio.run(asked())
     assert (details.symbol, details.asset_class, details.timezone) == (terms[1], terms[2], zone)
-    day = date(2024, 3, 14 if terms[2] == "CRYPTO" else 15)  # the coins' Friday is not over at 22:00 UTC
-    starts = datetime.strptime(opens, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
-    assert (hours.session, hours.opens_at) == (day, starts.replace(day=14) if terms[2] == "CRYPTO" else starts)
+    day = date(2024, 3, 14 if terms[2] == "CRYPTO" else 15)
+    assert (hours.session, f"{hours.opens_at:%Y%m%d-%H:%M:%S}") == (day, opens)
     assert (bars["ts"][0], bars.height) == (hours.opens_at, (hours.closes_at - hours.opens_at).total_seconds() // 60)
     assert bars["volume"].null_count() == (bars.height if what == "MIDPOINT" else 0)
 
