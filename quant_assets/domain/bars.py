@@ -45,10 +45,10 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
 
 def one_answer_each(raw: pl.DataFrame) -> bool:
     """Return whether every instrument's rows are of one answer, and stand together; else it has to be looked at."""
-    instrument, request = pl.col("con_id").ne(pl.col("con_id").shift(1)), pl.col("request_id")
+    instrument, request, arrived = (pl.col(x).ne(pl.col(x).shift(1)) for x in ("con_id", "request_id", "ingested_at"))
     changes = raw.select(
         instrument.sum().alias("instruments"),
-        (instrument | request.ne(request.shift(1))).sum().alias("answers"),
+        (instrument | request | arrived).sum().alias("answers"),
         (pl.col("con_id") < pl.col("con_id").shift(1)).any().alias("mixed"),
     )
     n_instruments, n_answers, is_mixed = changes.row(0)
