@@ -24,6 +24,7 @@ QuantAssetsError                     exit code
 │   ├── ShapeError                        columns or dtypes differ from the declaration
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
+│   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
@@ -260,6 +261,14 @@ class UnknownBarError(DataWrong):
             f"No bar {bar} was ever received. A bar is named by its start, in UTC; "
             "`quant status` shows which sessions there are."
         )
+
+
+class CorruptCopyError(DataWrong):
+    """A month copy cannot be read, or is not equal to the session files that it was made from."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is no copy ({cause}). Nothing is lost: `quant lake compact` makes it anew.")
 
 
 class NotPublishedError(DataWrong):

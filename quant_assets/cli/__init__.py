@@ -16,6 +16,7 @@ _COMMANDS = {
     "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
     "run": ("quant_assets.cli.run", "run", "List, show, verify and compare runs of the alpha cycle."),
     "why": ("quant_assets.cli.why", "why", "Explain a weight back to its bars, or follow a bar to every weight."),
+    "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),

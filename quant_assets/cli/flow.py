@@ -42,7 +42,12 @@ def data(session: str | None, sessions: str | None, *, as_json: bool) -> None:
 def alpha(profile: str | None, session: str | None, sessions: str | None, *, as_json: bool) -> None:
     """Alpha cycle of a profile: snapshot, returns, weights, report; without the network."""
     registry, chosen = _prepare(session, sessions)
-    finish([run_alpha(registry, chosen, profile or registry.settings.manifest.default_profile)], as_json=as_json)
+    name = profile or registry.settings.manifest.default_profile
+    if registry.settings.manifest.profile(name).sleeves:
+        raise ConfigurationError(
+            f"profile {name}", "it is a meta portfolio of finished runs.", f"Use `quant meta run --profile {name}`."
+        )
+    finish([run_alpha(registry, chosen, name)], as_json=as_json)
 
 
 @flow.command()

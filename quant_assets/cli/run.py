@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +22,7 @@ _ROWS = 40
 
 @click.group()
 def run() -> None:
-    """List, show, verify and compare runs: immutable directories below data/artifacts/runs."""
+    """List, show, verify, compare and size runs: immutable directories below data/artifacts/runs."""
 
 
 def layout() -> "Layout":
@@ -127,6 +128,58 @@ def diff(a: str, b: str, *, as_json: bool) -> None:
 
 
 @run.command()
+@click.argument("run", metavar="RUN")
+@click.option("--net-liquidation", type=float, metavar="AMOUNT", help="Worth of the account in the base currency.")
+@click.option(
+    "--positions", "file", type=click.Path(path_type=Path), help="CSV or Parquet: quantity, con_id or symbol."
+)
+@click.option("--account", metavar="ALIAS", help="Which account, where several are known.")
+@click.option("--fractional", is_flag=True, help="Allow the exchange's own steps below one share.")
+@click.option("--rate", "rates", multiple=True, metavar="EUR=1.08", help="Base currency per unit of another one.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@json_option
+def targets(
+    run: str,
+    net_liquidation: float | None,
+    file: Path | None,
+    account: str | None,
+    rates: tuple[str, ...],
+    *,
+    fractional: bool,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Turn a run's weights into quantities, changes and estimated costs. Nothing is ever ordered.
+
+    With --net-liquidation alone the account starts from cash; otherwise positions come from --positions, or from the
+    newest published ones.
+    """
+    from quant_assets.flows.targets import FROM_CASH, account_from_file, account_from_lake, targets_of
+
+    with open_work() as work:
+        print_synthetic_banner(work.settings)
+        found_run = opened(run)
+        if file is not None:
+            held = account_from_file(file, found_run, account)
+        else:
+            held = FROM_CASH if net_liquidation is not None else account_from_lake(work, account)
+        found = targets_of(
+            work, found_run, held, net_liquidation=net_liquidation, is_fractional=fractional, rates=_rates(rates)
+        )
+    if as_csv:
+        click.echo(found.frame.write_csv(), nl=False)
+    elif as_json:
+        told = {"run_id": found_run.run_id, "from": held.told, "summary": found.summary(), "unpriced": found.unpriced}
+        print_json({**told, "targets": found.frame.to_dicts()})
+    else:
+        print_table(found.frame, title=f"Targets of {found_run.run_id}, from {held.told}: an estimate, not an order")
+        for name, value in found.summary().items():
+            click.echo(f"  {name:16} {value:,.6g}" if isinstance(value, float) else f"  {name:16} {value}")
+    if found.unpriced:
+        click.secho(f"warning: no quantity for {', '.join(found.unpriced)}: see note", fg="yellow", err=True)
+
+
+@run.command()
 @click.option("--clear", is_flag=True, help="Empty the cache; the next run computes every stage.")
 @json_option
 def cache(*, clear: bool, as_json: bool) -> None:
@@ -221,3 +274,15 @@ def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {inner}" for name, inner in value.items())
     return "—" if value is None else str(value)
+
+
+def _rates(texts: tuple[str, ...]) -> dict[str, float]:
+    """Parse `EUR=1.08`."""
+    found = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            found[name.strip().upper()] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not CURRENCY=RATE", param_hint="--rate") from None
+    return found

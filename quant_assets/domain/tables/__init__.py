@@ -14,6 +14,7 @@ from quant_assets.domain.tables.alpha import (
     WEIGHTS,
 )
 from quant_assets.domain.tables.bars import (
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
@@ -22,7 +23,7 @@ from quant_assets.domain.tables.bars import (
     RAW_TWS_REQUESTS,
 )
 from quant_assets.domain.tables.core import Column, Table
-from quant_assets.domain.tables.discovery import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables.discovery import ACCOUNTS, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.domain.tables.features import (
     FEATURES_PRICE_1M_V1,
     FEATURES_VOLUME_1M_V1,
@@ -33,11 +34,14 @@ from quant_assets.errors import UnknownNameError
 
 ALL: tuple[Table, ...] = (
     UNIVERSE,
+    POSITIONS,
+    ACCOUNTS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
     INSTRUMENTS,
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
     CURATED_TWS_1D_BARS,
@@ -69,6 +73,8 @@ def table(name: str) -> Table:
 
 
 __all__ = [
+    "ACCOUNTS",
+    "ADJUSTMENT_FACTORS",
     "ALL",
     "BY_NAME",
     "CANDIDATES",
@@ -78,6 +84,7 @@ __all__ = [
     "FEATURES_VOLUME_1M_V1",
     "INSTRUMENTS",
     "LABELS_TWS_RETURNS",
+    "POSITIONS",
     "QUARANTINE_TWS_BARS",
     "RAW_INSTRUMENTS",
     "RAW_TWS_BARS",

@@ -18,6 +18,8 @@ def panel(run: RunDirectory, matrix: pl.DataFrame) -> Panel:
             pl.lit(one["con_id"], dtype=pl.Int64).alias("con_id"),
             "adj_close",
             "close",
+            "high",
+            "low",
             "volume",
         )
         for one in run.inputs["instruments"]

@@ -48,6 +48,10 @@ def verify_directory(run: RunDirectory) -> list[Finding]:
     if errors(findings):
         return findings
     findings += _frozen_findings(run)
+    if run.inputs.get("kind") == "meta":
+        from quant_assets.flows.meta.verify import meta_findings
+
+        return [*findings, *meta_findings(run)]
     with network_seal():
         return [*findings, *_recomputed(run)]
 
@@ -64,7 +68,7 @@ def _frozen_findings(run: RunDirectory) -> list[Finding]:
 
 
 def _recomputed(run: RunDirectory) -> list[Finding]:
-    differences = _differences(run)
+    differing = differences(run)
     try:
         matrix, rows = compute_returns(run)
         selected = compute_selection(run, matrix.matrix, rows)
@@ -72,24 +76,24 @@ def _recomputed(run: RunDirectory) -> list[Finding]:
         weighed = compute_weights(run, matrix.matrix, selected.rows, made.synthesis.matrix, made.rows)
     except QuantAssetsError as error:
         return [Finding("error", "recomputed", f"the frozen inputs no longer give weights: {error}")]
-    tolerance = 0.0 if not differences else _tolerance(weighed.solution.method)
-    how = f"to {tolerance:g}, because of {', '.join(differences)}" if differences else "bit for bit"
-    step = 1.5 * GRID if differences else 0.0
-    textual = ["terms"] if differences else []
+    tolerance = 0.0 if not differing else tolerance_of(weighed.solution.method)
+    how = f"to {tolerance:g}, because of {', '.join(differing)}" if differing else "bit for bit"
+    step = 1.5 * GRID if differing else 0.0
+    textual = ["terms"] if differing else []
     return [
         Finding("info", "environment", f"compared {how}"),
-        _same("returns", run.read_frame(MATRIX), matrix.matrix, step),
-        _same("certificate", run.read_frame(CERTIFICATE), rows, step),
-        _same("selection", run.read_frame(SELECTION_FRAME).drop(textual), selected.rows.drop(textual), step),
-        _same("synthetic returns", run.read_frame(STREAMS), made.synthesis.matrix, step),
-        _same("composition", run.read_frame(COMPOSITION), made.rows, step),
-        _same("weights", run.read_frame(WEIGHTS_FRAME), weighed.frame, tolerance),
+        same_frames("returns", run.read_frame(MATRIX), matrix.matrix, step),
+        same_frames("certificate", run.read_frame(CERTIFICATE), rows, step),
+        same_frames("selection", run.read_frame(SELECTION_FRAME).drop(textual), selected.rows.drop(textual), step),
+        same_frames("synthetic returns", run.read_frame(STREAMS), made.synthesis.matrix, step),
+        same_frames("composition", run.read_frame(COMPOSITION), made.rows, step),
+        same_frames("weights", run.read_frame(WEIGHTS_FRAME), weighed.frame, tolerance),
         *made.findings,
         *weighed.findings,
     ]
 
 
-def _differences(run: RunDirectory) -> list[str]:
+def differences(run: RunDirectory) -> list[str]:
     """Return what is not as it was when the run was made, with both sides."""
     then, now = run.read_json("config/environment.json"), environment()
     told = [f"{one['key']} ({one['a']}, here {one['b']})" for one in changed("key", dict(flat(then)), dict(flat(now)))]
@@ -97,11 +101,12 @@ def _differences(run: RunDirectory) -> list[str]:
     return told if same_code else [*told, f"code ({run.inputs['code_version']}, here {code_version()})"]
 
 
-def _tolerance(method: str) -> float:
+def tolerance_of(method: str) -> float:
+    """Return how far weights of a method may differ in another environment."""
     return _ITERATIVE_TOLERANCE if method in ITERATIVE else 1.5 * GRID
 
 
-def _same(what: str, stored: pl.DataFrame, computed: pl.DataFrame, tolerance: float) -> Finding:
+def same_frames(what: str, stored: pl.DataFrame, computed: pl.DataFrame, tolerance: float) -> Finding:
     """Compare two frames: everything but numbers exactly, numbers within `tolerance`."""
     if stored.equals(computed):
         return Finding("info", "recomputed", f"{what}: equal bit for bit", 0.0)

@@ -11,7 +11,10 @@ import quant_assets
 ROOT = Path(quant_assets.__file__).parent
 
 _CODE = (
+    "domain/allocation.py",
     "domain/candidates.py",
+    "domain/indicators.py",
+    "domain/meta.py",
     "domain/returns.py",
     "domain/selection",
     "domain/synthesis.py",
@@ -23,6 +26,7 @@ _CODE = (
     "lakehouse/content.py",
     "lakehouse/runs",
     "flows/alpha",
+    "flows/meta",
     "flows/snapshot",
     "settings/manifest/profile.py",
 )
