@@ -10,7 +10,7 @@ import polars as pl
 from quant_assets.domain.synthesis import atoms_of
 from quant_assets.errors import NotInRunError, UnknownNameError
 from quant_assets.flows.alpha.compute import profile_of
-from quant_assets.flows.alpha.differ import fates_of
+from quant_assets.flows.alpha.differ import fates_of, require_instruments
 from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, SELECTION_FRAME, SELECTION_RECORD, WEIGHTS_RECORD
 from quant_assets.lakehouse.runs import RunDirectory
 
@@ -63,9 +63,11 @@ def explain(run: RunDirectory, symbol: str, requests: Sequence[Mapping[str, Any]
         requests: what the lakehouse knows of the requests behind the frozen bars; without it the run's own record.
 
     Raises:
+        ConfigurationError: the run is a meta portfolio.
         NotInRunError: the instrument was judged, and no bar of it was frozen.
         UnknownNameError: the universe of the run has no such instrument.
     """
+    require_instruments(run)
     con_id = _found(run, symbol)
     one = next(row for row in run.inputs["instruments"] if row["con_id"] == con_id)
     record = run.read_json(WEIGHTS_RECORD)
