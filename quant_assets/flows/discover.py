@@ -15,6 +15,8 @@ from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import ConfigurationError, EmptyUniverseError
 from quant_assets.flows.ingest.details import ask_details
 from quant_assets.flows.ingest.ledger import throttle_of
+from quant_assets.flows.positions import SOURCE as POSITIONS_SOURCE
+from quant_assets.flows.positions import held_id, held_in, members_of
 from quant_assets.flows.publishing import Published, publish_frame, unchanged
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.files import write_text
@@ -93,13 +95,16 @@ class Discovery:
             ConfigurationError: TWS does not know symbols of a list; names every one.
         """
         work, partition = self._work, Partition(session)
-        inputs = {_CONFIG: self._sources.config_id}
+        inputs = {_CONFIG: self._sources.config_id, **held_id(work, session)}
         if standing := unchanged(work, UNIVERSE, partition, inputs):
             return standing
         frames = [self._from_lists()]
         is_latest = session == work.latest_session()
         if is_latest:
             frames.append(self._from_scanners())
+        if not (held := held_in(work, session)).is_empty():
+            rows = members_of(work, held)
+            frames.append(_MEMBERS.frame([{**row, "sources": POSITIONS_SOURCE, "profiles": ""} for row in rows]))
         members = _merged(pl.concat(frames))
         if members.is_empty():
             raise EmptyUniverseError(session, self._sources.labels)
@@ -253,7 +258,8 @@ def _merged(members: pl.DataFrame) -> pl.DataFrame:
     """One row per instrument; sources and profiles are joined in a fixed order."""
 
     def joined(name: str) -> pl.Expr:
-        return pl.col(name).unique().sort().str.join(";")
+        given = pl.col(name).filter(pl.col(name) != "")
+        return given.unique().sort().str.join(";")
 
     return (
         members.group_by("con_id")

@@ -86,7 +86,7 @@ class FeatureStore:
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
         _require_published([plan])
-        bars = read_instruments(table, list(plan.files.values()), con_ids)
+        bars = read_instruments(self._store, plan, con_ids)
         asked = bars.filter(pl.col("session").is_between(start, end))
         known = asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
         return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
@@ -149,7 +149,7 @@ class FeatureStore:
         if include_labels:
             table = label_group(label_version or "v1").table
             plans.append(plan := plan_reads(self._store, table, sessions, assembly.as_of))
-            labels = read_instruments(table, list(plan.files.values()), con_ids)
+            labels = read_instruments(self._store, plan, con_ids)
         metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust}
         return {"features": frame, "labels": labels, "metadata": metadata}
 

@@ -24,7 +24,7 @@ from quant_assets.domain.tables.bars import (
 )
 from quant_assets.domain.tables.certified import CERTIFIED_SESSIONS
 from quant_assets.domain.tables.core import Column, Table
-from quant_assets.domain.tables.discovery import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables.discovery import ACCOUNTS, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.domain.tables.features import (
     FEATURES_PRICE_1M_V1,
     FEATURES_VOLUME_1M_V1,
@@ -35,6 +35,8 @@ from quant_assets.errors import UnknownNameError
 
 ALL: tuple[Table, ...] = (
     UNIVERSE,
+    POSITIONS,
+    ACCOUNTS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
@@ -73,6 +75,7 @@ def table(name: str) -> Table:
 
 
 __all__ = [
+    "ACCOUNTS",
     "ADJUSTMENT_FACTORS",
     "ALL",
     "BY_NAME",
@@ -84,6 +87,7 @@ __all__ = [
     "FEATURES_VOLUME_1M_V1",
     "INSTRUMENTS",
     "LABELS_TWS_RETURNS",
+    "POSITIONS",
     "QUARANTINE_TWS_BARS",
     "RAW_INSTRUMENTS",
     "RAW_TWS_BARS",

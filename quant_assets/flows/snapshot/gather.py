@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
@@ -59,6 +60,8 @@ class Gathered:
     """What `stale_policy` let pass: short and stale histories."""
     certificate_id: str
     """The session's certificate, which covers what is frozen."""
+    bias: dict[str, Any]
+    """What of the universe was never there to be judged; see `bias_meter`."""
 
 
 def gather(store: Reader, request: Request) -> Gathered:
@@ -88,6 +91,7 @@ def gather(store: Reader, request: Request) -> Gathered:
         stale=tuple(one["symbol"] for one in instruments if one["last_session"] != request.session.isoformat()),
         tolerated=tuple(text for one in instruments for text in _weaknesses(one, request)),
         certificate_id=certificate.certificate_id,
+        bias=bias_meter(frames["curated_tws_1d_bars"], frames["candidates"], request.window),
     )
 
 

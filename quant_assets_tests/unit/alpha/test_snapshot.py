@@ -42,6 +42,7 @@ def test_a_snapshot_holds_what_it_says_under_the_names_of_the_record(tmp_path):
     assert run.path == layout.runs / snapshot.run_id
     assert list(run.files()) == [
         "audit.jsonl",
+        "config/bias.json",
         "config/environment.json",
         "config/inputs.json",
         "config/resolved_manifest.json",
@@ -117,7 +118,9 @@ def test_only_certified_content_is_frozen(tmp_path):
     world, layout = scenario.world(n=3), Layout(tmp_path)
     at = Partition(world.session)
     certificate = world.store.frames.pop((CERTIFIED_SESSIONS.name, at.key))
-    with pytest.raises(SnapshotIncompleteError, match=r"is not certified\n.*mend: quant flow data --session 2024-06-28"):
+    with pytest.raises(
+        SnapshotIncompleteError, match=r"is not certified\n.*mend: quant flow data --session 2024-06-28"
+    ):
         world.freeze(layout, certify=False)
     world.store.put(CERTIFIED_SESSIONS, at, certificate)
     bars = world.store.read(CURATED_TWS_1D_BARS, at)
