@@ -5,6 +5,7 @@ QuantAssetsError                     exit code
 │   ├── SourceUnavailableError            TWS is down, silent or restarting
 │   ├── SourceTimeoutError                one request got no answer in time
 │   ├── PacingError                       asked too fast; retry after .retry_after_s
+│   ├── ScannerUnavailableError           TradingView is down, silent, or asked too often
 │   ├── LockHeldError                     another process holds the lock; names its holder
 │   └── DiskFullError                     no space to commit a file; what stood before still stands
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
@@ -14,12 +15,16 @@ QuantAssetsError                     exit code
 │   ├── NotASessionError                  a holiday, a weekend or a reversed range
 │   ├── FutureSessionError                the session has not closed yet
 │   ├── EmptyUniverseError                discovery found no instrument
+│   ├── LiveOnlyError                     a live scanner was asked about a past session
+│   ├── ScannerRefusedError               TradingView calls the scan malformed
 │   └── SourceRefusedError                TWS says no, and would say so again
 │       ├── UnknownContractError               no such instrument
 │       ├── NoPermissionError                  no market-data subscription, or a competing session
 │       └── BadRequestError                    TWS calls the request malformed
 ├── DataWrong                        65   bytes came, and they are not usable
 │   ├── ShapeError                        columns or dtypes differ from the declaration
+│   ├── MalformedAnswerError              TradingView answered something that is no scan result
+│   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
@@ -94,6 +99,17 @@ class PacingError(RetryLater):
         super().__init__(
             f"Pacing violation on {what}: wait {retry_after_s:g} s before the next request."
             + (f" TWS said: {text}" if text else "")
+        )
+
+
+class ScannerUnavailableError(RetryLater):
+    """TradingView's scanner cannot be reached, fails, or refuses because it was asked too often."""
+
+    def __init__(self, address: str, cause: str, attempts: int) -> None:
+        self.address, self.cause, self.attempts = address, cause, attempts
+        super().__init__(
+            f"TradingView's scanner at {address} is not available after {attempts} attempts: {cause}. "
+            "Run the same command later, or set tradingview.enabled to false in configs/manifest.json."
         )
 
 
@@ -183,6 +199,29 @@ class EmptyUniverseError(FixConfiguration):
         )
 
 
+class LiveOnlyError(FixConfiguration):
+    """A scanner that answers for the latest session only was asked about a past one, and nothing was recorded then."""
+
+    def __init__(self, session: date, latest: date, profile: str, scanners: Iterable[str]) -> None:
+        self.session, self.profile, self.scanners = session, profile, sorted(scanners)
+        super().__init__(
+            f"Profile {profile!r} asks live scanners ({_listed(self.scanners)}) about {session}, but they answer for "
+            f"the latest session {latest} only, and no list of that session was recorded. Add a list to "
+            "discovery.lists, or give the list of that session in CANDIDATES_FILE."
+        )
+
+
+class ScannerRefusedError(FixConfiguration):
+    """TradingView refused a scan for a reason that retrying cannot change."""
+
+    def __init__(self, what: str, status: int, text: str) -> None:
+        self.what, self.status, self.text = what, status, text
+        super().__init__(
+            f"TradingView refused {what} (HTTP {status}: {text}). "
+            "Correct the fields of the scanner; `quant scanner show` tells which file each one comes from."
+        )
+
+
 class SourceRefusedError(FixConfiguration):
     """TWS refused a request for a reason that retrying cannot change."""
 
@@ -218,6 +257,26 @@ class ShapeError(DataWrong):
     def __init__(self, table: str, problems: Sequence[str]) -> None:
         self.table, self.problems = table, tuple(problems)
         super().__init__(f"The frame does not have the shape of table {table!r}: {_listed(problems)}.")
+
+
+class MalformedAnswerError(DataWrong):
+    """A source answered, but not what its protocol says."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what, self.problem = what, problem
+        super().__init__(f"The answer to {what} is malformed: {problem}. Nothing of it was used; try again later.")
+
+
+class InvalidRecordsError(DataWrong):
+    """A source named records that cannot be used, and strict discovery does not drop them."""
+
+    def __init__(self, source: str, problems: Mapping[str, str]) -> None:
+        self.source, self.problems = source, dict(problems)
+        super().__init__(
+            f"{source} names {len(problems)} record(s) that cannot be used: "
+            f"{_listed(f'{name} ({why})' for name, why in problems.items())}. "
+            "Correct them, or drop and count such records with `strict: false` in the scanner or in discovery."
+        )
 
 
 class CorruptFileError(DataWrong):
