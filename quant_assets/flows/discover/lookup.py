@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from quant_assets.connectors.base import Contract, ContractDetails
+from quant_assets.domain import venues
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.flows.discover.members import IDENTITY, identity
 from quant_assets.flows.ingest.details import ask_details
@@ -40,7 +41,9 @@ def _ask(work: Work, names: Sequence[str]) -> dict[str, Member | None]:
     contracts = []
     for name in names:
         exchange, symbol = split_qualified(name)
-        contracts.append(Contract(symbol, primary_exchange=exchange))
+        contracts.append(
+            Contract.listed(exchange, symbol, venues.asset_class_at(exchange), venues.currency_at(exchange))
+        )
     answers = work.gate.run(lambda opened: ask_details(work, opened, contracts, strict=False))
     return {name: _best(answer, name) for name, answer in zip(names, answers, strict=True)}
 

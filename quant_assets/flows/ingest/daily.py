@@ -1,7 +1,8 @@
 """Daily history in vintages: one request per series brings the whole window on the price basis of its day."""
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
@@ -12,6 +13,8 @@ from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily
 from quant_assets.connectors.tws.retry import Outcome, fetch_all
 from quant_assets.domain.bars import overlap_agrees
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.instruments import WhatToShow, daily_series
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.ingest.ledger import is_fatal, read_ledger, settled, throttle_of
@@ -21,7 +24,6 @@ from quant_assets.flows.ingest.rows import DailyRows
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
-WHAT = ("TRADES", "ADJUSTED_LAST")
 FULL_EVERY = 20
 """Sessions after which a full window is fetched again, so that no reader has to look further back for one."""
 OVERLAP = 10
@@ -34,15 +36,45 @@ class DailyNeeds:
 
     full: list[Contract]
     short: list[Contract]
-    n_sessions: int
-    """Length of a full window: from before the first session of the run to the vintage."""
+    vintage: date
     asked_from: date
+    """First session that a full window has to hold."""
     served: frozenset[tuple[int, str]] = frozenset()
     """Series (con_id, what_to_show) whose full window has arrived already, without the rest of its instrument."""
+
+    def plan(self, work: Work) -> list[PlannedRequest]:
+        """Return all requests: overlaps, then full windows."""
+        return [*plan_overlaps(work, self.short, self.vintage), *self.plan_full(work, self.full)]
+
+    def plan_full(self, work: Work, contracts: Sequence[Contract]) -> list[PlannedRequest]:
+        """Return the requests for full windows of some instruments, but for what is there already."""
+        return self.missing_of(plan_full(work, contracts, self.asked_from, self.vintage))
 
     def missing_of(self, planned: Sequence[PlannedRequest]) -> list[PlannedRequest]:
         """Return the planned requests for full windows that have not been answered."""
         return [one for one in planned if (one.request.contract.con_id, one.request.what_to_show) not in self.served]
+
+
+def plan_overlaps(work: Work, contracts: Sequence[Contract], vintage: date) -> list[PlannedRequest]:
+    """Return the requests for the newest sessions of some instruments."""
+    start = work.calendar.window(vintage, OVERLAP)[0]
+    return _planned(contracts, lambda one: max(OVERLAP, _calendar_of(work, one).count(start, vintage)))
+
+
+def plan_full(work: Work, contracts: Sequence[Contract], start: date, vintage: date) -> list[PlannedRequest]:
+    """Return the requests for windows that begin before `start`, each in the sessions of its own exchange."""
+    return _planned(contracts, lambda one: _calendar_of(work, one).count(start, vintage) + 1)
+
+
+def _planned(contracts: Sequence[Contract], length: Callable[[Contract], int]) -> list[PlannedRequest]:
+    alike: dict[tuple[int, tuple[WhatToShow, ...]], list[Contract]] = defaultdict(list)
+    for contract in contracts:
+        alike[length(contract), daily_series(contract.sec_type)].append(contract)
+    return [one for (n_sessions, what), group in alike.items() for one in plan_daily(group, n_sessions, what)]
+
+
+def _calendar_of(work: Work, contract: Contract) -> TradingCalendar:
+    return work.calendar_of(contract.sec_type, contract.venue)
 
 
 def vintages_near(work: Work, session: date) -> list[date]:
@@ -89,24 +121,26 @@ def daily_needs(work: Work, sessions: Sequence[date]) -> DailyNeeds:
     near = {session: _near(work, stored, session) for session in sessions}
     ledger = read_ledger(work, sorted({*chain.from_iterable(near.values()), vintage}))
     done = settled(ledger.filter(pl.col("bar_size") == "1 day"), work.clock.now(), throttle_of(work))
+    universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
+    wanted = n_series(universe)
     full: dict[int, dict[str, object]] = {}
     short: dict[int, dict[str, object]] = {}
     for session in sessions:
         start = _window_start(work, session)
         is_full = pl.col("asked_from") <= start
         recent = [one for one in near[session] if one < session][-(FULL_EVERY - 1) :]
-        based = _newest_is_whole(done.filter(is_full & pl.col("session").is_in(recent)))
-        live = set(_whole(done.filter(pl.col("session") == session))) & set(based)
-        served = {*_whole(done.filter(is_full & (pl.col("session") >= session))), *live}
+        based = _newest_is_whole(done.filter(is_full & pl.col("session").is_in(recent)), wanted)
+        live = set(_whole(done.filter(pl.col("session") == session), wanted)) & set(based)
+        served = {*_whole(done.filter(is_full & (pl.col("session") >= session)), wanted), *live}
         extensible = based if session == vintage and start < work.calendar.window(vintage, OVERLAP)[0] else []
-        for row in work.lake.curated.read(UNIVERSE, Partition(session)).sort("con_id").iter_rows(named=True):
+        for row in universe.filter(pl.col("session") == session).sort("con_id").iter_rows(named=True):
             if row["con_id"] not in served:
                 (short if row["con_id"] in extensible else full)[row["con_id"]] = row
     start = _window_start(work, first)
     return DailyNeeds(
         full=[contract_of(row) for _, row in sorted(full.items())],
         short=[contract_of(row) for con_id, row in sorted(short.items()) if con_id not in full],
-        n_sessions=len(work.calendar.between(start, vintage)) + 1,
+        vintage=vintage,
         asked_from=start,
         served=frozenset(
             done.filter((pl.col("session") == vintage) & (pl.col("asked_from") <= start))
@@ -116,15 +150,27 @@ def daily_needs(work: Work, sessions: Sequence[date]) -> DailyNeeds:
     )
 
 
-def _whole(ledger: pl.DataFrame) -> list[int]:
+def n_series(members: pl.DataFrame) -> pl.DataFrame:
+    """Return con_id and n_series: how many daily series its kind of instrument has.
+
+    Args:
+        members: con_id, asset_class.
+    """
+    kinds = {kind: len(daily_series(kind)) for kind in members["asset_class"].unique()}
+    each = members.select("con_id", "asset_class").unique("con_id", keep="last", maintain_order=True)
+    return each.select("con_id", pl.col("asset_class").replace_strict(kinds, return_dtype=pl.UInt32).alias("n_series"))
+
+
+def _whole(ledger: pl.DataFrame, wanted: pl.DataFrame) -> list[int]:
     """Return the instruments of which some vintage has every series that is needed."""
-    return ledger.group_by("con_id", "session").agg(_N_SERIES).filter(pl.col("n") == len(WHAT))["con_id"].to_list()
+    counted = ledger.group_by("con_id", "session").agg(_N_SERIES).join(wanted, on="con_id")
+    return counted.filter(pl.col("n") >= pl.col("n_series"))["con_id"].to_list()
 
 
-def _newest_is_whole(ledger: pl.DataFrame) -> list[int]:
+def _newest_is_whole(ledger: pl.DataFrame, wanted: pl.DataFrame) -> list[int]:
     """Return the instruments of which the newest vintage has every series that is needed."""
     newest = ledger.filter(pl.col("session") == pl.col("session").max().over("con_id"))
-    return newest.group_by("con_id").agg(_N_SERIES).filter(pl.col("n") == len(WHAT))["con_id"].to_list()
+    return _whole(newest, wanted)
 
 
 _N_SERIES = pl.col("what_to_show").n_unique().alias("n")
@@ -142,7 +188,7 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     """
     needs, report = daily_needs(work, sessions), IngestReport()
     if needs.full or needs.short:
-        work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs.asked_from).run(needs))
+        work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs).run())
         work.audit.record("ingest_daily", run_id=work.run_id, status="done", rows=report.n_rows)
     return report
 
@@ -150,25 +196,26 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
 class _DailyIngest:
     """Carries out the requests of one vintage."""
 
-    def __init__(self, work: Work, opened: OpenSource, report: IngestReport, asked_from: date) -> None:
-        self._work, self._opened, self._report, self._asked_from = work, opened, report, asked_from
-        self._vintage = work.latest_session()
+    def __init__(self, work: Work, opened: OpenSource, report: IngestReport, needs: DailyNeeds) -> None:
+        self._work, self._opened, self._report, self._needs = work, opened, report, needs
+        self._vintage, self._asked_from = needs.vintage, needs.asked_from
 
-    async def run(self, needs: DailyNeeds) -> None:
+    async def run(self) -> None:
         """Fetch short overlaps, then full windows: those that are needed, and those whose overlap disagreed."""
+        needs = self._needs
         rebased: list[Contract] = []
         if needs.short:
             rebased = await self._short(needs.short)
         full = [*needs.full, *rebased]
         if full:
-            await self._fetch(needs.missing_of(plan_daily(full, needs.n_sessions)))
+            await self._fetch(needs.plan_full(self._work, full))
 
     async def _short(self, contracts: Sequence[Contract]) -> list[Contract]:
         """Fetch overlaps; keep those that agree with the stored basis and return the instruments that do not."""
         outcomes: list[Outcome] = []
         changed: set[int] = set()
         try:
-            async for outcome in self._outcomes(plan_daily(contracts, OVERLAP)):
+            async for outcome in self._outcomes(plan_overlaps(self._work, contracts, self._vintage)):
                 outcomes.append(outcome)  # noqa: PERF401 - what came before an outage counts, and extend would drop it
         finally:
             changed = self._changed_basis(outcomes)

@@ -18,7 +18,18 @@ Method = Literal[
     "barbell",
     "adaptive",
 ]
-Metric = Literal["momentum", "stability", "liquidity", "entropy", "efficiency", "hurst", "cvar", "skew", "kurtosis"]
+Metric = Literal[
+    "momentum",
+    "stability",
+    "liquidity",
+    "entropy",
+    "efficiency",
+    "hurst",
+    "adx",
+    "cvar",
+    "skew",
+    "kurtosis",
+]
 Logic = Literal["long_only", "momentum", "reversion", "trend"]
 
 
@@ -162,6 +173,8 @@ class CostsConfig(Strict):
     schedule: Literal["ibkr_fixed_us", "none"] = "ibkr_fixed_us"
     capital: float = Field(default=100_000.0, gt=0)
     """Capital in USD that the weights are of."""
+    slippage_bps: float = Field(default=5.0, ge=0, le=1000)
+    """Assumed distance between the last price and the fill, in basis points of what is traded."""
 
 
 class SleeveConfig(Strict):
@@ -202,6 +215,12 @@ class Profile(Strict):
         if sleeves and (least > 1 or most < 1):
             raise ValueError(f"the sleeves hold {least:g} to {most:g} of the capital together; 1 must lie between")
         return sleeves
+
+    @model_validator(mode="after")
+    def _sleeves_limit_turnover_themselves(self) -> "Profile":
+        if self.sleeves and self.risk.max_turnover is not None:
+            raise ValueError("risk.max_turnover is not kept by a meta portfolio; set it in the profiles of its sleeves")
+        return self
 
 
 PROFILE_SECTIONS = tuple(name for name, field in Profile.model_fields.items() if name not in ("active", "description"))

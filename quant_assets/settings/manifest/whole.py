@@ -51,7 +51,15 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _sleeves_are_profiles(self) -> "Manifest":
+        for key in ("default_profile", "production_profile"):
+            if self.profile(getattr(self, key)).sleeves:
+                raise ValueError(f"{key} names a meta portfolio, which has no alpha cycle of its own")
         for name, profile in self.profiles.items():
+            real_names = [
+                self.aliases.get(one.profile or key, one.profile or key) for key, one in profile.sleeves.items()
+            ]
+            if len(set(real_names)) < len(real_names):
+                raise ValueError(f"profiles.{name}.sleeves names the same profile twice")
             for sleeve, held in profile.sleeves.items():
                 real = self.aliases.get(held.profile or sleeve, held.profile or sleeve)
                 if real not in self.profiles:
@@ -63,8 +71,14 @@ class Manifest(Strict):
 
     @property
     def active_profiles(self) -> dict[str, Profile]:
-        """Profiles that are ingested for and that have partitions, by name."""
-        return {name: profile for name, profile in sorted(self.profiles.items()) if profile.active}
+        """Profiles that are ingested for and that have partitions, by name; meta portfolios have neither."""
+        ordered = sorted(self.profiles.items())
+        return {name: profile for name, profile in ordered if profile.active and not profile.sleeves}
+
+    @property
+    def meta_profiles(self) -> dict[str, Profile]:
+        """Active profiles that are made of finished runs of others, by name."""
+        return {name: profile for name, profile in sorted(self.profiles.items()) if profile.active and profile.sleeves}
 
     @property
     def max_lookback_sessions(self) -> int:
