@@ -132,9 +132,12 @@ def test_trouble_that_passes_is_waited_out(trouble):
 
 def test_waits_grow_and_attempts_end():
     time = Time()
-    with serving(BAD_GATEWAY) as server, client(server.url, time=time, attempts=4) as asking:
-        with pytest.raises(ScannerUnavailableError, match=r"after 4 attempts: HTTP 502.*tradingview.enabled") as failed:
-            asking.scan(QUERY)
+    with (
+        serving(BAD_GATEWAY) as server,
+        client(server.url, time=time, attempts=4) as asking,
+        pytest.raises(ScannerUnavailableError, match=r"after 4 attempts: HTTP 502.*tradingview.enabled") as failed,
+    ):
+        asking.scan(QUERY)
     assert len(server.asked) == asking.n_requests == 4
     assert time.slept == [1.0, 2.0, 4.0]
     assert failed.value.exit_code == 75
@@ -145,9 +148,12 @@ def test_a_silent_server_is_given_up_after_the_time_limit():
     with serving(slow, rows(APPLE)) as server, client(server.url, read_timeout_s=0.2) as asking:
         assert len(asking.scan(QUERY)) == 1
     assert len(server.asked) == 2
-    with serving(slow) as server, client(server.url, read_timeout_s=0.1, attempts=2) as asking:
-        with pytest.raises(ScannerUnavailableError, match=r"no answer within 0\.1 s"):
-            asking.scan(QUERY)
+    with (
+        serving(slow) as server,
+        client(server.url, read_timeout_s=0.1, attempts=2) as asking,
+        pytest.raises(ScannerUnavailableError, match=r"no answer within 0\.1 s"),
+    ):
+        asking.scan(QUERY)
 
 
 def test_a_closed_port():
@@ -185,9 +191,12 @@ def test_the_pace_holds_between_requests_and_attempts():
 
 
 def test_a_refusal_is_final_and_tells_the_servers_words():
-    with serving(unknown_field("RSJ")) as server, client(server.url) as asking:
-        with pytest.raises(ScannerRefusedError, match=r'scanner \'x\' \(HTTP 400: Unknown field "RSJ"\)') as refused:
-            asking.scan(QUERY)
+    with (
+        serving(unknown_field("RSJ")) as server,
+        client(server.url) as asking,
+        pytest.raises(ScannerRefusedError, match=r'scanner \'x\' \(HTTP 400: Unknown field "RSJ"\)') as refused,
+    ):
+        asking.scan(QUERY)
     assert len(server.asked) == 1
     assert refused.value.exit_code == 2
 
@@ -214,9 +223,12 @@ def test_a_redirect_is_no_answer():
     ],
 )
 def test_an_answer_that_is_no_scan_result_is_not_believed(body, words):
-    with serving(Reply(body)) as server, client(server.url, attempts=2) as asking:
-        with pytest.raises(MalformedAnswerError, match=words) as failed:
-            asking.scan(QUERY)
+    with (
+        serving(Reply(body)) as server,
+        client(server.url, attempts=2) as asking,
+        pytest.raises(MalformedAnswerError, match=words) as failed,
+    ):
+        asking.scan(QUERY)
     assert len(server.asked) == 2, "a proxy's page may pass"
     assert failed.value.exit_code == 65
 
@@ -244,9 +256,11 @@ def test_technicals_come_in_the_shape_of_the_table():
         {"con_id": [1, 2, 3], "symbol": ["AAPL", "SPY", "ZZZZ"], "exchange": ["NASDAQ", "ARCA", "NYSE"]}
     )
     numbers = [0.5, 0.6, 0.4, 61.2, 25.0, 1.5, 80.0, 70, 65, 1.1, 0.9, 1.7, 2.2, None]
-    with serving(rows(("NASDAQ:AAPL", numbers), ("AMEX:SPY", [*numbers[:3], *[None] * 11]))) as server:
-        with client(server.url) as asking:
-            found = technicals(asking, members, SESSION)
+    with (
+        serving(rows(("NASDAQ:AAPL", numbers), ("AMEX:SPY", [*numbers[:3], *[None] * 11]))) as server,
+        client(server.url) as asking,
+    ):
+        found = technicals(asking, members, SESSION)
     assert server.asked[0]["symbols"]["tickers"] == ["AMEX:SPY", "NASDAQ:AAPL", "NYSE:ZZZZ"]
     assert server.asked[0]["columns"] == list(COLUMNS.values())
     assert TV_TECHNICALS_1D.conform(found).height == 2
