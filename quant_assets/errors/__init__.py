@@ -48,30 +48,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import ClassVar
 
-
-def _listed(items: Iterable[object], limit: int = 12) -> str:
-    """Render a list for a message, cut after `limit` entries with the number left out."""
-    texts = [str(item) for item in items]
-    shown = ", ".join(texts[:limit])
-    rest = len(texts) - limit
-    return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-class QuantAssetsError(Exception):
-    """Base of all errors that quant_assets raises on purpose."""
-
-    exit_code: ClassVar[int] = 1
-
+from quant_assets.errors.base import DataWrong as DataWrong
+from quant_assets.errors.base import FixConfiguration as FixConfiguration
+from quant_assets.errors.base import QuantAssetsError as QuantAssetsError
+from quant_assets.errors.base import RetryLater as RetryLater
+from quant_assets.errors.base import listed
+from quant_assets.errors.discovery import EmptyUniverseError as EmptyUniverseError
+from quant_assets.errors.discovery import InvalidRecordsError as InvalidRecordsError
+from quant_assets.errors.discovery import LiveOnlyError as LiveOnlyError
+from quant_assets.errors.discovery import MalformedAnswerError as MalformedAnswerError
+from quant_assets.errors.discovery import ScannerRefusedError as ScannerRefusedError
+from quant_assets.errors.discovery import ScannerUnavailableError as ScannerUnavailableError
 
 # ---------------------------------------------------------------- retry later
-
-
-class RetryLater(QuantAssetsError):  # noqa: N818 - names what the caller does, not what broke
-    """Nothing is lost; the same command works later."""
-
-    exit_code = 75
 
 
 class SourceUnavailableError(RetryLater):
@@ -104,17 +94,6 @@ class PacingError(RetryLater):
         )
 
 
-class ScannerUnavailableError(RetryLater):
-    """TradingView's scanner cannot be reached, fails, or refuses because it was asked too often."""
-
-    def __init__(self, address: str, cause: str, attempts: int) -> None:
-        self.address, self.cause, self.attempts = address, cause, attempts
-        super().__init__(
-            f"TradingView's scanner at {address} is not available after {attempts} attempts: {cause}. "
-            "Run the same command later, or set tradingview.enabled to false in configs/manifest.json."
-        )
-
-
 class LockHeldError(RetryLater):
     """Another process holds the lock."""
 
@@ -141,12 +120,6 @@ class DiskFullError(RetryLater):
 # ---------------------------------------------------------------- fix the configuration or the request
 
 
-class FixConfiguration(QuantAssetsError):  # noqa: N818
-    """The request or the configuration asks for the impossible."""
-
-    exit_code = 2
-
-
 class ConfigurationError(FixConfiguration):
     """A configuration file, key or value is wrong."""
 
@@ -162,7 +135,7 @@ class UnknownNameError(FixConfiguration):
         self.kind, self.name, self.known = kind, name, sorted(known)
         near = get_close_matches(name, self.known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {_listed(self.known) or 'none'}.")
+        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {listed(self.known) or 'none'}.")
 
 
 class NotARunError(FixConfiguration):
@@ -189,7 +162,7 @@ class NotASessionError(FixConfiguration):
 
     def __init__(self, label: str, reason: str, nearest: Sequence[date] = ()) -> None:
         self.label, self.nearest = label, tuple(nearest)
-        near = f" Nearest sessions: {_listed(nearest)}." if nearest else ""
+        near = f" Nearest sessions: {listed(nearest)}." if nearest else ""
         super().__init__(f"{label} is no session: {reason}.{near}")
 
 
@@ -199,40 +172,6 @@ class FutureSessionError(FixConfiguration):
     def __init__(self, session: date, latest: date) -> None:
         self.session, self.latest = session, latest
         super().__init__(f"Session {session} has not closed yet; the latest one that can be asked for is {latest}.")
-
-
-class EmptyUniverseError(FixConfiguration):
-    """Discovery found no instrument, which is never a valid universe."""
-
-    def __init__(self, session: date, sources: Iterable[str]) -> None:
-        self.session = session
-        super().__init__(
-            f"The universe of {session} is empty (sources: {_listed(sources) or 'none configured'}). "
-            "Add symbols to a list in configs/lists, or a scanner to discovery.scanners in configs/manifest.json."
-        )
-
-
-class LiveOnlyError(FixConfiguration):
-    """A scanner that answers for the latest session only was asked about a past one, and nothing was recorded then."""
-
-    def __init__(self, session: date, latest: date, profile: str, scanners: Iterable[str]) -> None:
-        self.session, self.profile, self.scanners = session, profile, sorted(scanners)
-        super().__init__(
-            f"Profile {profile!r} asks live scanners ({_listed(self.scanners)}) about {session}, but they answer for "
-            f"the latest session {latest} only, and no list of that session was recorded. Add a list to "
-            "discovery.lists, or give the list of that session in CANDIDATES_FILE."
-        )
-
-
-class ScannerRefusedError(FixConfiguration):
-    """TradingView refused a scan for a reason that retrying cannot change."""
-
-    def __init__(self, what: str, status: int, text: str) -> None:
-        self.what, self.status, self.text = what, status, text
-        super().__init__(
-            f"TradingView refused {what} (HTTP {status}: {text}). "
-            "Correct the fields of the scanner; `quant scanner show` tells which file each one comes from."
-        )
 
 
 class SourceRefusedError(FixConfiguration):
@@ -258,38 +197,12 @@ class BadRequestError(SourceRefusedError):
 # ---------------------------------------------------------------- the data is wrong
 
 
-class DataWrong(QuantAssetsError):  # noqa: N818
-    """Bytes came, and they are not usable."""
-
-    exit_code = 65
-
-
 class ShapeError(DataWrong):
     """A frame's columns or dtypes differ from the table's declaration: our defect, never the data's."""
 
     def __init__(self, table: str, problems: Sequence[str]) -> None:
         self.table, self.problems = table, tuple(problems)
-        super().__init__(f"The frame does not have the shape of table {table!r}: {_listed(problems)}.")
-
-
-class MalformedAnswerError(DataWrong):
-    """A source answered, but not what its protocol says."""
-
-    def __init__(self, what: str, problem: str) -> None:
-        self.what, self.problem = what, problem
-        super().__init__(f"The answer to {what} is malformed: {problem}. Nothing of it was used; try again later.")
-
-
-class InvalidRecordsError(DataWrong):
-    """A source named records that cannot be used, and strict discovery does not drop them."""
-
-    def __init__(self, source: str, problems: Mapping[str, str]) -> None:
-        self.source, self.problems = source, dict(problems)
-        super().__init__(
-            f"{source} names {len(problems)} record(s) that cannot be used: "
-            f"{_listed(f'{name} ({why})' for name, why in problems.items())}. "
-            "Correct them, or drop and count such records with `strict: false` in the scanner or in discovery."
-        )
+        super().__init__(f"The frame does not have the shape of table {table!r}: {listed(problems)}.")
 
 
 class CorruptFileError(DataWrong):
@@ -333,7 +246,7 @@ class SessionsNotPublishedError(DataWrong):
     def __init__(self, table: str, failures: Mapping[str, str], n_published: int) -> None:
         self.table, self.failures, self.n_published = table, dict(failures), n_published
         total = n_published + len(failures)
-        what = _listed(f"{key} ({why})" for key, why in failures.items())
+        what = listed(f"{key} ({why})" for key, why in failures.items())
         super().__init__(f"{len(failures)} of {total} partitions of {table} were not published: {what}.")
 
 
@@ -342,7 +255,7 @@ class NoCandidatesError(DataWrong):
 
     def __init__(self, session: date, profile: str, n_judged: int, reasons: Mapping[str, int]) -> None:
         self.session, self.profile, self.reasons = session, profile, dict(reasons)
-        why = _listed(f"{reason} ({count})" for reason, count in reasons.items())
+        why = listed(f"{reason} ({count})" for reason, count in reasons.items())
         super().__init__(
             f"Profile {profile!r} accepted none of {n_judged} instruments of {session}: {why}. "
             "Fetch what is missing with `quant flow data`, or loosen data and selection in configs/manifest.json."
@@ -378,7 +291,7 @@ class VerificationError(DataWrong):
 
     def __init__(self, run_id: str, problems: Sequence[str]) -> None:
         self.run_id, self.problems = run_id, tuple(problems)
-        super().__init__(f"Run {run_id!r} failed verification: {_listed(problems)}.")
+        super().__init__(f"Run {run_id!r} failed verification: {listed(problems)}.")
 
 
 class InfeasibleError(DataWrong):
