@@ -13,6 +13,8 @@ from quant_assets.flows.discover.export import export, recorded
 from quant_assets.flows.discover.lookup import resolve
 from quant_assets.flows.discover.scan import Found, live_of, scan_live, screen_before
 from quant_assets.flows.discover.sources import load_sources
+from quant_assets.flows.positions import SOURCE as POSITIONS
+from quant_assets.flows.positions import held_id, held_in, members_of
 from quant_assets.flows.publishing import Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
@@ -30,7 +32,8 @@ def standing_universe(work: Work, session: date, config_id: str) -> Published | 
         footer = work.lake.curated.footer(UNIVERSE, Partition(session))
     except CorruptFileError:
         return None
-    if footer is None or footer.inputs.get(_CONFIG) != config_id:
+    expected = {_CONFIG: config_id, **held_id(work, session)}
+    if footer is None or {k: footer.inputs.get(k) for k in (_CONFIG, POSITIONS)} != {POSITIONS: None, **expected}:
         return None
     return unchanged(work, UNIVERSE, Partition(session), footer.inputs)
 
@@ -61,7 +64,7 @@ class Discovery:
         is_latest = session == work.latest_session()
         observed = UNIVERSE.empty() if is_latest else self._observed(session)
         live_skipped = [] if is_latest else self._skip_live(session, observed)
-        parts = [self._from_lists(), screen_before(work, session, self._sources.screens)]
+        parts = [self._from_lists(), screen_before(work, session, self._sources.screens), self._held(session)]
         if is_latest:
             parts.append(self._from_scanners())
         merged = members.merge(members.frame([row for part in parts for row in part.rows]))
@@ -73,7 +76,8 @@ class Discovery:
         frame = frame if is_latest else members.with_observed(frame, observed)
         if frame.is_empty():
             raise EmptyUniverseError(session, self._sources.labels)
-        inputs = {_CONFIG: self._sources.config_id} | {k: v for part in parts for k, v in part.inputs.items()}
+        inputs = {_CONFIG: self._sources.config_id, **held_id(work, session)}
+        inputs |= {k: v for part in parts for k, v in part.inputs.items()}
         told = self._record(session, frame, parts, live_skipped)
         published = publish_frame(work, UNIVERSE, partition, frame, inputs=inputs, metadata=told)
         export(work, session, frame)
@@ -139,6 +143,12 @@ class Discovery:
             live = [one for one in self._sources.asked if one.scanner.is_live]
             self._scanned = scan_live(self._work, live)
         return self._scanned
+
+    def _held(self, session: date) -> Found:
+        """Return what the accounts held in the session, whoever asks for it."""
+        held = held_in(self._work, session)
+        rows = members_of(self._work, held)
+        return Found([{**row, "sources": POSITIONS, "profiles": ""} for row in rows])
 
     def _record(
         self, session: date, frame: pl.DataFrame, parts: list[Found], live_skipped: list[str]

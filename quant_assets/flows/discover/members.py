@@ -39,7 +39,8 @@ def merge(members: pl.DataFrame) -> pl.DataFrame:
     """One row per instrument; sources, profiles and metadata are joined in a fixed order."""
 
     def joined(name: str) -> pl.Expr:
-        return pl.col(name).unique().sort().str.join(";")
+        given = pl.col(name).filter(pl.col(name) != "")
+        return given.unique().sort().str.join(";")
 
     merged = (
         members.sort("con_id", "sources", "profiles", "symbol", "exchange")

@@ -10,6 +10,7 @@ from quant_assets.settings.manifest.base import Strict
 from quant_assets.settings.manifest.house import (
     BudgetsConfig,
     LakehouseConfig,
+    PositionsConfig,
     ReplayConfig,
     SymbologyConfig,
     TrackingConfig,
@@ -28,6 +29,7 @@ class Manifest(Strict):
     lakehouse: LakehouseConfig = LakehouseConfig()
     tws: TwsConfig = TwsConfig()
     replay: ReplayConfig = ReplayConfig()
+    positions: PositionsConfig = PositionsConfig()
     symbology: SymbologyConfig = SymbologyConfig()
     tradingview: TradingViewConfig = TradingViewConfig()
     budgets: BudgetsConfig = BudgetsConfig()
