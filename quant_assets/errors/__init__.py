@@ -11,6 +11,7 @@ QuantAssetsError                     exit code
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
 │   ├── ConfigurationError                a file, key or value is wrong
 │   ├── UnknownNameError                  no such profile, table, run, scanner, …
+│   ├── NotInRunError                     an instrument that was judged, and left out before bars were frozen
 │   ├── NotARunError                      a path that holds no run directory
 │   ├── UnsafeNameError                   a name that must not become part of a path
 │   ├── NotASessionError                  a holiday, a weekend or a reversed range
@@ -27,6 +28,7 @@ QuantAssetsError                     exit code
 │   ├── MalformedAnswerError              TradingView answered something that is no scan result
 │   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
+│   ├── UnknownBarError                   no bar of that instrument and time was ever received
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
@@ -138,6 +140,15 @@ class UnknownNameError(FixConfiguration):
         super().__init__(f"There is no {kind} {name!r}.{hint} Known: {listed(self.known) or 'none'}.")
 
 
+class NotInRunError(FixConfiguration):
+    """A run froze no bar of an instrument, because its screen rejected it."""
+
+    def __init__(self, run_id: str, symbol: str, reasons: str) -> None:
+        self.symbol, self.reasons = symbol, reasons
+        why = reasons.replace(";", "; ").replace("_", " ") or "it was not accepted"
+        super().__init__(f"{symbol} is not in run {run_id}: the screen left it out ({why}).")
+
+
 class NotARunError(FixConfiguration):
     """A path was given for a run, and no run directory is there."""
 
@@ -211,6 +222,17 @@ class CorruptFileError(DataWrong):
     def __init__(self, path: Path, cause: str, mend: str) -> None:
         self.path = path
         super().__init__(f"{path} is unreadable ({cause}). {mend}")
+
+
+class UnknownBarError(DataWrong):
+    """No bar of an instrument and a time is in bronze, in quarantine or in silver."""
+
+    def __init__(self, bar: str) -> None:
+        self.bar = bar
+        super().__init__(
+            f"No bar {bar} was ever received. A bar is named by its start, in UTC; "
+            "`quant status` shows which sessions there are."
+        )
 
 
 class CorruptCopyError(DataWrong):
