@@ -41,6 +41,12 @@ def test_a_whole_session_is_certified_with_the_content_of_every_table(lab):
         assert certificate_of(work, SESSION).state == "valid"
 
 
+def test_what_a_lakehouse_holds_only_on_request_is_not_demanded():
+    names = {table.name for table in CERTIFIED_TABLES}
+    assert not {"positions", "accounts"} & names
+    assert {"curated_tws_1m_bars", "curated_tws_1d_bars", "instruments", "universe", "adjustment_factors"} < names
+
+
 def test_certifying_again_writes_nothing(lab):
     certified(lab)
     before = files(lab.root)
