@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from quant_assets.domain.tables.core import in_strict_order
+
 
 def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]) -> str:
     """Return the sha256 of the canonical content of `columns`, rows in `order`.
@@ -19,7 +21,7 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
     digest = hashlib.sha256()
     schema = frame.schema
     kinds = {name: _kind(schema[name]) for name in columns}
-    ordered = frame.sort(order, nulls_last=True) if order else frame
+    ordered = frame if not order or in_strict_order(frame, order) else frame.sort(order, nulls_last=True)
     digest.update(f"rows={ordered.height};".encode())
     # all columns in one query each: a query for every step of every column costs more than small files take to write
     valid = ordered.select(pl.col(name).is_not_null().cast(pl.UInt8) for name in kinds)

@@ -23,7 +23,7 @@ from quant_assets.domain.tables.bars import (
     RAW_TWS_REQUESTS,
 )
 from quant_assets.domain.tables.core import Column, Table
-from quant_assets.domain.tables.discovery import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables.discovery import ACCOUNTS, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.domain.tables.features import (
     FEATURES_PRICE_1M_V1,
     FEATURES_VOLUME_1M_V1,
@@ -34,6 +34,8 @@ from quant_assets.errors import UnknownNameError
 
 ALL: tuple[Table, ...] = (
     UNIVERSE,
+    POSITIONS,
+    ACCOUNTS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
@@ -71,6 +73,7 @@ def table(name: str) -> Table:
 
 
 __all__ = [
+    "ACCOUNTS",
     "ADJUSTMENT_FACTORS",
     "ALL",
     "BY_NAME",
@@ -81,6 +84,7 @@ __all__ = [
     "FEATURES_VOLUME_1M_V1",
     "INSTRUMENTS",
     "LABELS_TWS_RETURNS",
+    "POSITIONS",
     "QUARANTINE_TWS_BARS",
     "RAW_INSTRUMENTS",
     "RAW_TWS_BARS",

@@ -18,12 +18,57 @@ UNIVERSE = Table(
         Column("asset_class", pl.String, "code", "TWS security type"),
         Column("sources", pl.String, "names", "Lists and scanners that named it, separated by `;`"),
         Column("profiles", pl.String, "names", "Profiles that asked for it, separated by `;`"),
+        Column("metadata", pl.String, "JSON", "Source → what it said of the instrument, merged", nullable=True),
         Column("observed_at", UTC_MICROS, "UTC instant", "When the sources were read", provenance=True),
         Column("is_pit", pl.Boolean, "flag", "The membership was known at the session, not reconstructed later"),
     ),
     grain="(session, con_id)",
     description="Instruments that are ingested for a session: the union of lists and scanners over all profiles.",
     producer="universe",
+)
+
+ACCOUNT = Column("account", pl.String, "alias", "Account by an alias that tells nothing of its number")
+NET_LIQUIDATION = Column("net_liquidation", pl.Float64, "account currency", "What the whole account is worth")
+
+POSITIONS = Table(
+    name="positions",
+    zone="discovery",
+    key=("session", "account", "con_id"),
+    columns=(
+        c.SESSION,
+        ACCOUNT,
+        c.CON_ID,
+        c.SYMBOL,
+        Column("exchange", pl.String, "code", "Primary exchange, where TWS tells it"),
+        Column("asset_class", pl.String, "code", "TWS security type"),
+        Column("quantity", pl.Float64, "shares", "Units held; negative when short"),
+        Column("average_cost", pl.Float64, "quote currency", "Cost of one unit; of a future, times its multiplier"),
+        Column("market_value", pl.Float64, "quote currency", "As TWS values it; null where it does not", nullable=True),
+        Column("currency", pl.String, "ISO 4217", "Quote currency"),
+        Column("observed_at", UTC_MICROS, "UTC instant", "When TWS was asked", provenance=True),
+        Column("is_pit", pl.Boolean, "flag", "Always true: positions are asked for the latest session only"),
+    ),
+    grain="(session, account, con_id)",
+    description="What the accounts hold, read-only from TWS, where positions are enabled; the latest session only.",
+    producer="universe",
+    may_be_empty=True,
+)
+
+ACCOUNTS = Table(
+    name="accounts",
+    zone="discovery",
+    key=("session", "account"),
+    columns=(
+        c.SESSION,
+        ACCOUNT,
+        NET_LIQUIDATION,
+        Column("currency", pl.String, "ISO 4217", "Base currency of the account"),
+        Column("observed_at", UTC_MICROS, "UTC instant", "When TWS was asked", provenance=True),
+    ),
+    grain="(session, account)",
+    description="Net liquidation value per account, where positions are enabled; the latest session only.",
+    producer="universe",
+    may_be_empty=True,
 )
 
 DETAILS = (
