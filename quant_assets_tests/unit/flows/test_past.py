@@ -111,15 +111,15 @@ def test_what_nothing_later_touched_is_served_from_its_file(revised):
 
 
 def test_features_as_of_then_say_which_partitions_were_computed_again(revised):
+    groups = (["price_1m", "volume_1m"], ["v1", "v1"], *GROUPS[2:])
     with revised.lab.at(revised.now) as work:
-        answer = feature_store(work).get_features_for_training(*GROUPS, include_labels=True, as_of=revised.between)
-    origins = answer["metadata"]["origins"]
-    assert answer["metadata"]["as_of"] == revised.between
-    assert origins["features_price_1m_v1"] == {AT.key: "recomputed"}
-    assert (
-        answer["metadata"]["content_ids"]["features_price_1m_v1"][SESSION]
-        == (revised.published["features_price_1m_v1", AT.key])
-    )
+        answer = feature_store(work).get_features_for_training(*groups, include_labels=True, as_of=revised.between)
+    metadata = answer["metadata"]
+    assert metadata["as_of"] == revised.between
+    assert metadata["origins"]["features_volume_1m_v1"] == {AT.key: "recomputed"}
+    assert metadata["origins"]["features_price_1m_v1"] == {AT.key: "stored"}, "the revision was of volumes alone"
+    for name in ("features_volume_1m_v1", "features_price_1m_v1"):
+        assert metadata["content_ids"][name][SESSION] == revised.published[name, AT.key]
     assert answer["features"].height == 390
     assert answer["labels"].height > 0
 
