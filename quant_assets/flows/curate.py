@@ -1,7 +1,9 @@
 """From bronze to silver, one session at a time: read, call the domain, publish what passes."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cached_property
 
 import polars as pl
 
@@ -34,6 +36,8 @@ from quant_assets.lakehouse.layout import Partition
 _ACCOUNTED = "accounted"
 INSTRUMENTS_VERSION = "2"
 DAILY_VERSION = "1"
+_USUAL_SESSIONS = 20
+"""How many sessions before tell what volume is usual."""
 
 
 def universe_of(work: Work, session: date) -> pl.DataFrame:
@@ -94,14 +98,27 @@ class Curator:
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": members.content_id if members else "",
             "transform": quality.TRANSFORM_VERSION,
+            "quality": self._quality_id,
         }
+
+    @cached_property
+    def _quality_id(self) -> str:
+        """Return an id of the configured rules: other severities or thresholds divide the rows otherwise."""
+        said = self._work.settings.manifest.quality.model_dump_json()
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def _curate(self, session: date, inputs: Mapping[str, str]) -> tuple[Published, Published]:
         work, partition = self._work, Partition(session)
         hours = work.calendar.hours(session)
         raw = work.lake.raw.read(RAW_TWS_BARS, partition)
         members = universe_of(work, session)
-        divided = quality.curate_minutes(raw, session, hours, self._previous_closes(session))
+        divided = quality.curate_minutes(
+            raw,
+            session,
+            self._hours(session, members, raw),
+            self._day_bars(session),
+            config=work.settings.manifest.quality,
+        )
         counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
         findings = [_balance(raw, divided)]
         watermark = max(work.lake.raw.watermark(RAW_TWS_BARS, partition), self._newest_vintage())
@@ -122,25 +139,45 @@ class Curator:
             rejected.with_metadata(**{f"rule_{rule}": n for rule, n in by_rule.items()}),
         )
 
-    def _previous_closes(self, session: date) -> pl.DataFrame:
-        """Return con_id and previous_close, from the daily history as of the session, on the basis of the minutes.
+    def _hours(self, session: date, members: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+        """Return each instrument's hours, symbol and asset class; one that left the universe keeps the session's."""
+        work = self._work
+        labels = members.select("con_id", "symbol", "asset_class")
+        own = work.hours_of(session, members).join(labels, on="con_id", how="left", maintain_order="left")
+        others = raw.select("con_id").unique().join(members, on="con_id", how="anti")
+        if others.is_empty():
+            return own
+        whole = work.calendar.hours(session)
+        added = others.with_columns(
+            pl.lit(whole.opens_at).cast(own.schema["opens_at"]).alias("opens_at"),
+            pl.lit(whole.closes_at).cast(own.schema["closes_at"]).alias("closes_at"),
+        )
+        return pl.concat([own, added], how="diagonal")
 
-        After a split the daily window and the stored minutes may stand on its two sides; the factors say so, and a
-        split is not taken for a toxic price.
+    def _day_bars(self, session: date) -> pl.DataFrame:
+        """Return con_id, previous_close, the session's daily bar and its usual volume, from the history as of it.
+
+        After a split the daily window and the stored minutes may stand on its two sides; the factors say so, and
+        everything is put on the basis of the minutes: a split is not taken for a toxic price.
         """
-        before = self._work.calendar.previous(session)
-        empty = pl.DataFrame(schema={"con_id": pl.Int64, "previous_close": pl.Float64})
-        vintages = self._vintages_of(session)
-        if before is None or vintages.is_empty():
-            return empty
-        window = daily_window(vintages, session, [before])
+        sessions = self._work.calendar.window(session, _USUAL_SESSIONS + 1)
+        near = pl.col("session").is_between(sessions[0], session) & (pl.col("what_to_show") != "ADJUSTED_LAST")
+        window = daily_window(self._vintages_of(session).filter(near), session, sessions).sort("con_id", "session")
+        today, before = pl.col("session") == session, pl.col("session") < session
+        known = window.group_by("con_id", maintain_order=True).agg(
+            pl.col("close").filter(before).last().alias("previous_close"),
+            *(pl.col(name).filter(today).first().alias(f"day_{name}") for name in ("high", "low", "close", "volume")),
+            pl.col("volume").filter(before).median().alias("usual_volume"),
+        )
         factors = self._work.lake.curated.read_many(
             ADJUSTMENT_FACTORS, [Partition(session)], ["con_id", "session", "split_factor"]
         )
         own = factors.filter(pl.col("session") == session).select("con_id", "split_factor")
         basis = pl.col("split_factor").fill_null(1.0)
-        return window.join(own, on="con_id", how="left").select(
-            "con_id", (pl.col("close") / basis).alias("previous_close")
+        return known.join(own, on="con_id", how="left", maintain_order="left").select(
+            "con_id",
+            *(pl.col(name) / basis for name in ("previous_close", "day_high", "day_low", "day_close")),
+            *(pl.col(name) * basis for name in ("day_volume", "usual_volume")),
         )
 
     # ------------------------------------------------------------ daily bars

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from quant_assets.domain.tables.core import in_strict_order
+
 
 def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]) -> str:
     """Return the sha256 of the canonical content of `columns`, rows in `order`.
@@ -17,7 +19,7 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
         TypeError: a column has a dtype without a canonical form.
     """
     digest = hashlib.sha256()
-    ordered = frame.sort(order, nulls_last=True) if order else frame
+    ordered = frame if not order or in_strict_order(frame, order) else frame.sort(order, nulls_last=True)
     digest.update(f"rows={ordered.height};".encode())
     for name in columns:
         series = ordered.get_column(name)
@@ -48,7 +50,7 @@ def _blocks(series: pl.Series) -> Iterable[bytes]:
     if kind == "utf8":
         text = series.fill_null("")
         yield text.str.len_bytes().cast(pl.Int64).to_numpy().astype("<i8").tobytes()
-        yield "".join(text.to_list()).encode()
+        yield (text.str.join("").item() or "").encode()
     elif kind == "f8":
         values = series.cast(pl.Float64).fill_null(0.0).to_numpy().astype("<f8")
         values = np.where(np.isnan(values), np.nan, values) + 0.0

@@ -177,7 +177,7 @@ def test_rows_out_of_order_are_put_in_place_and_marked(lake: Lake, recording: Re
 def test_the_wrongly_adjusted_bar_is_held_back_with_its_evidence(lake: Lake) -> None:
     toxic = lake.table("silver", "quarantine_tws_bars").filter(pl.col("rule") == "toxic_price")
     assert toxic.select("symbol", "session", "close", "verdict").rows() == [
-        ("UGAZ", date(2019, 12, 23), 77.97, "level_shift")
+        ("UGAZ", date(2019, 12, 23), 77.97, "missed_split")
     ]
     assert "0.88" in toxic["evidence"][0]
     later = lake.table("silver", "curated_tws_1m_bars").filter(

@@ -4,7 +4,7 @@ import polars as pl
 
 from quant_assets.domain.comparison import Fate, RunDiff, RunFacts, compare
 from quant_assets.domain.verification import errors
-from quant_assets.errors import VerificationError
+from quant_assets.errors import ConfigurationError, VerificationError
 from quant_assets.flows.alpha.report import report_data
 from quant_assets.flows.alpha.stages import CERTIFICATE, SELECTION_FRAME
 from quant_assets.lakehouse.runs import RunDirectory, hash_findings
@@ -25,6 +25,7 @@ def facts_of(run: RunDirectory) -> RunFacts:
     Raises:
         VerificationError: it is not finished, or was altered.
     """
+    require_instruments(run)
     if not run.is_finished:
         raise VerificationError(run.run_id, ["the run is not finished: it has no manifest.json"])
     if problems := errors(hash_findings(run)):
@@ -59,6 +60,17 @@ def facts_of(run: RunDirectory) -> RunFacts:
             "warnings": sum(one.severity == "warn" for one in data.findings),
         },
     )
+
+
+def require_instruments(run: RunDirectory) -> None:
+    """Refuse a meta portfolio, which selects runs and no instruments.
+
+    Raises:
+        ConfigurationError: names its sleeves, which can be asked.
+    """
+    if run.inputs.get("kind") == "meta":
+        sleeves = ", ".join(one["run_id"] for one in run.inputs["sleeves"])
+        raise ConfigurationError(run.run_id, "a meta portfolio selects no instruments.", f"Ask its sleeves: {sleeves}.")
 
 
 def fates_of(run: RunDirectory) -> dict[int, Fate]:

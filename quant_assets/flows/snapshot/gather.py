@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
 from quant_assets.flows.screen import Reader
@@ -56,6 +57,8 @@ class Gathered:
     stale: tuple[str, ...]
     tolerated: tuple[str, ...]
     """What `stale_policy` let pass: short and stale histories."""
+    bias: dict[str, Any]
+    """What of the universe was never there to be judged; see `bias_meter`."""
 
 
 def gather(store: Reader, request: Request) -> Gathered:
@@ -79,6 +82,7 @@ def gather(store: Reader, request: Request) -> Gathered:
         instruments=instruments,
         stale=tuple(one["symbol"] for one in instruments if one["last_session"] != request.session.isoformat()),
         tolerated=tuple(text for one in instruments for text in _weaknesses(one, request)),
+        bias=bias_meter(frames["curated_tws_1d_bars"], frames["candidates"], request.window),
     )
 
 

@@ -42,6 +42,7 @@ def test_a_snapshot_holds_what_it_says_under_the_names_of_the_record(tmp_path):
     assert run.path == layout.runs / snapshot.run_id
     assert list(run.files()) == [
         "audit.jsonl",
+        "config/bias.json",
         "config/environment.json",
         "config/inputs.json",
         "config/resolved_manifest.json",
