@@ -16,6 +16,8 @@ GRAPH = {
     "raw_tws_bars": ("bronze", ("universe",)),
     "raw_tws_daily_bars": ("bronze", ("universe",)),
     "instruments": ("silver", ("raw_instruments",)),
+    "execution": ("silver", ("raw_instruments",)),
+    "exchanges": ("silver", ("raw_instruments",)),
     "adjustment_factors": ("silver", ("raw_tws_bars", "raw_tws_daily_bars", "universe")),
     "curated_tws_1m_bars": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
     "quarantine_tws_bars": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
