@@ -32,6 +32,8 @@ GRAPH = {
             "adjustment_factors",
             "curated_tws_1d_bars",
             "curated_tws_1m_bars",
+            "exchanges",
+            "execution",
             "features_price_1m_v1",
             "features_volume_1m_v1",
             "instruments",
