@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any, Literal, TypedDict
@@ -56,6 +56,8 @@ class FeatureStore:
 
     layout: Layout
     calendar: TradingCalendar
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of instruments -> their names."""
     past: Callable[[datetime], AbstractContextManager[PastReading]] | None = None
     """Opens the tables as they were known at an instant; without it, `as_of` leaves out what became known later."""
     curated: CuratedStore | None = None
@@ -105,7 +107,7 @@ class FeatureStore:
         if frequency not in ("1min", "1d"):
             raise UnknownNameError("frequency", frequency, ("1min", "1d"))
         sessions = self.calendar.between(start, end)
-        con_ids = list(resolve_symbols(self._store, symbols, sessions).values())
+        con_ids = list(resolve_symbols(self._store, symbols, sessions, self.aliases).values())
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
         _require_published([plan])
@@ -184,7 +186,7 @@ class FeatureStore:
                 return answer
         sessions = self.calendar.between(start, end)
         assembly = self._assembly(feature_groups, feature_versions, as_of)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
         _require_published(plans)
@@ -243,7 +245,7 @@ class FeatureStore:
         assembly = self._assembly(feature_groups, feature_versions, as_of)
         at = aware("ts", ts)
         sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
