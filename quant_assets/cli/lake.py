@@ -4,6 +4,8 @@ import click
 
 from quant_assets.cli.common import open_work
 from quant_assets.cli.keeping import compact, gc, rebuild, wipe
+from quant_assets.cli.revisions import revisions
+from quant_assets.cli.tags import tag
 from quant_assets.domain.tables import ALL, table
 from quant_assets.flows.catalog import refresh_catalog
 
@@ -31,5 +33,5 @@ def catalog() -> None:
         click.echo(str(work.layout.catalog))
 
 
-for command in (compact, gc, wipe, rebuild):
+for command in (compact, gc, wipe, rebuild, tag, revisions):
     lake.add_command(command)
