@@ -59,6 +59,11 @@ class Layout:
         return self.artifacts / "audit.jsonl"
 
     @property
+    def overrides(self) -> Path:
+        """What people said about quarantined rows."""
+        return self.metadata / "overrides.jsonl"
+
+    @property
     def runs(self) -> Path:
         """All run directories."""
         return self.artifacts / "runs"

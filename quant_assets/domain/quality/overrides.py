@@ -34,9 +34,10 @@ def row_hash(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def released_rows(rows: pl.DataFrame, overrides: pl.DataFrame | None) -> list[int]:
-    """Return `_row` of the rows that are released: the newest word says so, and the values are still the same."""
+def named_rows(rows: pl.DataFrame, overrides: pl.DataFrame | None, action: str) -> list[int]:
+    """Return `_row` of the rows that the newest word on them releases, or confirms; their values must be the same."""
     if overrides is None or overrides.is_empty():
         return []
-    named = as_served(rows.join(overrides.filter(pl.col("action") == "release"), on=list(ROW_KEY), how="inner"))
+    said = overrides.filter(pl.col("action") == action)
+    named = as_served(rows.join(said, on=list(ROW_KEY), how="inner"))
     return [row["_row"] for row in named.iter_rows(named=True) if row_hash(row) == row["values_hash"]]
