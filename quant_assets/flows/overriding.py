@@ -14,7 +14,7 @@ import polars as pl
 
 from quant_assets.control.audit import AuditLog, read, verify
 from quant_assets.domain.quality import OVERRIDES, ROW_KEY, RULES, row_hash
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_REQUESTS
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import HardRuleError, UnknownNameError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -81,7 +81,9 @@ def rejected(
 
 
 def find(work: Work, name: str) -> dict[str, Any]:
-    """Return the quarantined row of a name, or of the beginning of one that fits a single row.
+    """Return the row of a name, or of the beginning of one that fits a single row.
+
+    A row that was released is found as well, so that the word on it can be taken back.
 
     Raises:
         UnknownNameError: no row, or several, are named so.
@@ -92,10 +94,27 @@ def find(work: Work, name: str) -> dict[str, Any]:
     except ValueError:
         raise UnknownNameError("quarantined row", name, []) from None
     rows = rejected(work, [session])
+    rows += [row for row in _released(work, session) if row["id"] not in {one["id"] for one in rows}]
     fitting = [row for row in rows if row["id"].startswith(name)]
     if len(fitting) != 1:
         raise UnknownNameError("quarantined row", name, [row["id"] for row in fitting or rows])
     return fitting[0]
+
+
+def _released(work: Work, session: date) -> list[dict[str, Any]]:
+    """Return the rows of bronze that somebody spoke about, in the shape of quarantined ones."""
+    words = {line["row"]: line for line in _lines(work, session)}
+    if not words:
+        return []
+    keys = overrides_of(work, session).select(ROW_KEY)
+    rows = work.lake.raw.read(RAW_TWS_BARS, Partition(session)).join(keys, on=list(ROW_KEY), how="semi")
+    found = []
+    for row in rows.iter_rows(named=True):
+        word = words[name := row_id(row)]
+        told = {"rule": word["rule"], "rules": word["rule"], "verdict": word["verdict"]}
+        flags = {f"broke_{rule.name}": False for rule in RULES}
+        found.append({"id": name, **row, **told, "evidence": "see the log of overrides", **flags})
+    return found
 
 
 @dataclass(frozen=True, slots=True)
