@@ -15,6 +15,7 @@ DATA = (
     "features_volume_1m_v1",
     "tv_technicals_1d",
     "labels_tws_returns",
+    "certified_sessions",
 )
 """The data cycle, partitioned by session."""
 

@@ -25,6 +25,21 @@ GRAPH = {
     "features_volume_1m_v1": ("gold", ("curated_tws_1m_bars",)),
     "tv_technicals_1d": ("gold", ("curated_tws_1d_bars",)),
     "labels_tws_returns": ("gold", ("curated_tws_1m_bars",)),
+    "certified_sessions": (
+        "gold",
+        (
+            "adjustment_factors",
+            "curated_tws_1d_bars",
+            "curated_tws_1m_bars",
+            "features_price_1m_v1",
+            "features_volume_1m_v1",
+            "instruments",
+            "labels_tws_returns",
+            "quarantine_tws_bars",
+            "tv_technicals_1d",
+            "universe",
+        ),
+    ),
     "candidates": (
         "gold",
         (
@@ -36,7 +51,7 @@ GRAPH = {
             "universe",
         ),
     ),
-    "snapshots": ("alpha", ("candidates", "curated_tws_1d_bars", "instruments")),
+    "snapshots": ("alpha", ("candidates", "certified_sessions", "curated_tws_1d_bars", "instruments")),
     "returns_matrix": ("alpha", ("snapshots",)),
     "selection": ("alpha", ("returns_matrix", "snapshots")),
     "synthetic_returns": ("alpha", ("selection", "snapshots")),

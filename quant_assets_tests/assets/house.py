@@ -33,6 +33,7 @@ DATA = (
     "features_volume_1m_v1",
     "tv_technicals_1d",
     "labels_tws_returns",
+    "certified_sessions",
 )
 ALPHA = ("candidates", "snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report")
 

@@ -23,6 +23,7 @@ from quant_assets.domain.tables.bars import (
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
 )
+from quant_assets.domain.tables.certified import CERTIFIED_SESSIONS
 from quant_assets.domain.tables.core import Column, Table
 from quant_assets.domain.tables.discovery import ACCOUNTS, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.domain.tables.features import (
@@ -51,6 +52,7 @@ ALL: tuple[Table, ...] = (
     FEATURES_VOLUME_1M_V1,
     TV_TECHNICALS_1D,
     LABELS_TWS_RETURNS,
+    CERTIFIED_SESSIONS,
     CANDIDATES,
     SNAPSHOTS,
     RETURNS_MATRIX,
@@ -80,6 +82,7 @@ __all__ = [
     "ALL",
     "BY_NAME",
     "CANDIDATES",
+    "CERTIFIED_SESSIONS",
     "CURATED_TWS_1D_BARS",
     "CURATED_TWS_1M_BARS",
     "DQ_METRICS",

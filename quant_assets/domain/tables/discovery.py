@@ -18,6 +18,7 @@ UNIVERSE = Table(
         Column("asset_class", pl.String, "code", "TWS security type"),
         Column("sources", pl.String, "names", "Lists and scanners that named it, separated by `;`"),
         Column("profiles", pl.String, "names", "Profiles that asked for it, separated by `;`"),
+        Column("metadata", pl.String, "JSON", "Source → what it said of the instrument, merged", nullable=True),
         Column("observed_at", UTC_MICROS, "UTC instant", "When the sources were read", provenance=True),
         Column("is_pit", pl.Boolean, "flag", "The membership was known at the session, not reconstructed later"),
     ),
