@@ -242,7 +242,7 @@ class HardRuleError(DataWrong):
     def __init__(self, row: str, rules: Sequence[str]) -> None:
         self.row, self.rules = row, tuple(rules)
         super().__init__(
-            f"Row {row} cannot be released: it breaks {_listed(rules)}, and silver's schema rests on that. "
+            f"Row {row} cannot be released: it breaks {listed(rules)}, and silver's schema rests on that. "
             "Fetch the session again when TWS serves another value; `quant quarantine confirm` keeps it out for good."
         )
 
