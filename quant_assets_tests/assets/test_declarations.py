@@ -17,6 +17,7 @@ GROUPS = {
         "instruments",
         "curated_tws_1m_bars",
         "quarantine_tws_bars",
+        "dq_metrics",
         "curated_tws_1d_bars",
     },
     "gold": {
