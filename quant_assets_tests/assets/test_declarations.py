@@ -15,6 +15,8 @@ GROUPS = {
     "silver": {
         "adjustment_factors",
         "instruments",
+        "execution",
+        "exchanges",
         "curated_tws_1m_bars",
         "quarantine_tws_bars",
         "dq_metrics",
