@@ -1,7 +1,7 @@
 """The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any, Literal, TypedDict
@@ -46,6 +46,8 @@ class FeatureStore:
 
     layout: Layout
     calendar: TradingCalendar
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of instruments -> their names."""
 
     @cached_property
     def _store(self) -> CuratedStore:
@@ -82,7 +84,7 @@ class FeatureStore:
         if frequency not in ("1min", "1d"):
             raise UnknownNameError("frequency", frequency, ("1min", "1d"))
         sessions = self.calendar.between(start, end)
-        con_ids = list(resolve_symbols(self._store, symbols, sessions).values())
+        con_ids = list(resolve_symbols(self._store, symbols, sessions, self.aliases).values())
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
         _require_published([plan])
@@ -140,7 +142,7 @@ class FeatureStore:
         """
         sessions = self.calendar.between(start, end)
         assembly = self._assembly(feature_groups, feature_versions, as_of)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
         _require_published(plans)
@@ -186,7 +188,7 @@ class FeatureStore:
         assembly = self._assembly(feature_groups, feature_versions, as_of)
         at = aware("ts", ts)
         sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)

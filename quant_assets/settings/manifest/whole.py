@@ -19,6 +19,7 @@ from quant_assets.settings.manifest.house import (
 )
 from quant_assets.settings.manifest.profile import Profile
 from quant_assets.settings.names import safe_name, split_qualified
+from quant_assets.settings.quality import QualityConfig
 
 
 class Manifest(Strict):
@@ -31,6 +32,7 @@ class Manifest(Strict):
     replay: ReplayConfig = ReplayConfig()
     positions: PositionsConfig = PositionsConfig()
     symbology: SymbologyConfig = SymbologyConfig()
+    quality: QualityConfig = QualityConfig()
     tradingview: TradingViewConfig = TradingViewConfig()
     budgets: BudgetsConfig = BudgetsConfig()
     tracking: TrackingConfig = TrackingConfig()
