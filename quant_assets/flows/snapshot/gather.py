@@ -10,7 +10,7 @@ import polars as pl
 from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
-from quant_assets.flows.screen import Reader
+from quant_assets.flows.reader import Reader
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.footer import Footer
 from quant_assets.lakehouse.layout import Partition
