@@ -50,7 +50,7 @@ def test_four_layers_of_one_value(configs):
 def test_the_origin_of_each_value_is_told(configs):
     here = configs()
     found = settings(here, "risk.method=hrp", QUANT__DATA__LOOKBACK_SESSIONS="400").explain("alias")
-    file = str(here / "manifest.json")
+    file = "manifest.json"
     assert origin(found, "risk.method") == ("hrp", "option --set risk.method")
     assert origin(found, "data.lookback_sessions") == (400, "environment variable QUANT__DATA__LOOKBACK_SESSIONS")
     assert origin(found, "risk.max_weight") == (0.1, f"{file}, profiles.main")
