@@ -107,12 +107,13 @@ class Table:
         return ordered
 
     def _shape_problems(self, frame: pl.DataFrame) -> list[str]:
-        problems = [f"column {name!r} is missing" for name in self.schema if name not in frame.columns]
-        problems += [f"column {name!r} is not declared" for name in frame.columns if name not in self.schema]
+        declared, found = self.schema, frame.schema
+        problems = [f"column {name!r} is missing" for name in declared if name not in found]
+        problems += [f"column {name!r} is not declared" for name in found if name not in declared]
         problems += [
-            f"column {name!r} is {frame.schema[name]}, declared {dtype}"
-            for name, dtype in self.schema.items()
-            if name in frame.columns and frame.schema[name] != dtype
+            f"column {name!r} is {found[name]}, declared {dtype}"
+            for name, dtype in declared.items()
+            if name in found and found[name] != dtype
         ]
         return problems
 

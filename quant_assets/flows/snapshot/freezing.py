@@ -161,7 +161,13 @@ def _log(log: RunLog, request: Request, gathered: Gathered) -> None:
     if gathered.tolerated:
         policy = request.profile.data.stale_policy
         log.note("tolerated", status="warn" if policy == "warn" else "ok", policy=policy, problems=gathered.tolerated)
-    log.note("frozen", status="ok", n_instruments=len(gathered.instruments), n_sessions=len(request.window))
+    log.note(
+        "frozen",
+        status="ok",
+        n_instruments=len(gathered.instruments),
+        n_sessions=len(request.window),
+        certificate=gathered.certificate_id,
+    )
 
 
 def _row(run: RunDirectory, request: Request, described: dict[str, Any], root: str) -> pl.DataFrame:
