@@ -43,9 +43,11 @@ def audit_manifest(work: Work) -> list[Problem]:
     for name, profile in work.settings.manifest.active_profiles.items():
         problems += [
             Problem(severity, f"{name}: {key}", what)
-            for check in (_lists, _scanners, _screens, _caps, _selection, _sleeves)
+            for check in (_lists, _scanners, _screens, _caps, _selection)
             for severity, key, what in check(work, name, profile)
         ]
+    for name, profile in work.settings.manifest.meta_profiles.items():
+        problems += [Problem(severity, f"{name}: {key}", what) for severity, key, what in _sleeves(work, profile)]
     return sorted(problems, key=lambda one: (one.severity, one.where, one.what))
 
 
@@ -123,7 +125,7 @@ def _budgets(work: Work) -> Iterator[Problem]:
 
 def _lists(work: Work, _: str, profile: Profile) -> Found:
     found = profile.discovery
-    if not found.lists and not found.scanners and not profile.sleeves:
+    if not found.lists and not found.scanners:
         yield "error", "discovery", "it names no list and no scanner."
     for name in found.lists:
         if why := _tried(partial(load_list, work.settings.configs, name)):
@@ -162,8 +164,6 @@ def _screens(work: Work, _: str, profile: Profile) -> Found:
 
 def _caps(work: Work, _: str, profile: Profile) -> Found:
     risk, n = profile.risk, min(profile.selection.top_n, _most_selected(profile))
-    if profile.sleeves:
-        return
     if n * risk.max_weight < 1:
         cash = 1 - n * risk.max_weight
         yield (
@@ -214,7 +214,7 @@ def _selection(_: Work, name: str, profile: Profile) -> Found:
         yield "warning", "data.lookback_sessions", what
 
 
-def _sleeves(work: Work, _: str, profile: Profile) -> Found:
+def _sleeves(work: Work, profile: Profile) -> Found:
     manifest = work.settings.manifest
     for sleeve, held in profile.sleeves.items():
         if not manifest.profile(held.profile or sleeve).active:

@@ -115,6 +115,18 @@ def test_live_scanners_alone_cannot_look_back(project):
     assert "only the latest session can be discovered" in only["what"]
 
 
+def test_a_sleeve_without_runs_is_told(project):
+    profiles = {
+        "p": {"discovery": {"lists": ["a"]}},
+        "idle": {"active": False},
+        "m": {"sleeves": {"p": {}, "idle": {}}},
+    }
+    project({"profiles": profiles})
+    (only,) = problems()
+    assert (only["where"], only["severity"]) == ("m: sleeves.idle", "error")
+    assert "'idle' is not active" in only["what"]
+
+
 def test_a_handed_over_file_is_examined_too(project, monkeypatch, tmp_path):
     monkeypatch.setenv("CANDIDATES_FILE", str(tmp_path / "none.json"))
     assert [one["where"] for one in problems()] == ["CANDIDATES_FILE"]
