@@ -30,6 +30,10 @@ _COMMANDS = {
 }
 
 
+_SEALED = (["flow", "production"], ["flow", "alpha"], ["run", "verify"])
+"""Commands that need no network, and give it up before any library could start a thread."""
+
+
 class _Lazy(click.Group):
     """A group whose commands are modules; their names and help are known without importing them."""
 
@@ -77,6 +81,8 @@ def main() -> None:
     """Run the command line; our own errors become one message and the exit code of their branch."""
     from quant_assets.errors import QuantAssetsError
 
+    if sys.argv[1:3] in _SEALED:
+        _isolate()
     code: object = 0
     try:
         code = cli(standalone_mode=False)
@@ -91,3 +97,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     if isinstance(code, int):
         sys.exit(code)
+
+
+def _isolate() -> None:
+    """Leave the network for good, unless the configuration wants to keep it."""
+    from quant_assets.control.seal import isolate
+    from quant_assets.settings.seal import wants_namespace
+
+    if wants_namespace():
+        isolate()
