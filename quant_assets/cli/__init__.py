@@ -20,6 +20,8 @@ _COMMANDS = {
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
+    "scanner": ("quant_assets.cli.scanner", "scanner", "List the scanners, and show what their layers resolve to."),
+    "candidates": ("quant_assets.cli.candidates", "candidates", "Show candidates, and why the others are none."),
     "plan": ("quant_assets.cli.plan", "plan", "Show what a data cycle would ask of TWS, before it asks."),
     "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
     "resume": ("quant_assets.cli.pause", "resume", "Let a paused ingestion go on."),
