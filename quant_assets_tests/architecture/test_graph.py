@@ -33,6 +33,7 @@ GRAPH = {
             "adjustment_factors",
             "curated_tws_1d_bars",
             "curated_tws_1m_bars",
+            "dq_metrics",
             "exchanges",
             "execution",
             "features_price_1m_v1",
