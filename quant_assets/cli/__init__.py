@@ -18,7 +18,7 @@ _COMMANDS = {
     "why": ("quant_assets.cli.why", "why", "Explain a weight back to its bars, or follow a bar to every weight."),
     "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
-    "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
+    "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: health, compaction, garbage, clean slate."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
     "plan": ("quant_assets.cli.plan", "plan", "Show what a data cycle would ask of TWS, before it asks."),
     "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
