@@ -4,6 +4,8 @@ DATA = (
     "universe",
     "raw_instruments",
     "instruments",
+    "execution",
+    "exchanges",
     "raw_tws_bars",
     "raw_tws_daily_bars",
     "adjustment_factors",

@@ -4,8 +4,8 @@ import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
 from quant_assets.assets.publish import Build, Events, publish
-from quant_assets.domain.tables import ACCOUNTS, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
-from quant_assets.flows.curate import Curator
+from quant_assets.domain.tables import ACCOUNTS, EXCHANGES, EXECUTION, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.flows.curate import DESCRIBED, Curator
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.ingest import ingest_details
 from quant_assets.flows.ingested import raw_details
@@ -14,6 +14,7 @@ from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.resources.work import WorkResource
 
+_DIMENSION = (INSTRUMENTS, EXECUTION, EXCHANGES)
 SINGLE = dg.BackfillPolicy.single_run()
 
 
@@ -55,15 +56,19 @@ def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
 
     @dg.multi_asset(
         name="instruments",
-        specs=[catalogue.spec(INSTRUMENTS, deps=["raw_instruments"])],
-        check_specs=checks("instruments"),
+        specs=[catalogue.spec(table, deps=["raw_instruments"]) for table in _DIMENSION],
+        check_specs=[
+            *checks("instruments", warning={DESCRIBED: "TWS tells name, currency, zone, tick and industry of 95 %"}),
+            *(check for table in _DIMENSION[1:] for check in checks(table.name)),
+        ],
         backfill_policy=SINGLE,
+        can_subset=True,  # so that one can be named alone; one pass over the details makes all three
     )
     def instruments(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, _: list[Partition]) -> Build:
             curator = Curator(work)
-            return lambda partition: [curator.instruments(partition.session)]
+            return lambda partition: curator.instruments(partition.session)
 
-        yield from publish(context, quant.work, [INSTRUMENTS], build)
+        yield from publish(context, quant.work, _DIMENSION, build)
 
     return [universe, raw_instruments, instruments]

@@ -10,16 +10,20 @@ import polars as pl
 from quant_assets.domain import instruments as instruments_domain
 from quant_assets.domain import quality, venues
 from quant_assets.domain.bars import daily_window
+from quant_assets.domain.costs import SCHEDULES
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
+    EXCHANGES,
+    EXECUTION,
     INSTRUMENTS,
     QUARANTINE_TWS_BARS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     UNIVERSE,
+    Table,
 )
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.ingest.daily import vintages_near
@@ -30,6 +34,7 @@ from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 
 _ACCOUNTED = "accounted"
+INSTRUMENTS_VERSION = "2"
 DAILY_VERSION = "1"
 _USUAL_SESSIONS = 20
 """How many sessions before tell what volume is usual."""
@@ -62,7 +67,6 @@ class Curator:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._vintages: dict[date, pl.DataFrame] = {}
-        self._details: dict[date, pl.DataFrame] = {}
 
     # ------------------------------------------------------------ 1-minute bars
 
@@ -234,8 +238,10 @@ class Curator:
 
     # ------------------------------------------------------------ instruments
 
-    def instruments(self, session: date) -> Published:
-        """Publish `instruments`: the dimension as known at a session.
+    def instruments(self, session: date) -> list[Published]:
+        """Publish `instruments`, the dimension as known at a session, and `execution` and `exchanges` beside it.
+
+        The dimension is that of the session before, and what is new: its cost does not grow with the history.
 
         Raises:
             NotPublishedError: the details or the universe of the session are missing.
@@ -244,23 +250,69 @@ class Curator:
         raw = work.lake.raw
         if not raw.batches(RAW_INSTRUMENTS, partition):
             raise NotPublishedError("raw_instruments", partition.key, _MEND)
-        known = [stored for stored in raw.partitions(RAW_INSTRUMENTS) if stored.session <= session]
-        footer = work.lake.curated.footer(UNIVERSE, partition)
+        before = self._dimension_before(session)
+        newer = [one for one in raw.partitions(RAW_INSTRUMENTS) if _after(one, before) and one.session <= session]
+        footers = {UNIVERSE.name: work.lake.curated.footer(UNIVERSE, partition)}
+        if before:
+            footers["before"] = work.lake.curated.footer(INSTRUMENTS, before)
         inputs = {
-            "raw_instruments": combined_id(raw.input_id(RAW_INSTRUMENTS, stored) for stored in known),
-            "universe": footer.content_id if footer else "",
+            "raw_instruments": combined_id(raw.input_id(RAW_INSTRUMENTS, one) for one in newer),
+            "transform": INSTRUMENTS_VERSION,
+            **{name: footer.content_id if footer else "" for name, footer in footers.items()},
         }
-        if standing := unchanged(work, INSTRUMENTS, partition, inputs):
-            return standing
-        for stored in known:
-            if stored.session not in self._details:
-                self._details[stored.session] = raw.read(RAW_INSTRUMENTS, stored)
-        rows = pl.concat([self._details[stored.session] for stored in known])
-        frame = instruments_domain.history(rows, universe_of(work, session), session)
-        return publish_frame(
-            work, INSTRUMENTS, partition, frame, inputs=inputs, watermark=raw.watermark(RAW_INSTRUMENTS, partition)
+        standing = [unchanged(work, table, partition, inputs) for table in (INSTRUMENTS, EXECUTION, EXCHANGES)]
+        if all(standing):
+            return [one for one in standing if one]
+        members = universe_of(work, session)
+        frame = instruments_domain.extended(
+            work.lake.curated.read(INSTRUMENTS, before) if before else INSTRUMENTS.empty(),
+            pl.concat([raw.read(RAW_INSTRUMENTS, one) for one in newer]),
+            members,
+            session,
         )
+        watermark = raw.watermark(RAW_INSTRUMENTS, partition)
+        execution = instruments_domain.execution(frame, SCHEDULES["ibkr_fixed_us"])
+        exchanges = instruments_domain.exchanges(frame, work.calendars_of(members))
+        made: tuple[tuple[Table, pl.DataFrame, list[Finding]], ...] = (
+            (INSTRUMENTS, frame, [_coverage(frame)]),
+            (EXECUTION, execution, []),
+            (EXCHANGES, exchanges, []),
+        )
+        return [
+            publish_frame(work, table, partition, rows, inputs=inputs, watermark=watermark, findings=findings)
+            for table, rows, findings in made
+        ]
 
+    def _dimension_before(self, session: date) -> Partition | None:
+        """Return the newest dimension before a session: what is folded from there on is new, and nothing else is read.
+
+        A dimension of an earlier release does not say when details were last seen; it is folded again from the start.
+        """
+        curated = self._work.lake.curated
+        stored = [one for one in curated.partitions(INSTRUMENTS) if one.session < session]
+        for one in stored[-1:]:
+            footer = curated.footer(INSTRUMENTS, one)
+            if footer and footer.inputs.get("transform") == INSTRUMENTS_VERSION:
+                return one
+        return None
+
+
+def _after(stored: Partition, before: Partition | None) -> bool:
+    return before is None or stored.session > before.session
+
+
+def _coverage(instruments: pl.DataFrame) -> Finding:
+    """Warn when TWS tells too little about too many: sector caps and order sizes rest on it."""
+    told = instruments_domain.described(instruments)
+    share = float(told.select(pl.col("is_described").mean()).item() or 0.0)
+    lacking = told.filter(~pl.col("is_described"))
+    text = f"{share:.0%} of {told.height} members are described, {COVERAGE:.0%} wanted; not: {_names(lacking)}"
+    return Finding(DESCRIBED, share >= COVERAGE, text, blocking=False, metadata={"described": round(share, 4)})
+
+
+DESCRIBED = "members_described"
+COVERAGE = 0.95
+"""Share of the members that have to be described; below it a warning is shown."""
 
 _MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
 

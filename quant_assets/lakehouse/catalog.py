@@ -20,7 +20,7 @@ from quant_assets.domain.health import WEIGHTS, WINDOW, freshness, instrument_pa
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS, Table
 from quant_assets.errors import CorruptFileError, NotPublishedError
 from quant_assets.lakehouse.files import write_text
-from quant_assets.lakehouse.health import Hours, instrument_days
+from quant_assets.lakehouse.health import Hours, instrument_days, observed_since
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
 
@@ -284,7 +284,8 @@ def _instruments(lakehouse: Lakehouse, sessions: Sequence[date], hours: Hours | 
         n_sessions=pl.len(),
         coverage=pl.col("coverage").sort_by("session").last(),
     )
-    quality = instrument_quality(instrument_days(lakehouse.curated, sessions[-WINDOW:], hours)) if hours else {}
+    judged = observed_since(lakehouse.curated, sessions[-WINDOW:])
+    quality = instrument_quality(instrument_days(lakehouse.curated, judged, hours)) if hours else {}
     return {
         str(row["con_id"]): {
             "symbol": row["symbol"],

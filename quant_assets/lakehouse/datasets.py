@@ -12,7 +12,7 @@ from quant_assets.domain.features import GROUPS
 from quant_assets.domain.health import WEIGHTS, WINDOW, Colour
 from quant_assets.domain.tables import ALL, table
 from quant_assets.lakehouse.catalog import build_catalog, instrument_quality
-from quant_assets.lakehouse.health import instrument_days
+from quant_assets.lakehouse.health import instrument_days, observed_since
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.reading import resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
@@ -110,8 +110,9 @@ class DatasetReaders:
             NotPublishedError: there is no universe in the sessions at all, and symbols were named.
         """
         last = end or self.calendar.latest(SystemClock().now())
-        sessions = self.calendar.between(start, last) if start else self.calendar.window(last, WINDOW)
         store = CuratedStore(self.layout)
+        newest = observed_since(store, self.calendar.window(last, WINDOW))
+        sessions = self.calendar.between(start, last) if start else newest
         days = instrument_days(store, sessions, self._hours)
         if symbols is not None:
             wanted = list(resolve_symbols(store, symbols, sessions).values())

@@ -38,6 +38,12 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
     return filled.with_columns(condition(latest=pl.lit(sessions[-1]))).select(list(DAYS)).sort("con_id", "session")
 
 
+def observed_since(store: CuratedStore, sessions: Sequence[date]) -> list[date]:
+    """Return the sessions from the first published universe on: a lakehouse begins where its owner begins it."""
+    stored = store.partitions(UNIVERSE)
+    return [session for session in sessions if stored and session >= stored[0].session]
+
+
 def _members(store: CuratedStore, sessions: Sequence[date]) -> pl.DataFrame:
     universes = {session: _read(store, UNIVERSE.name, session, _MEMBER) for session in sessions}
     published = [one for one in universes.values() if one.height]

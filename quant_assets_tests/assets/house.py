@@ -22,6 +22,8 @@ DATA = (
     "universe",
     "raw_instruments",
     "instruments",
+    "execution",
+    "exchanges",
     "raw_tws_bars",
     "raw_tws_daily_bars",
     "adjustment_factors",

@@ -15,6 +15,8 @@ GROUPS = {
     "silver": {
         "adjustment_factors",
         "instruments",
+        "execution",
+        "exchanges",
         "curated_tws_1m_bars",
         "quarantine_tws_bars",
         "curated_tws_1d_bars",

@@ -24,7 +24,15 @@ from quant_assets.domain.tables.bars import (
 )
 from quant_assets.domain.tables.certified import CERTIFIED_SESSIONS
 from quant_assets.domain.tables.core import Column, Table
-from quant_assets.domain.tables.discovery import ACCOUNTS, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables.discovery import (
+    ACCOUNTS,
+    EXCHANGES,
+    EXECUTION,
+    INSTRUMENTS,
+    POSITIONS,
+    RAW_INSTRUMENTS,
+    UNIVERSE,
+)
 from quant_assets.domain.tables.features import (
     FEATURES_PRICE_1M_V1,
     FEATURES_VOLUME_1M_V1,
@@ -42,6 +50,8 @@ ALL: tuple[Table, ...] = (
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
     INSTRUMENTS,
+    EXECUTION,
+    EXCHANGES,
     ADJUSTMENT_FACTORS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
@@ -83,6 +93,8 @@ __all__ = [
     "CERTIFIED_SESSIONS",
     "CURATED_TWS_1D_BARS",
     "CURATED_TWS_1M_BARS",
+    "EXCHANGES",
+    "EXECUTION",
     "FEATURES_PRICE_1M_V1",
     "FEATURES_VOLUME_1M_V1",
     "INSTRUMENTS",

@@ -115,11 +115,62 @@ INSTRUMENTS = Table(
         c.CON_ID,
         Column("valid_from", pl.Date, "date", "First session with these details"),
         Column("valid_until", pl.Date, "date", "Last session with these details; null while current", nullable=True),
+        Column("last_seen", pl.Date, "date", "Last session in which TWS described it so"),
         Column("active", pl.Boolean, "flag", "Part of the universe of this session"),
         c.SYMBOL,
         *DETAILS,
+        Column("successor", pl.Int64, "id", "Instrument that took its place; null where none did", nullable=True),
+        Column("successor_evidence", pl.String, "text", "What the successor is known by", nullable=True),
     ),
     grain="(session, con_id, valid_from)",
     description="Instruments as a slowly changing dimension, as known at a session.",
+    producer="instruments",
+)
+
+EXECUTION = Table(
+    name="execution",
+    zone="silver",
+    key=("session", "con_id"),
+    columns=(
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        Column("asset_class", pl.String, "code", "TWS security type"),
+        Column("currency", pl.String, "ISO 4217", "Quote currency"),
+        Column("lot", pl.Float64, "shares", "Smallest order size; null where TWS does not tell", nullable=True),
+        Column("step", pl.Float64, "shares", "Step of order sizes; null where TWS does not tell", nullable=True),
+        Column("min_tick", pl.Float64, "quote currency", "Smallest price step", gt=0.0),
+        Column(
+            "multiplier", pl.Float64, "units", "Units that one contract stands for; null where it is one", nullable=True
+        ),
+        Column(
+            "min_notional", pl.Float64, "quote currency", "Least value of an order; null: TWS tells none", nullable=True
+        ),
+        Column("fee_per_unit", pl.Float64, "quote currency", "Commission per share; null where unknown", nullable=True),
+        Column("fee_minimum", pl.Float64, "quote currency", "Least commission of an order", nullable=True),
+        Column(
+            "fee_maximum_fraction", pl.Float64, "fraction", "Largest commission ÷ value of the order", nullable=True
+        ),
+        Column("fee_schedule", pl.String, "name", "Published schedule that the fees are from", nullable=True),
+    ),
+    grain="(session, con_id)",
+    description="How each member of the universe is traded: sizes, steps and fees.",
+    producer="instruments",
+)
+
+EXCHANGES = Table(
+    name="exchanges",
+    zone="silver",
+    key=("session", "exchange", "calendar"),
+    columns=(
+        c.SESSION,
+        Column("exchange", pl.String, "code", "TWS exchange code"),
+        Column("calendar", pl.String, "name", "Calendar whose sessions and hours its instruments keep"),
+        Column("country", pl.String, "ISO 3166", "Country; null for what trades around the world", nullable=True),
+        Column("timezone", pl.String, "IANA zone", "Time zone that TWS tells"),
+        Column("n_instruments", pl.Int64, "instruments", "Members of the universe that it lists", ge=1),
+    ),
+    grain="(session, exchange, calendar)",
+    description="The exchanges of the universe's members.",
     producer="instruments",
 )

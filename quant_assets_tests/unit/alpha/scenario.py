@@ -101,7 +101,14 @@ def universe(session: date, ids: list[int], **changes: object) -> pl.DataFrame:
 
 def instruments(session: date, ids: list[int], long_name: str = "Company {} (synthetic)") -> pl.DataFrame:
     base = {"exchange": "SMART", "primary_exchange": "NYSE", "currency": "USD", "asset_class": "STK", "min_tick": 0.01}
-    base |= {"timezone": "US/Eastern", "category": "", "ids": "", "active": True, "valid_from": date(2020, 1, 2)}
+    base |= {
+        "timezone": "US/Eastern",
+        "category": "",
+        "ids": "",
+        "active": True,
+        "valid_from": date(2020, 1, 2),
+        "last_seen": session,
+    }
     rows = [
         {
             **base,
