@@ -23,10 +23,10 @@ from quant_assets.clock import ManualClock
 from quant_assets.domain.features import GROUPS, LABELS
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
+    ALL,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
-    QUARANTINE_TWS_BARS,
     RAW_TWS_BARS,
     RAW_TWS_REQUESTS,
     UNIVERSE,
@@ -243,7 +243,7 @@ class PastLake:
         group = next((one for one in (*GROUPS.values(), *LABELS.values()) if one.table is table), None)
         if group:
             publish_group(self.work, group, session)
-        elif table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS):
+        elif table.producer == CURATED_TWS_1M_BARS.producer:
             self._curator.minute_bars(session)
             self._same_pass(session)
         elif table is CURATED_TWS_1D_BARS:
@@ -254,9 +254,14 @@ class PastLake:
             self._adjuster.publish(session)
 
     def _same_pass(self, session: date) -> None:
-        for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS):
-            if self.work.layout.file(table, Partition(session)).is_file():
-                self.origins[table.name, Partition(session).key] = "recomputed"
+        """Note what one pass over the raw rows made together, so that none of it is made twice."""
+        partition = Partition(session)
+        for table in ALL:
+            is_made = (
+                table.producer == CURATED_TWS_1M_BARS.producer and self.work.layout.file(table, partition).is_file()
+            )
+            if is_made and self.origins.get((table.name, partition.key), "unknown") == "unknown":
+                self.origins[table.name, partition.key] = "recomputed"
 
     def _universe(self, partition: Partition) -> Origin:
         """Take the members that were observed by then, or that somebody had asked TWS about by then."""

@@ -3,16 +3,19 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import polars as pl
 
-from quant_assets.domain.synthesis import atoms_of
+from quant_assets.domain.comparison import Fate
+from quant_assets.domain.synthesis import Atom, atoms_of
 from quant_assets.errors import NotInRunError, UnknownNameError
 from quant_assets.flows.alpha.compute import profile_of
-from quant_assets.flows.alpha.differ import fates_of, require_instruments
+from quant_assets.flows.alpha.fates import fates_of, require_instruments
 from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, SELECTION_FRAME, SELECTION_RECORD, WEIGHTS_RECORD
 from quant_assets.lakehouse.runs import RunDirectory
+from quant_assets.settings.manifest import RiskConfig
 
 PROVENANCE = "config/provenance.json"
 _BINDING = 1e-6
@@ -54,6 +57,54 @@ class Explanation:
     """1-minute bars of the window that quarantine held back: rule, verdict, n_rows, n_sessions."""
 
 
+@dataclass(frozen=True)
+class _Files:
+    """What explanations read of a run; each file is read once, however many weights are explained."""
+
+    run: RunDirectory
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        return dict(self.run.read_json(WEIGHTS_RECORD))
+
+    @cached_property
+    def chosen(self) -> pl.DataFrame:
+        return self.run.read_frame(SELECTION_FRAME)
+
+    @cached_property
+    def bounds(self) -> dict[str, dict[str, float]]:
+        return dict(self.run.read_json(SELECTION_RECORD)["vetoes"])
+
+    @cached_property
+    def certificate(self) -> pl.DataFrame:
+        return self.run.read_frame(CERTIFICATE)
+
+    @cached_property
+    def atoms(self) -> list[Atom]:
+        return list(atoms_of(self.run.read_frame(COMPOSITION)))
+
+    @cached_property
+    def fates(self) -> dict[int, Fate]:
+        return fates_of(self.run)
+
+    @cached_property
+    def kept(self) -> dict[str, list[dict[str, Any]]]:
+        return provenance_of(self.run)
+
+    @cached_property
+    def instruments(self) -> dict[int, dict[str, Any]]:
+        return {one["con_id"]: one for one in self.run.inputs["instruments"]}
+
+    @cached_property
+    def risk(self) -> RiskConfig:
+        return profile_of(self.run).risk
+
+
+def provenance_of(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
+    """Return what a run keeps of where its bars came from: `requests` and `quarantine`, empty where it keeps none."""
+    return dict(run.read_json(PROVENANCE)) if run.file(PROVENANCE).is_file() else {"requests": [], "quarantine": []}
+
+
 def explain(run: RunDirectory, symbol: str, requests: Sequence[Mapping[str, Any]] | None = None) -> Explanation:
     """Explain the weight of an instrument, or why it has none.
 
@@ -68,17 +119,24 @@ def explain(run: RunDirectory, symbol: str, requests: Sequence[Mapping[str, Any]
         UnknownNameError: the universe of the run has no such instrument.
     """
     require_instruments(run)
-    con_id = _found(run, symbol)
-    one = next(row for row in run.inputs["instruments"] if row["con_id"] == con_id)
-    record = run.read_json(WEIGHTS_RECORD)
-    chosen = run.read_frame(SELECTION_FRAME)
+    files = _Files(run)
+    return _explained(files, _found(files, symbol), requests)
+
+
+def explain_all(run: RunDirectory, limit: int | None = None) -> list[Explanation]:
+    """Explain the instruments that have a weight, the largest first."""
+    files = _Files(run)
+    weights = [(-abs(one["weight"]), one["con_id"]) for one in files.record["weights"] if one["weight"]]
+    return [_explained(files, con_id) for _, con_id in sorted(weights)[:limit]]
+
+
+def _explained(files: _Files, con_id: int, requests: Sequence[Mapping[str, Any]] | None = None) -> Explanation:
+    one, fate, record = files.instruments[con_id], files.fates[con_id], files.record
     weighed = next((row for row in record["weights"] if row["con_id"] == con_id), None)
-    fate = fates_of(run)[con_id]
     weight = weighed["weight"] if weighed else 0.0
-    kept = run.read_json(PROVENANCE) if run.file(PROVENANCE).is_file() else {"requests": [], "quarantine": []}
-    frozen = [row for row in kept["requests"] if row["con_id"] == con_id]
+    frozen = [row for row in files.kept["requests"] if row["con_id"] == con_id]
     return Explanation(
-        run_id=run.inputs["run_id"],
+        run_id=files.run.inputs["run_id"],
         con_id=con_id,
         symbol=one["symbol"],
         long_name=one["long_name"] or "",
@@ -87,49 +145,39 @@ def explain(run: RunDirectory, symbol: str, requests: Sequence[Mapping[str, Any]
         method=record["method"],
         weight=weight,
         risk_contribution=weighed["risk_contribution"] if weighed else None,
-        limits=_limits(run, record, chosen, con_id, weight),
-        atoms=_atoms(run, record, con_id),
-        score=_score(chosen, con_id),
-        vetoes=_vetoes(run, chosen, con_id),
-        returns=_certified(run, con_id),
-        candidate=_candidate(run, con_id),
-        bars=_bars(run, one),
+        limits=_limits(files, con_id, weight),
+        atoms=_atoms(files, con_id),
+        score=_score(files.chosen, con_id),
+        vetoes=_vetoes(files, con_id),
+        returns=_certified(files.certificate, con_id),
+        candidate=_candidate(files.run, con_id),
+        bars=_bars(files.run, one),
         requests=[dict(row) for row in (requests or frozen)],
         requests_from="lakehouse" if requests else "run directory" if frozen else "nowhere",
-        quarantine=[row for row in kept["quarantine"] if row["con_id"] == con_id],
+        quarantine=[row for row in files.kept["quarantine"] if row["con_id"] == con_id],
     )
 
 
-def explain_all(run: RunDirectory) -> list[Explanation]:
-    """Explain every instrument that has a weight, the largest first."""
-    record = run.read_json(WEIGHTS_RECORD)
-    held = sorted(
-        (one for one in record["weights"] if one["weight"]), key=lambda one: (-abs(one["weight"]), one["con_id"])
-    )
-    return [explain(run, str(one["con_id"])) for one in held]
-
-
-def _found(run: RunDirectory, symbol: str) -> int:
+def _found(files: _Files, symbol: str) -> int:
     """Return the con_id that a name stands for among the frozen instruments."""
+    run = files.run
     judged = {one["con_id"]: one for one in run.audit_trail}
     named = {con_id: one["symbol"] for con_id, one in judged.items()}
-    named |= {one["con_id"]: one["symbol"] for one in run.inputs["instruments"]}
+    named |= {con_id: one["symbol"] for con_id, one in files.instruments.items()}
     hits = [i for i, name in named.items() if symbol in (name, name.partition(":")[2], str(i))]
     if len(hits) != 1:
         raise UnknownNameError("instrument of the run", symbol, named.values())
-    if hits[0] not in {one["con_id"] for one in run.inputs["instruments"]}:
+    if hits[0] not in files.instruments:
         raise NotInRunError(run.run_id, named[hits[0]], judged[hits[0]]["reasons"])
     return int(hits[0])
 
 
-def _limits(
-    run: RunDirectory, record: Mapping[str, Any], chosen: pl.DataFrame, con_id: int, weight: float
-) -> list[dict[str, Any]]:
-    risk = profile_of(run).risk
+def _limits(files: _Files, con_id: int, weight: float) -> list[dict[str, Any]]:
+    risk, record = files.risk, files.record
     if not weight:
         return []
     sector = next(row["sector"] for row in record["weights"] if row["con_id"] == con_id)
-    cluster = str(chosen.row(by_predicate=pl.col("con_id") == con_id, named=True)["cluster"])
+    cluster = str(files.chosen.row(by_predicate=pl.col("con_id") == con_id, named=True)["cluster"])
     rows = (
         ("instrument", "", abs(weight), risk.max_weight),
         ("sector", sector, abs(record["sectors"].get(sector, 0.0)), risk.sector_cap),
@@ -141,9 +189,9 @@ def _limits(
     ]
 
 
-def _atoms(run: RunDirectory, record: Mapping[str, Any], con_id: int) -> list[dict[str, Any]]:
-    given = {one["atom"]: one["weight"] for one in record["atoms"]}
-    mine = [atom for atom in atoms_of(run.read_frame(COMPOSITION)) if atom.con_id == con_id]
+def _atoms(files: _Files, con_id: int) -> list[dict[str, Any]]:
+    given = {one["atom"]: one["weight"] for one in files.record["atoms"]}
+    mine = [atom for atom in files.atoms if atom.con_id == con_id]
     return [
         {
             "atom": atom.name,
@@ -177,10 +225,9 @@ def _score(chosen: pl.DataFrame, con_id: int) -> dict[str, Any] | None:
     }
 
 
-def _vetoes(run: RunDirectory, chosen: pl.DataFrame, con_id: int) -> list[dict[str, Any]]:
-    row = chosen.row(by_predicate=pl.col("con_id") == con_id, named=True)
+def _vetoes(files: _Files, con_id: int) -> list[dict[str, Any]]:
+    row = files.chosen.row(by_predicate=pl.col("con_id") == con_id, named=True)
     terms = json.loads(row["terms"]) if row["terms"] else {}
-    bounds: Mapping[str, Mapping[str, float]] = run.read_json(SELECTION_RECORD)["vetoes"]
     return [
         {
             "metric": name,
@@ -188,12 +235,12 @@ def _vetoes(run: RunDirectory, chosen: pl.DataFrame, con_id: int) -> list[dict[s
             "value": terms[name]["value"] if name in terms else None,
             "kept": not any(part.startswith(f"veto_{name}:") for part in row["reason"].split(";")),
         }
-        for name, limits in bounds.items()
+        for name, limits in files.bounds.items()
     ]
 
 
-def _certified(run: RunDirectory, con_id: int) -> dict[str, Any]:
-    row = run.read_frame(CERTIFICATE).row(by_predicate=pl.col("con_id") == con_id, named=True)
+def _certified(certificate: pl.DataFrame, con_id: int) -> dict[str, Any]:
+    row = certificate.row(by_predicate=pl.col("con_id") == con_id, named=True)
     names = ("verdict", "reason", "n_returns", "missing_fraction", "first_session", "last_session")
     return {name: str(row[name]) if name.endswith("session") else row[name] for name in names}
 
