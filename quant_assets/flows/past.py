@@ -245,23 +245,21 @@ class PastLake:
             publish_group(self.work, group, session)
         elif table.producer == CURATED_TWS_1M_BARS.producer:
             self._curator.minute_bars(session)
-            self._same_pass(session)
         elif table is CURATED_TWS_1D_BARS:
             self._curator.daily_bars(session)
-        elif table is INSTRUMENTS:
+        elif table.producer == INSTRUMENTS.producer:
             self._curator.instruments(session)
         elif table is ADJUSTMENT_FACTORS:
             self._adjuster.publish(session)
+        self._same_pass(table, Partition(session))
 
-    def _same_pass(self, session: date) -> None:
-        """Note what one pass over the raw rows made together, so that none of it is made twice."""
-        partition = Partition(session)
-        for table in ALL:
-            is_made = (
-                table.producer == CURATED_TWS_1M_BARS.producer and self.work.layout.file(table, partition).is_file()
-            )
-            if is_made and self.origins.get((table.name, partition.key), "unknown") == "unknown":
-                self.origins[table.name, partition.key] = "recomputed"
+    def _same_pass(self, table: Table, partition: Partition) -> None:
+        """Note what one pass made together with a table, so that none of it is made twice."""
+        made = [
+            one for one in ALL if one.producer == table.producer and self.work.layout.file(one, partition).is_file()
+        ]
+        unnoted = [one for one in made if self.origins.get((one.name, partition.key), "unknown") == "unknown"]
+        self.origins.update({(one.name, partition.key): "recomputed" for one in unnoted})
 
     def _universe(self, partition: Partition) -> Origin:
         """Take the members that were observed by then, or that somebody had asked TWS about by then."""
