@@ -137,8 +137,8 @@ def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     discovery, curator = Discovery(work), Curator(work)
     done = [discovery.publish(session) for session in sessions]
     ingest_details(work, sessions)
-    ingest_minutes(work, sessions)
     ingest_daily(work, sessions)
+    ingest_minutes(work, sessions)
     for session in sessions:
         done += [curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
         done += [publish_group(work, group, session) for group in PER_MINUTE]
