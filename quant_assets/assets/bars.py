@@ -26,7 +26,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
 
     @dg.multi_asset(
         name="raw_tws_bars",
-        specs=[catalogue.spec(RAW_TWS_BARS, deps=["universe"], kinds=["tws"])],
+        specs=[catalogue.spec(RAW_TWS_BARS, deps=["universe", "raw_tws_daily_bars"], kinds=["tws"])],
         check_specs=checks(
             "raw_tws_bars",
             blocking={SETTLED: "Every instrument of the universe has an answer to rely on: bars, or a firm no"},

@@ -7,6 +7,10 @@ import polars as pl
 BASIS_TOLERANCE = 0.005
 """Two answers are on the same price basis when the median ratio of their closes is within this of 1."""
 
+SEAM_TOLERANCE = 0.04
+"""Two answers without a common minute are on the same price basis when, where they come closest in time, their closes
+are within this of each other. Prices move less within a session, mostly; splits by a twentieth and more."""
+
 _ANSWER = ["con_id", "request_id"]
 _DAILY_SERIES = ["con_id", "what_to_show"]
 _VALUES = ("open", "high", "low", "close", "volume")
@@ -16,8 +20,8 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
     """Keep, of all answers about one session, the rows that speak for it.
 
     The newest answer that has a minute wins, so that a shorter re-fetch never loses minutes; but an older answer
-    counts only when its closes agree with the newest one where both have bars. After a split the bases differ, and
-    rows of both are never mixed.
+    counts only when its closes agree with the newest one where both have bars, or, when no minute is common, where
+    they come closest. After a split the bases differ, and rows of both are never mixed.
 
     Args:
         raw: rows of `raw_tws_bars` of one series and one session, any number of batches.
@@ -36,16 +40,28 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _same_basis(ranked: pl.DataFrame) -> pl.DataFrame:
-    """Drop answers whose overlap with the newest answer is on another price basis, or that have no overlap."""
+    """Drop answers that are on another price basis than the newest one."""
     newest = ranked.filter(pl.col("_age") == 1).group_by("con_id", "ts").agg(pl.col("close").last().alias("_newest"))
+    older = ranked.filter(pl.col("_age") > 1)
     ratios = (
-        ranked.join(newest, on=["con_id", "ts"], how="inner")
+        older.join(newest, on=["con_id", "ts"], how="inner")
         .group_by(_ANSWER)
         .agg((pl.col("close") / pl.col("_newest")).median().alias("_ratio"))
-        .filter((pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE)
     )
-    agreeing = ranked.join(ratios.select(_ANSWER), on=_ANSWER, how="semi")
-    return pl.concat([ranked.filter(pl.col("_age") == 1), agreeing.filter(pl.col("_age") > 1)])
+    apart = older.join(ratios, on=_ANSWER, how="anti")
+    seams = _seams(apart, newest).filter((pl.col("_ratio") - 1).abs() <= SEAM_TOLERANCE)
+    overlaps = ratios.filter((pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE)
+    agreeing = pl.concat([overlaps, seams]).select(_ANSWER)
+    return pl.concat([ranked.filter(pl.col("_age") == 1), older.join(agreeing, on=_ANSWER, how="semi")])
+
+
+def _seams(apart: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
+    """Return, per answer without a common minute, the ratio of the two closes that are nearest in time."""
+    at = newest.with_columns(pl.col("ts").alias("_at")).sort("ts")
+    matched = apart.sort("ts").join_asof(at, on="ts", by="con_id", strategy="nearest", check_sortedness=False)
+    nearest = matched.filter(pl.col("_newest").is_not_null()).sort((pl.col("ts") - pl.col("_at")).abs())
+    first = nearest.unique(_ANSWER, keep="first", maintain_order=True)
+    return first.select(*_ANSWER, (pl.col("close") / pl.col("_newest")).alias("_ratio"))
 
 
 def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> pl.DataFrame:
@@ -157,8 +173,12 @@ def _base_answers(vintages: pl.DataFrame, as_of: date, start: date) -> pl.DataFr
     return pl.concat([kept, late.join(kept, on=_DAILY_SERIES, how="anti")]).drop("_first", "_reach")
 
 
-def overlap_agrees(stored: pl.DataFrame, fetched: pl.DataFrame, tolerance: float = 1e-4) -> pl.DataFrame:
+def overlap_agrees(stored: pl.DataFrame, fetched: pl.DataFrame, tolerance: float = 1e-6) -> pl.DataFrame:
     """Compare a short re-fetch with what is stored of the same series.
+
+    On an unchanged basis TWS serves the same numbers again, so that the median ratio is 1 and the smallest dividend
+    shows: a cent on a share of a thousand moves it by ten times the tolerance. One revised close does not move it; a
+    false alarm costs one full window.
 
     Args:
         stored: con_id, what_to_show, session, close.

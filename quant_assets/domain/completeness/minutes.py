@@ -117,7 +117,7 @@ def compare(rows: pl.DataFrame, answers: pl.DataFrame, earlier: pl.DataFrame) ->
     Returns:
         session, con_id, request_id of answers that have an earlier one with rows: agrees (one has exactly the same
         minutes), same_as (batch of one with exactly the same rows), loses_minutes (earlier ones have minutes that this
-        one lacks), n_revised (minutes that the newest of them tells otherwise) and ratio (median close, this one ÷ that).
+        one lacks), n_revised (minutes that the newest of them tells otherwise) and ratio (median close, this ÷ that).
     """
     if earlier.is_empty():
         empty = {"agrees": pl.Boolean(), "same_as": pl.String(), "loses_minutes": pl.Boolean(), "n_revised": pl.Int64()}

@@ -163,7 +163,7 @@ class DailyRows:
         is_full: bool,
         at: datetime,
     ) -> Self:
-        """Date an answer by its vintage; the bar of a session that has not closed is left out, for it is unfinished.
+        """Date an answer by its vintage; bars before the window, and unfinished ones of a later session, are left out.
 
         Args:
             outcome: what became of the request.
@@ -179,7 +179,7 @@ class DailyRows:
         row = _ledger_row(outcome, constants, vintage, at) | {"asked_from": asked_from}
         bars = RAW_TWS_DAILY_BARS.empty()
         if (answer := outcome.answer) and verdict:
-            closed = answer.bars.filter(pl.col("session") <= vintage)
+            closed = answer.bars.filter(pl.col("session").is_between(asked_from, vintage))
             said = {"outcome": verdict.outcome, "proof": verdict.proof, "detail": verdict.detail}
             row |= {**said, "n_rows": closed.height}
             if verdict.outcome == "bars":
