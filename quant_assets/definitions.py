@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from quant_assets.assets.adjustments import adjustment_assets
 from quant_assets.assets.alpha import alpha_assets
 from quant_assets.assets.automation import automation_sensor
 from quant_assets.assets.bars import bar_assets
@@ -15,7 +16,7 @@ from quant_assets.resources.sql import LakehouseSql
 from quant_assets.resources.work import WorkResource
 from quant_assets.settings import Settings
 
-STAGES = [discovery_assets, bar_assets, feature_assets, candidate_assets, alpha_assets, ops_assets]
+STAGES = [discovery_assets, bar_assets, adjustment_assets, feature_assets, candidate_assets, alpha_assets, ops_assets]
 """Top to bottom is left to right in the UI."""
 
 
@@ -29,7 +30,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=schedules,
         sensors=[automation_sensor()],
         resources={
-            "quant": WorkResource(data=str(settings.data), configs=str(settings.configs)),
+            "quant": WorkResource(
+                data=str(settings.data), configs=str(settings.configs), assignments=list(settings.assignments)
+            ),
             "sql": LakehouseSql.over(settings.data),
         },
         executor=dg.in_process_executor,

@@ -10,6 +10,7 @@ QuantAssetsError                     exit code
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
 │   ├── ConfigurationError                a file, key or value is wrong
 │   ├── UnknownNameError                  no such profile, table, run, scanner, …
+│   ├── NotARunError                      a path that holds no run directory
 │   ├── UnsafeNameError                   a name that must not become part of a path
 │   ├── NotASessionError                  a holiday, a weekend or a reversed range
 │   ├── FutureSessionError                the session has not closed yet
@@ -22,6 +23,7 @@ QuantAssetsError                     exit code
 │   ├── ShapeError                        columns or dtypes differ from the declaration
 │   ├── WrongUnitError                    volumes came in lots of 100 instead of shares
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
+│   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
@@ -148,6 +150,17 @@ class UnknownNameError(FixConfiguration):
         super().__init__(f"There is no {kind} {name!r}.{hint} Known: {_listed(self.known) or 'none'}.")
 
 
+class NotARunError(FixConfiguration):
+    """A path was given for a run, and no run directory is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        what = "holds no manifest.json and no config/inputs.json" if path.is_dir() else "is no directory"
+        super().__init__(
+            f"{path} {what}, so it is no run. Give the directory that holds INDEX.md, or a run id of `quant run list`."
+        )
+
+
 class UnsafeNameError(FixConfiguration):
     """A name that would reach a path but has characters outside the whitelist."""
 
@@ -239,6 +252,14 @@ class CorruptFileError(DataWrong):
     def __init__(self, path: Path, cause: str, mend: str) -> None:
         self.path = path
         super().__init__(f"{path} is unreadable ({cause}). {mend}")
+
+
+class CorruptCopyError(DataWrong):
+    """A month copy cannot be read, or is not equal to the session files that it was made from."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is no copy ({cause}). Nothing is lost: `quant lake compact` makes it anew.")
 
 
 class NotPublishedError(DataWrong):

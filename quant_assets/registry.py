@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quant_assets.errors import DefectError
+from quant_assets.flows.budget import OVER_BUDGET
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
 
@@ -25,8 +26,10 @@ class RunOutcome:
     """Requests for data that were sent to TWS."""
     rewritten: int = 0
     """Rows that were inserted or updated, over all tables."""
+    cached: tuple[str, ...] = ()
+    """Stages of the alpha cycle that were served from the cache, as `table[partition]`."""
     warnings: tuple[str, ...] = field(default=())
-    """Checks that did not pass but do not block."""
+    """Checks that did not pass but do not block, and a time budget that was exceeded."""
 
     @property
     def exit_code(self) -> int:
@@ -97,18 +100,21 @@ def _outcome(result: Any) -> RunOutcome:
     failures = steps or tuple(_run_failure(event) for event in result.all_events if event.is_failure)
     counts = [materialization.metadata for materialization in _materializations(result)]
     checks = result.get_asset_check_evaluations()
+    late = [str(one[OVER_BUDGET].value) for one in counts if OVER_BUDGET in one]
     return RunOutcome(
         run_id=result.run_id,
         success=result.success,
         failures=failures,
         requests=max((_number(one, "tws_requests") for one in counts), default=0),
         rewritten=sum(_number(one, "inserted") + _number(one, "updated") for one in counts),
+        cached=tuple(sorted(_cached(result))),
         warnings=tuple(
             f"{check.asset_key.to_user_string()}: {check.check_name}"
             + (f" — {check.description}" if check.description else "")
             for check in checks
             if not check.passed and not check.blocking
-        ),
+        )
+        + tuple(late[-1:]),
     )
 
 
@@ -116,6 +122,12 @@ def _materializations(result: Any) -> Iterable[Any]:
     return (
         event.event_specific_data.materialization for event in result.all_node_events if event.is_step_materialization
     )
+
+
+def _cached(result: Any) -> Iterable[str]:
+    for one in _materializations(result):
+        if (origin := one.metadata.get("origin")) is not None and origin.value == "cache":
+            yield f"{one.asset_key.to_user_string()}[{one.partition}]"
 
 
 def _number(metadata: dict[str, Any], name: str) -> int:

@@ -46,4 +46,4 @@ def shared_data() -> Path:
 
 
 def _ours() -> list[str]:
-    return [name for name in os.environ if name.startswith("QUANT_") or name == "DAGSTER_HOME"]
+    return [name for name in os.environ if name.startswith("QUANT_") or name in ("DAGSTER_HOME", "CANDIDATES_FILE")]

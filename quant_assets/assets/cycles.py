@@ -6,6 +6,7 @@ DATA = (
     "instruments",
     "raw_tws_bars",
     "raw_tws_daily_bars",
+    "adjustment_factors",
     "curated_tws_1m_bars",
     "quarantine_tws_bars",
     "curated_tws_1d_bars",

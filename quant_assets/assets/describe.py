@@ -41,9 +41,15 @@ class Catalogue:
         return self.partitions.alpha if table.partition_by == "session_profile" else self.partitions.sessions
 
     def spec(
-        self, table: Table, *, group: str = "", deps: Sequence[Any] = (), kinds: Sequence[str] = ()
+        self,
+        table: Table,
+        *,
+        group: str = "",
+        deps: Sequence[Any] = (),
+        kinds: Sequence[str] = (),
+        has_lookback: bool = False,
     ) -> dg.AssetSpec:
-        """Return the spec of the asset that produces a table."""
+        """Return the spec of the asset that produces a table; `has_lookback`: some upstream is read over a window."""
         alpha = table.partition_by == "session_profile" and table.name != "candidates"
         return dg.AssetSpec(
             key=table.producer if table.name == "reports" else table.name,
@@ -55,7 +61,7 @@ class Catalogue:
             tags={"zone": table.zone},
             code_version=quant_assets.__version__,
             partitions_def=self.partitions_of(table),
-            automation_condition=refresh_when_stale(),
+            automation_condition=refresh_when_stale(has_lookback=has_lookback),
             freshness_policy=self.freshness,
             metadata={
                 "dagster/column_schema": column_schema(table),

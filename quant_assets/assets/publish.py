@@ -20,6 +20,7 @@ from quant_assets.errors import (
     ShapeError,
     UnknownNameError,
 )
+from quant_assets.flows.budget import OVER_BUDGET, over_budget
 from quant_assets.flows.publishing import Finding, Published
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -93,10 +94,20 @@ def publish(
         ):
             partitions = partitions_of(context, work)
             done, failures, fatal = _publish_each(work, partitions, build)
-        shown = {"source": work.source_label, **(metadata or {})}
+        shown = {"source": work.source_label, **_lateness(context, work, partitions), **(metadata or {})}
         newest = [one.partition for one in done if one.is_committed and one.table is tables[0]]
         last = dict(finish(newest)) if finish and newest else {}
     yield from _report(context, work, tables, done, failures, fatal, {"all": shown, tables[0].name: last})
+
+
+def _lateness(context: dg.AssetExecutionContext, work: Work, partitions: list[Partition]) -> dict[str, str]:
+    """Return the metadata of a run that exceeds its time budget, after a warning in its log and the audit log."""
+    told = over_budget(work, len({partition.session for partition in partitions}))
+    if told is None:
+        return {}
+    context.log.warning(told)
+    work.audit.record(OVER_BUDGET, run_id=work.run_id, status="warn", message=told)
+    return {OVER_BUDGET: told}
 
 
 def _publish_each(

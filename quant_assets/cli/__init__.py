@@ -15,6 +15,7 @@ _COMMANDS = {
     "status": ("quant_assets.cli.status", "status", "Show what is published, how fresh it is, and what is missing."),
     "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
     "run": ("quant_assets.cli.run", "run", "List, show and verify runs of the alpha cycle."),
+    "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
@@ -54,11 +55,19 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(quant_assets.__version__, prog_name="quant")
-def cli() -> None:
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Put a value on top of configs/manifest.json and the environment, for example risk.max_weight=0.1.",
+)
+def cli(assignments: tuple[str, ...]) -> None:
     """quant_assets: from the TWS socket to portfolio weights.
 
     Data live in $QUANT_DATA (default: data), configuration in $QUANT_CONFIGS (default: configs).
     """
+    del assignments  # read by `settings_of_command`
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any, TypeVar
@@ -66,13 +66,18 @@ def parse_day(text: str) -> date:
         raise NotASessionError(repr(text), "write it as YYYY-MM-DD") from None
 
 
+def settings_of_command() -> Settings:
+    """Return the settings of the environment, with what `quant --set` put on top."""
+    return Settings.from_env(assignments=click.get_current_context().find_root().params.get("assignments", ()))
+
+
 @contextmanager
 def open_work() -> Iterator[Work]:
     """Open a unit of work on the configured data directory, with a progress bar on a terminal."""
     from quant_assets.control.progress import ConsoleProgress
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    settings = Settings.from_env()
+    settings = settings_of_command()
     settings.check_data_directory()
     with TwsGate(settings, run_id="cli") as gate:
         yield Work(settings, gate, run_id="cli", progress=ConsoleProgress())
@@ -83,15 +88,15 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(rows: Sequence[dict[str, Any]] | pl.DataFrame, title: str = "") -> None:
-    """Print rows as a table that fits the terminal."""
+def print_table(rows: Sequence[dict[str, Any]] | pl.DataFrame, title: str = "", right: Collection[str] = ()) -> None:
+    """Print rows as a table that fits the terminal; numbers stand right, and so do the columns named in `right`."""
     from rich.console import Console
     from rich.table import Table
 
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
     table = Table(title=title or None, title_justify="left", title_style="bold")
     for name, dtype in frame.schema.items():
-        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+        table.add_column(name, justify="right" if dtype.is_numeric() or name in right else "left", overflow="fold")
     for row in frame.iter_rows():
         table.add_row(*("" if value is None else _shown(value) for value in row))
     Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)

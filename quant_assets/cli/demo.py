@@ -7,7 +7,7 @@ import click
 import polars as pl
 
 from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner, print_table
-from quant_assets.cli.flow import require_partitions, run_alpha, run_data
+from quant_assets.cli.flow import counted, require_partitions, run_alpha, run_data
 from quant_assets.domain.tables import REPORTS, WEIGHTS
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.work import Work
@@ -45,7 +45,7 @@ def _checked(step: str, outcome: RunOutcome, *, quiet: bool) -> RunOutcome:
     if not outcome.success:
         raise _StepFailedError(outcome)
     if not quiet:
-        click.echo(f"  {step}: {outcome.requests} TWS requests, {outcome.rewritten} rows written")
+        click.echo(f"  {step}: {counted(outcome)}")
     return outcome
 
 

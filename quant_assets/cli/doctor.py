@@ -7,9 +7,8 @@ from typing import Final
 
 import click
 
-from quant_assets.cli.common import json_option, print_json
+from quant_assets.cli.common import json_option, print_json, settings_of_command
 from quant_assets.flows.doctor import Check, examine
-from quant_assets.settings import Settings
 
 _COLOURS: Final = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 
@@ -26,7 +25,7 @@ def doctor(context: click.Context, symbol: str, dagster_home: str | None, *, as_
 
     Exit code 0 when no check fails, 1 otherwise.
     """
-    checks = examine(Settings.from_env(), symbol, home=dagster_home)
+    checks = examine(settings_of_command(), symbol, home=dagster_home)
     counts: Counter[str] = Counter(check.status for check in checks)
     if as_json:
         print_json({"ok": not counts["fail"], "counts": dict(counts), "checks": [asdict(check) for check in checks]})

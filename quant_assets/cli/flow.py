@@ -42,7 +42,12 @@ def data(session: str | None, sessions: str | None, *, as_json: bool) -> None:
 def alpha(profile: str | None, session: str | None, sessions: str | None, *, as_json: bool) -> None:
     """Alpha cycle of a profile: snapshot, returns, weights, report; without the network."""
     registry, chosen = _prepare(session, sessions)
-    finish([run_alpha(registry, chosen, profile or registry.settings.manifest.default_profile)], as_json=as_json)
+    name = profile or registry.settings.manifest.default_profile
+    if registry.settings.manifest.profile(name).sleeves:
+        raise ConfigurationError(
+            f"profile {name}", "it is a meta portfolio of finished runs.", f"Use `quant meta run --profile {name}`."
+        )
+    finish([run_alpha(registry, chosen, name)], as_json=as_json)
 
 
 @flow.command()
@@ -123,8 +128,15 @@ def _joined(first: RunOutcome, second: RunOutcome) -> RunOutcome:
         failures=(*first.failures, *second.failures),
         requests=first.requests + second.requests,
         rewritten=first.rewritten + second.rewritten,
+        cached=(*first.cached, *second.cached),
         warnings=(*first.warnings, *second.warnings),
     )
+
+
+def counted(outcome: RunOutcome) -> str:
+    """Say in a line what a run cost: requests, rows, and the stages that were not computed because nothing changed."""
+    text = f"{outcome.requests} TWS requests, {outcome.rewritten} rows written"
+    return f"{text}; from the cache: {', '.join(outcome.cached)}" if outcome.cached else text
 
 
 def finish(outcomes: Sequence[RunOutcome], *, as_json: bool) -> None:
@@ -134,7 +146,7 @@ def finish(outcomes: Sequence[RunOutcome], *, as_json: bool) -> None:
     for outcome in outcomes:
         if not as_json:
             state = "ok" if outcome.success else "FAILED"
-            click.echo(f"{state}: {outcome.requests} TWS requests, {outcome.rewritten} rows written")
+            click.echo(f"{state}: {counted(outcome)}")
         for warning in outcome.warnings:
             click.secho(f"warning: {warning}", fg="yellow", err=True)
         for sentence in dict.fromkeys(sentence for _, sentence in outcome.failures):

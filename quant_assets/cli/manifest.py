@@ -2,9 +2,8 @@
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json
+from quant_assets.cli.common import json_option, open_work, print_json, settings_of_command
 from quant_assets.flows.discover import load_sources
-from quant_assets.settings import Settings
 
 
 @click.group()
@@ -27,5 +26,5 @@ def audit() -> None:
 def show(profile: str | None, *, as_json: bool) -> None:
     """Print the resolved configuration, or one profile of it; it is JSON in either case."""
     del as_json
-    resolved = Settings.from_env().manifest
+    resolved = settings_of_command().manifest
     print_json((resolved.profile(profile) if profile else resolved).model_dump(mode="json"))

@@ -29,6 +29,9 @@ DAILY_ANSWER = pl.Schema({"session": pl.Date()} | {k: v for k, v in MINUTE_ANSWE
 """Columns of an answer to a daily request; TWS labels daily bars with the exchange's date."""
 
 
+_ROUTED_TO_ONE_PLACE = ("CASH", "CRYPTO", "FUT", "CONTFUT", "IND", "CFD", "CMDTY")
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What names an instrument in a request. `con_id` 0 means: not known yet, look it up by symbol."""
@@ -40,9 +43,23 @@ class Contract:
     currency: str = "USD"
     sec_type: str = "STK"
 
+    @classmethod
+    def listed(cls, exchange: str, symbol: str, asset_class: str, currency: str, con_id: int = 0) -> Self:
+        """Return the contract of an instrument that an exchange lists: stocks are routed smartly, the rest is not.
+
+        `symbol` is what names the instrument alone: `EUR.USD` of a pair, `BTC.USD` of a coin, `ESZ6` of a future.
+        """
+        if asset_class in _ROUTED_TO_ONE_PLACE:
+            return cls(symbol, con_id, exchange, "", currency, asset_class)
+        return cls(symbol, con_id, primary_exchange=exchange, currency=currency, sec_type=asset_class)
+
+    @property
+    def venue(self) -> str:
+        """The exchange that lists it."""
+        return self.primary_exchange or self.exchange
+
     def __str__(self) -> str:
-        where = self.primary_exchange or self.exchange
-        return f"{where}:{self.symbol}" + (f" ({self.con_id})" if self.con_id else "")
+        return f"{self.venue}:{self.symbol}" + (f" ({self.con_id})" if self.con_id else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,10 @@ class ContractDetails:
     category: str
     ids: str
     """`TAG=value` pairs joined by `;`, for example `ISIN=US0000000000`."""
+    multiplier: float | None = None
+    """Units of the underlying that one contract stands for; None where one is one."""
+    last_trade_date: date | None = None
+    """Of what expires."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.adjustments import SNAP, snapped
+from quant_assets.domain.instruments import PRIMARY_SERIES
+
 BASIS_TOLERANCE = 0.005
 """Two answers are on the same price basis when the median ratio of their closes is within this of 1."""
 
@@ -13,7 +16,8 @@ are within this of each other. Prices move less within a session, mostly; splits
 
 _ANSWER = ["con_id", "request_id"]
 _DAILY_SERIES = ["con_id", "what_to_show"]
-_VALUES = ("open", "high", "low", "close", "volume")
+_PRICES = ("open", "high", "low", "close")
+_VALUES = (*_PRICES, "volume")
 
 
 def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
@@ -21,38 +25,67 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
 
     The newest answer that has a minute wins, so that a shorter re-fetch never loses minutes; but an older answer
     counts only when its closes agree with the newest one where both have bars, or, when no minute is common, where
-    they come closest. After a split the bases differ, and rows of both are never mixed.
+    they come closest. After a split they do not, and rows of both bases are never mixed: when the ratio on the overlap
+    is that of a split, the older rows are put on the newest answer's basis, and else they stand back.
 
     Args:
         raw: rows of `raw_tws_bars` of one series and one session, any number of batches.
 
     Returns:
         The winning rows, all of them from the newest answer that has their minute; duplicates inside one answer stay.
+        `rescaled_by` is what the prices of a row were multiplied by (1 for rows as served), and `rescaled_at` when
+        the answer arrived whose basis they were put on (null for rows as served).
     """
     if raw.is_empty():
-        return raw
+        return raw.with_columns(**_AS_SERVED)
     ranked = raw.with_columns(
         pl.struct("ingested_at", "request_id").rank("dense", descending=True).over("con_id").alias("_age")
     )
-    eligible = ranked.filter(pl.col("_age") == 1) if ranked["_age"].max() == 1 else _same_basis(ranked)
+    newest = ranked.filter(pl.col("_age") == 1).with_columns(**_AS_SERVED)
+    eligible = newest if ranked["_age"].max() == 1 else _on_one_basis(ranked, newest)
     newest_per_minute = pl.col("_age") == pl.col("_age").min().over("con_id", "ts")
     return eligible.filter(newest_per_minute).drop("_age")
 
 
-def _same_basis(ranked: pl.DataFrame) -> pl.DataFrame:
-    """Drop answers that are on another price basis than the newest one."""
-    newest = ranked.filter(pl.col("_age") == 1).group_by("con_id", "ts").agg(pl.col("close").last().alias("_newest"))
+_AS_SERVED = {
+    "rescaled_by": pl.lit(1.0),
+    "rescaled_at": pl.lit(None, dtype=pl.Datetime("us", "UTC")),
+}
+
+
+def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
+    """Keep older answers that are on the newest one's price basis, or a split away from it; drop all others."""
     older = ranked.filter(pl.col("_age") > 1)
+    speaking = newest.group_by("con_id", "ts").agg(pl.col("close").last().alias("_newest"))
+    one = pl.col("_newest") / pl.col("close")
     ratios = (
-        older.join(newest, on=["con_id", "ts"], how="inner")
+        older.join(speaking, on=["con_id", "ts"], how="inner")
         .group_by(_ANSWER)
-        .agg((pl.col("close") / pl.col("_newest")).median().alias("_ratio"))
+        .agg(
+            pl.len().alias("_n"),
+            one.median().alias("_ratio"),
+            ((one / one.median() - 1).abs() <= SNAP).mean().alias("_steady"),
+        )
     )
-    apart = older.join(ratios, on=_ANSWER, how="anti")
-    seams = _seams(apart, newest).filter((pl.col("_ratio") - 1).abs() <= SEAM_TOLERANCE)
-    overlaps = ratios.filter((pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE)
-    agreeing = pl.concat([overlaps, seams]).select(_ANSWER)
-    return pl.concat([ranked.filter(pl.col("_age") == 1), older.join(agreeing, on=_ANSWER, how="semi")])
+    is_same = (pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE
+    is_steady = (pl.col("_n") >= _ENOUGH) & (pl.col("_steady") > _MOST)
+    split = pl.when(is_steady).then(snapped(pl.col("_ratio"), SNAP, otherwise=None))
+    overlapping = ratios.with_columns(pl.when(is_same).then(1.0).otherwise(split).alias("rescaled_by"))
+    apart = _seams(older.join(ratios, on=_ANSWER, how="anti"), speaking)
+    touching = apart.with_columns(
+        pl.when((pl.col("_ratio") - 1).abs() <= SEAM_TOLERANCE).then(1.0).alias("rescaled_by")
+    )
+    columns = [*_ANSWER, "rescaled_by"]
+    factors = pl.concat([overlapping.select(columns), touching.select(columns)]).drop_nulls("rescaled_by")
+    arrived = newest.group_by("con_id").agg(pl.col("ingested_at").max().alias("rescaled_at"))
+    kept = older.join(factors.select(*_ANSWER, "rescaled_by"), on=_ANSWER).join(arrived, on="con_id")
+    is_moved = pl.col("rescaled_by") != 1.0
+    moved = kept.with_columns(
+        *((pl.col(name) * pl.col("rescaled_by")).alias(name) for name in (*_PRICES, "wap") if name in kept.columns),
+        *((pl.col(name) / pl.col("rescaled_by")).alias(name) for name in ("volume",) if name in kept.columns),
+        pl.when(is_moved).then(pl.col("rescaled_at")).alias("rescaled_at"),
+    )
+    return pl.concat([newest, moved.select(newest.columns)])
 
 
 def _seams(apart: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
@@ -64,6 +97,22 @@ def _seams(apart: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
     return first.select(*_ANSWER, (pl.col("close") / pl.col("_newest")).alias("_ratio"))
 
 
+_ENOUGH = 2
+"""Minutes of overlap that it takes to tell a split from a bad print."""
+_MOST = 0.5
+"""Share of the overlap that has to agree with its median, before the median is taken for a split."""
+
+
+def as_served(rows: pl.DataFrame) -> pl.DataFrame:
+    """Take the rescaling of `newest_answers` back, for rows that are shown as evidence."""
+    if "rescaled_by" not in rows.columns:
+        return rows
+    return rows.with_columns(
+        *((pl.col(name) / pl.col("rescaled_by")).alias(name) for name in (*_PRICES, "wap")),
+        (pl.col("volume") * pl.col("rescaled_by")).alias("volume"),
+    )
+
+
 def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> pl.DataFrame:
     """Build the trailing daily window as of a session, on one price basis per instrument.
 
@@ -72,15 +121,17 @@ def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> p
     of that time reaches back far enough: a later one is cut at `as_of`, and the rows say `assumed`.
 
     Args:
-        vintages: rows of `raw_tws_daily_bars`, TRADES and ADJUSTED_LAST, any vintages.
+        vintages: rows of `raw_tws_daily_bars`, any series and vintages.
         as_of: the session as of which the window is seen.
         sessions: expected sessions of the window, ascending, the last one being `as_of` or the one before it.
 
     Returns:
         One row per instrument and session with adj_close beside OHLCV; columns as `curated_tws_1d_bars` but for
         dq_status, coverage and transform_version. `known_at` is the first time that a vintage brought the value.
+        What has no trades of its own is seen by its midpoints, or by its aggregated trades.
         Where ADJUSTED_LAST does not speak for the basis of the trades, adj_close is the close.
     """
+    vintages = vintages.with_columns(pl.col("what_to_show").replace(dict.fromkeys(PRIMARY_SERIES, "TRADES")))
     chosen = _chosen_rows(vintages, as_of, sessions[0]).filter(pl.col("session").is_in(sessions))
     adjusted = chosen.filter(pl.col("what_to_show") == "ADJUSTED_LAST")
     trades = _with_adjusted(chosen.filter(pl.col("what_to_show") == "TRADES"), adjusted)

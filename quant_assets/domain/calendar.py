@@ -167,6 +167,10 @@ class TradingCalendar:
             raise NotASessionError(label, "no exchange trades in the range", near)
         return found
 
+    def count(self, first: date, last: date) -> int:
+        """Return how many sessions a closed range has; 0 where it has none."""
+        return max(0, bisect_right(self.all_sessions, last) - bisect_left(self.all_sessions, first))
+
     def window(self, last: date, n_sessions: int) -> list[date]:
         """Return the `n_sessions` sessions that end with `last`, ascending; fewer at the calendar's start."""
         position = bisect_left(self.all_sessions, self.require(last))

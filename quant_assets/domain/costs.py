@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import polars as pl
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -20,6 +22,12 @@ class Schedule:
         if shares <= 0:
             return 0.0
         return min(max(self.per_share * shares, self.minimum), self.maximum_fraction * shares * price)
+
+    def commissions(self, shares: pl.Expr, price: pl.Expr) -> pl.Expr:
+        """Return the commission of one order per row; null where shares or price are."""
+        usual = pl.max_horizontal(self.per_share * shares, pl.lit(self.minimum))
+        cost = pl.min_horizontal(usual, self.maximum_fraction * shares * price)
+        return pl.when(shares.is_not_null() & price.is_not_null()).then(cost)
 
 
 SCHEDULES: Mapping[str, Schedule] = {

@@ -33,6 +33,15 @@ def minute_series(asset_class: str, *, use_rth: bool) -> Series:
     return Series("TRADES", use_rth=use_rth and asset_class not in WHOLE_DAY)
 
 
+def daily_series(asset_class: str) -> tuple[WhatToShow, ...]:
+    """Return the series of daily bars for a TWS security type: only what pays dividends has an adjusted one."""
+    first = minute_series(asset_class, use_rth=True).what_to_show
+    return ("TRADES", "ADJUSTED_LAST") if asset_class in ADJUSTABLE else (first,)
+
+
+PRIMARY_SERIES = ("TRADES", "MIDPOINT", "AGGTRADES")
+"""Series that an instrument's own prices are taken from; each has one of them."""
+ADJUSTABLE = ("STK", "ETF")
 WHOLE_DAY = ("FUT", "CONTFUT")
 """Security types that trade around the clock though they have trades."""
 

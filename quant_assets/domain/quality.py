@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain import tables, toxic
-from quant_assets.domain.bars import newest_answers
+from quant_assets.domain.bars import as_served, newest_answers
 from quant_assets.domain.calendar import Hours
 
 TRANSFORM_VERSION = "1"
@@ -86,6 +86,8 @@ class Curation:
     """Raw rows of older answers that a newer answer speaks for; they stay in bronze only."""
     n_reordered: int
     """Rows that came out of time order and were put in place."""
+    n_rescaled: int = 0
+    """Rows of older answers that were put on the price basis of a newer one, a split away from theirs."""
 
 
 def curate_minutes(raw: pl.DataFrame, session: date, hours: Hours, reference: pl.DataFrame) -> Curation:
@@ -117,6 +119,7 @@ def curate_minutes(raw: pl.DataFrame, session: date, hours: Hours, reference: pl
         quarantine=_as_quarantine(rejected),
         n_superseded=raw.height - speaking.height,
         n_reordered=int(marked["_disordered"].sum()),
+        n_rescaled=speaking.filter(pl.col("rescaled_by") != 1.0).height,
     )
 
 
@@ -199,7 +202,7 @@ def _mark_toxic(rows: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
 
 def _as_curated(valid: pl.DataFrame, raw: pl.DataFrame, session: date) -> pl.DataFrame:
     frame = _with_first_known(valid, raw).with_columns(
-        pl.when(pl.col("_disordered") | pl.col("_resolved"))
+        pl.when(pl.col("_disordered") | pl.col("_resolved") | (pl.col("rescaled_by") != 1.0))
         .then(pl.lit("warn"))
         .otherwise(pl.lit("ok"))
         .alias("dq_status"),
@@ -215,12 +218,13 @@ def _as_curated(valid: pl.DataFrame, raw: pl.DataFrame, session: date) -> pl.Dat
 
 
 def _with_first_known(valid: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
-    """Add known_at: when any answer first brought the value that stands."""
+    """Add known_at: when any answer first brought the value that stands, or the basis that it was put on."""
     if raw.select("con_id", "request_id").n_unique() == raw["con_id"].n_unique():
         return valid.with_columns(pl.col("ingested_at").alias("known_at"))
     value = [*_MINUTE, *_PRICES, "volume"]
     first_known = raw.group_by(value).agg(pl.col("ingested_at").min().alias("known_at"))
-    return valid.join(first_known, on=value, how="left", nulls_equal=True)
+    joined = valid.join(first_known, on=value, how="left", nulls_equal=True)
+    return joined.with_columns(pl.coalesce("rescaled_at", "known_at").alias("known_at"))
 
 
 def _basis(session: date) -> pl.Expr:
@@ -234,7 +238,7 @@ OBSERVED_WITHIN_DAYS = 1
 
 
 def _as_quarantine(rejected: pl.DataFrame) -> pl.DataFrame:
-    frame = rejected.with_columns(pl.lit(TRANSFORM_VERSION).alias("transform_version"))
+    frame = as_served(rejected).with_columns(pl.lit(TRANSFORM_VERSION).alias("transform_version"))
     return frame.select(tables.QUARANTINE_TWS_BARS.schema.names())
 
 
@@ -284,10 +288,20 @@ def sound_daily(window: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return window.filter(is_sound), window.filter(~is_sound)
 
 
-def finish_daily(window: pl.DataFrame, n_expected: int, version: str) -> pl.DataFrame:
-    """Add coverage (sessions present ÷ expected), status and version to a sound daily window."""
-    return window.with_columns(
-        (pl.len().over("con_id") / n_expected).alias("coverage"),
+def finish_daily(window: pl.DataFrame, expected: pl.DataFrame, version: str) -> pl.DataFrame:
+    """Add coverage, status and version to a sound daily window.
+
+    Args:
+        window: sound rows.
+        expected: con_id, n_expected: sessions of the window in which the instrument's exchange was open.
+        version: of the transform.
+
+    Returns:
+        Rows of `curated_tws_1d_bars`; coverage is sessions present ÷ sessions expected.
+    """
+    counted = window.join(expected, on="con_id", how="left", maintain_order="left")
+    return counted.with_columns(
+        (pl.len().over("con_id") / pl.col("n_expected")).alias("coverage"),
         pl.lit("ok").alias("dq_status"),
         pl.lit(version).alias("transform_version"),
     ).select(tables.CURATED_TWS_1D_BARS.schema.names())

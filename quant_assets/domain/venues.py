@@ -45,6 +45,40 @@ _EXCHANGES: Mapping[str, str] = {
 BY_EXCHANGE: Mapping[str, str] = {code: name for name, codes in _EXCHANGES.items() for code in codes.split()}
 """TWS exchange code -> calendar."""
 
+_ASSET_CLASS: Mapping[str, str] = {
+    "IDEALPRO": "CASH",
+    "PAXOS": "CRYPTO",
+    "ZEROHASH": "CRYPTO",
+    **dict.fromkeys((*_EXCHANGES["CMES"].split(), *_EXCHANGES["XCBF"].split(), *_EXCHANGES["XEUR"].split()), "FUT"),
+}
+_CURRENCY: Mapping[str, str] = {
+    "XLON": "GBP",
+    **dict.fromkeys(("XETR", "XFRA", "XPAR", "XAMS", "XBRU", "XLIS", "XMIL", "XMAD", "XWBO", "XHEL"), "EUR"),
+    "XSWX": "CHF",
+    "XSTO": "SEK",
+    "XCSE": "DKK",
+    "XOSL": "NOK",
+    "XWAR": "PLN",
+    "XTSE": "CAD",
+    "XMEX": "MXN",
+    "XASX": "AUD",
+    "XHKG": "HKD",
+    "XTKS": "JPY",
+    "XSES": "SGD",
+    "XBOM": "INR",
+}
+
+
+def asset_class_at(exchange: str) -> str:
+    """Return the TWS security type that a name on an exchange means; a stock unless the exchange has none."""
+    return _ASSET_CLASS.get(exchange, "STK")
+
+
+def currency_at(exchange: str) -> str:
+    """Return the currency that stocks are quoted in on an exchange; USD where it is not known."""
+    return _CURRENCY.get(BY_EXCHANGE.get(exchange, ""), "USD")
+
+
 HOURS = pl.Schema({"con_id": pl.Int64(), "opens_at": pl.Datetime("us", "UTC"), "closes_at": pl.Datetime("us", "UTC")})
 _VENUE = ["asset_class", "exchange"]
 

@@ -1,14 +1,15 @@
 """From bronze to silver, one session at a time: read, call the domain, publish what passes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import polars as pl
 
 from quant_assets.domain import instruments as instruments_domain
-from quant_assets.domain import quality
+from quant_assets.domain import quality, venues
 from quant_assets.domain.bars import daily_window
 from quant_assets.domain.tables import (
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
@@ -82,7 +83,9 @@ class Curator:
     def _minute_inputs(self, session: date) -> dict[str, str]:
         lake, partition = self._work.lake, Partition(session)
         members = lake.curated.footer(UNIVERSE, partition)
+        factors = lake.curated.footer(ADJUSTMENT_FACTORS, partition)
         return {
+            "adjustment_factors": factors.content_id if factors else "",
             "raw_tws_bars": lake.raw.input_id(RAW_TWS_BARS, partition),
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": members.content_id if members else "",
@@ -110,19 +113,31 @@ class Curator:
                 coverage=round(counts.select(pl.col("coverage").mean()).item() or 0.0, 4),
                 reordered_rows=divided.n_reordered,
                 superseded_rows=divided.n_superseded,
+                rescaled_rows=divided.n_rescaled,
             ),
             rejected.with_metadata(**{f"rule_{rule}": n for rule, n in by_rule.items()}),
         )
 
     def _previous_closes(self, session: date) -> pl.DataFrame:
-        """Return con_id and previous_close, from the daily history as of the session."""
+        """Return con_id and previous_close, from the daily history as of the session, on the basis of the minutes.
+
+        After a split the daily window and the stored minutes may stand on its two sides; the factors say so, and a
+        split is not taken for a toxic price.
+        """
         before = self._work.calendar.previous(session)
         empty = pl.DataFrame(schema={"con_id": pl.Int64, "previous_close": pl.Float64})
         vintages = self._vintages_of(session)
         if before is None or vintages.is_empty():
             return empty
         window = daily_window(vintages, session, [before])
-        return window.select("con_id", pl.col("close").alias("previous_close"))
+        factors = self._work.lake.curated.read_many(
+            ADJUSTMENT_FACTORS, [Partition(session)], ["con_id", "session", "split_factor"]
+        )
+        own = factors.filter(pl.col("session") == session).select("con_id", "split_factor")
+        basis = pl.col("split_factor").fill_null(1.0)
+        return window.join(own, on="con_id", how="left").select(
+            "con_id", (pl.col("close") / basis).alias("previous_close")
+        )
 
     # ------------------------------------------------------------ daily bars
 
@@ -150,7 +165,7 @@ class Curator:
         sessions = work.calendar.window(session, n_lookback)
         window = daily_window(vintages, session, sessions).join(members, on="con_id", how="semi")
         sound, broken = quality.sound_daily(window)
-        finished = quality.finish_daily(sound, len(sessions), DAILY_VERSION)
+        finished = quality.finish_daily(sound, _expected_days(work, members, sessions), DAILY_VERSION)
         absent = members.join(finished, on="con_id", how="anti")
         findings = [
             Finding("daily_rows_sound", broken.is_empty(), f"{broken.height} daily rows break a rule", blocking=False),
@@ -227,6 +242,14 @@ def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
             "superseded": divided.n_superseded,
         },
     )
+
+
+def _expected_days(work: Work, members: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return con_id and n_expected: on how many of the sessions its own exchange was open."""
+    named = work.calendars_of(members)
+    counts = {name: sum(map(venues.calendar(name).is_session, sessions)) for name in named["calendar"].unique()}
+    n_expected = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_expected")
+    return named.select("con_id", n_expected)
 
 
 def _names(frame: pl.DataFrame) -> str:

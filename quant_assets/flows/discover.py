@@ -10,6 +10,7 @@ import polars as pl
 
 from quant_assets.connectors.base import Contract, ContractDetails
 from quant_assets.connectors.lists import Scanner, load_list, load_scanner
+from quant_assets.domain import venues
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import ConfigurationError, EmptyUniverseError
 from quant_assets.flows.ingest.details import ask_details
@@ -147,7 +148,9 @@ class Discovery:
         contracts = []
         for name in names:
             exchange, symbol = split_qualified(name)
-            contracts.append(Contract(symbol, primary_exchange=exchange))
+            contracts.append(
+                Contract.listed(exchange, symbol, venues.asset_class_at(exchange), venues.currency_at(exchange))
+            )
         answers = self._work.gate.run(lambda opened: ask_details(self._work, opened, contracts, strict=False))
         found = {name: _best(answer, name) for name, answer in zip(names, answers, strict=True)}
         if unknown := sorted(name for name, one in found.items() if one is None):

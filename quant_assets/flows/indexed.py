@@ -20,13 +20,14 @@ from quant_assets.domain.tables import (
     Table,
 )
 from quant_assets.flows.alpha import build_report, build_returns, build_selection, build_synthesis, build_weights
+from quant_assets.flows.alpha.stages import origins
 from quant_assets.flows.judged import selection_findings, weight_findings
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.screen import screen_session
 from quant_assets.flows.snapshot import Previous, freeze
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
-from quant_assets.lakehouse.runs import RunDirectory, code_version
+from quant_assets.lakehouse.runs import RunDirectory, StageCache, code_version
 
 
 def candidates(work: Work, partition: Partition) -> Published:
@@ -163,9 +164,15 @@ def _step(
     run = run_of(work, partition)
     if (standing := unchanged(work, table, partition, inputs)) and run.is_finished:
         return replace(standing, findings=(*standing.findings, *judged(run)))
-    frame = build(run, work.clock)
-    told = {"run_id": run.run_id}
+    frame = build(run, work.clock, StageCache(work.layout.cache))
+    told = {"run_id": run.run_id, **_origin(run, table)}
     return publish_frame(work, table, partition, frame, inputs=inputs, findings=judged(run), metadata=told)
+
+
+def _origin(run: RunDirectory, table: Table) -> dict[str, str]:
+    """Return whether a stage of the run was computed or came from the cache."""
+    event = {"returns_matrix": "returns", "synthetic_returns": "synthesis"}.get(table.name, table.name)
+    return {"origin": origins(run)[event]} if event in origins(run) else {}
 
 
 def _content_ids(work: Work, tables: tuple[Table, ...], partition: Partition) -> dict[str, str]:

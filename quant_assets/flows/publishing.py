@@ -53,7 +53,7 @@ class Published:
 
 
 def unchanged(work: Work, table: Table, partition: Partition, inputs: Mapping[str, str]) -> Published | None:
-    """Return what stands, when it was computed from exactly these inputs; else None.
+    """Return what stands, when it was computed from exactly these inputs and judged by today's rules; else None.
 
     This is what makes a second run free: nothing is read but the manifest. A file that became unreadable does not
     stand: it is derived, so it is computed again.
@@ -62,7 +62,7 @@ def unchanged(work: Work, table: Table, partition: Partition, inputs: Mapping[st
         footer = work.lake.curated.footer(table, partition)
     except CorruptFileError:
         return None
-    if footer is None or not inputs or dict(footer.inputs) != dict(inputs):
+    if footer is None or not inputs or dict(footer.inputs) != _judged_inputs(table, inputs):
         return None
     report = StorageReport(
         table=table.name,
@@ -75,7 +75,10 @@ def unchanged(work: Work, table: Table, partition: Partition, inputs: Mapping[st
         content_id=footer.content_id,
     )
     passed = (Finding(NOT_EMPTY, passed=True), Finding(SCHEMA, passed=True))
-    return Published(table, partition, report, passed, {"served_from": "inputs unchanged"})
+    warned = tuple(
+        Finding(check, passed=False, message=told, blocking=False) for check, told in footer.warnings.items()
+    )
+    return Published(table, partition, report, (*passed, *warned), {"served_from": "inputs unchanged"})
 
 
 def publish_frame(
@@ -108,8 +111,15 @@ def publish_frame(
     judged = (*judge(table, table.conform(frame)), *findings)
     if any(finding.blocking and not finding.passed for finding in judged):
         return Published(table, partition, None, judged, metadata or {})
-    report = work.lake.curated.write(table, partition, frame, inputs=inputs, watermark=watermark)
+    known = _judged_inputs(table, inputs)
+    warnings = {finding.check: finding.message for finding in judged if not finding.passed}
+    report = work.lake.curated.write(table, partition, frame, inputs=known, watermark=watermark, warnings=warnings)
     return Published(table, partition, report, judged, metadata or {})
+
+
+def _judged_inputs(table: Table, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the inputs with the rules that judged the result, so that a new rule judges what stands, too."""
+    return {**inputs, "rules": table.rules_id}
 
 
 def judge(table: Table, frame: pl.DataFrame) -> tuple[Finding, ...]:

@@ -61,6 +61,12 @@ class Work:
     run_id: str = field(default_factory=lambda: uuid4().hex[:12])
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=NullProgress)
+    begun: float = field(init=False, compare=False)
+    """When it was opened, on the clock's monotonic seconds."""
+
+    def __post_init__(self) -> None:
+        """Remember when the work began."""
+        object.__setattr__(self, "begun", self.clock.monotonic())
 
     @cached_property
     def layout(self) -> Layout:

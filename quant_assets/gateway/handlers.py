@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from quant_assets.errors import UnknownNameError
 from quant_assets.gateway import messages
@@ -17,6 +18,7 @@ from quant_assets.gateway.requests import WireContract, number
 _DAYS_OF_HOURS: Final = 6
 _MAX_SYMBOLS: Final = 16
 _UNKNOWN: Final = "No security definition has been found for the request"
+_AMBIGUOUS: Final = "The contract description specified for the request is ambiguous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +53,73 @@ def found(market: Market, contract: WireContract, now: datetime) -> Instrument:
     Raises:
         Refusal: there is none (200).
     """
-    instrument = market.find(now, con_id=contract.con_id, symbol=contract.symbol)
-    if instrument is None or not _fits(contract, instrument):
+    matches = all_found(market, contract, now)
+    if len(matches) > 1:
+        raise Refusal(200, _AMBIGUOUS)
+    return matches[0]
+
+
+def all_found(market: Market, contract: WireContract, now: datetime) -> list[Instrument]:
+    """Return every instrument that a contract means, at least one.
+
+    Raises:
+        Refusal: there is none (200).
+    """
+    if contract.con_id or contract.sec_type in ("", "STK"):
+        one = market.find(now, con_id=contract.con_id, symbol=contract.symbol or contract.local_symbol)
+        candidates = [one] if one is not None else []
+    else:
+        candidates = [x for x in market.instruments(now) if x.sec_type == contract.sec_type]
+    matches = [x for x in candidates if _fits(contract, x)]
+    if not matches:
         raise Refusal(200, _UNKNOWN)
-    return instrument
+    return matches
 
 
 def _fits(contract: WireContract, instrument: Instrument) -> bool:
     """Judge what the contract says beside its id; what it leaves empty fits everything."""
-    venues = ("", "SMART", instrument.primary_exchange)
+    routes = ("", instrument.exchange, instrument.primary_exchange)
+    is_named = bool(contract.con_id) or (
+        contract.symbol in ("", instrument.symbol) and contract.local_symbol in ("", instrument.name)
+    )
+    expiry = f"{instrument.last_trade_date:%Y%m%d}" if instrument.last_trade_date else ""
     return (
-        contract.sec_type in ("", instrument.sec_type)
+        is_named
+        and contract.sec_type in ("", instrument.sec_type)
         and contract.currency in ("", instrument.currency)
-        and contract.exchange in venues
-        and contract.primary_exchange in venues
+        and expiry.startswith(contract.expiry)
+        and contract.exchange in routes
+        and contract.primary_exchange in (*routes, "SMART")
     )
 
 
 def contract_details(desk: Desk, fields: Sequence[str]) -> bytes:
     """Message 9."""
     req_id, contract = number(fields[2]), WireContract.parse(fields[3:])
-    instrument = found(desk.market, contract, desk.now)
-    trading, liquid = hours_texts(desk.market.hours, desk.now)
-    exchange = contract.exchange or "SMART"
-    answer = messages.contract_details(desk.version, req_id, instrument, exchange, trading=trading, liquid=liquid)
+    answer = b""
+    for instrument in all_found(desk.market, contract, desk.now):
+        hours = desk.market.hours_of(instrument)
+        trading, liquid = (hours_texts if instrument.exchange == "SMART" else whole_days)(hours, desk.now, instrument)
+        exchange = contract.exchange or instrument.exchange
+        answer += messages.contract_details(desk.version, req_id, instrument, exchange, trading=trading, liquid=liquid)
     return answer + messages.contract_details_end(req_id)
 
 
-def hours_texts(hours: TradingHours, now: datetime) -> tuple[str, str]:
+def whole_days(hours: TradingHours, now: datetime, instrument: Instrument) -> tuple[str, str]:
+    """Return the hours of what trades around the clock: trading and liquid hours are the same."""
+    zone = ZoneInfo(instrument.timezone)
+    first = hours.closed_by(now)
+    texts = [
+        f"{hours.open_at(n).astimezone(zone):%Y%m%d:%H%M}-{hours.close_at(n).astimezone(zone):%Y%m%d:%H%M}"
+        for n in range(first, min(first + _DAYS_OF_HOURS, len(hours.opens)))
+    ]
+    return ";".join(texts), ";".join(texts)
+
+
+def hours_texts(hours: TradingHours, now: datetime, instrument: Instrument | None = None) -> tuple[str, str]:
     """Return trading and liquid hours of the coming days, in TWS's form; extended hours are 04:00 to 20:00 or 17:00."""
     trading, liquid = [], []
+    zone = ZoneInfo(instrument.timezone) if instrument else ZONE
     for i in range(_DAYS_OF_HOURS):
         day = exchange_date(now) + timedelta(days=i)
         n = hours.ordinal_on_or_before(day)
@@ -88,7 +127,7 @@ def hours_texts(hours: TradingHours, now: datetime) -> tuple[str, str]:
             trading.append(f"{day:%Y%m%d}:CLOSED")
             liquid.append(f"{day:%Y%m%d}:CLOSED")
             continue
-        opens, closes = hours.open_at(n).astimezone(ZONE), hours.close_at(n).astimezone(ZONE)
+        opens, closes = hours.open_at(n).astimezone(zone), hours.close_at(n).astimezone(zone)
         late = closes + timedelta(hours=4)
         trading.append(f"{day:%Y%m%d}:0400-{day:%Y%m%d}:{late:%H%M}")
         liquid.append(f"{day:%Y%m%d}:{opens:%H%M}-{day:%Y%m%d}:{closes:%H%M}")

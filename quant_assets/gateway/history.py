@@ -9,13 +9,14 @@ import polars as pl
 from quant_assets.gateway import messages
 from quant_assets.gateway.encoding import FORMAT_EPOCH, BodyCache, encoded
 from quant_assets.gateway.hours import WIRE_ZONE, ZONE, TradingHours, exchange_date
-from quant_assets.gateway.market import VALUES, Instrument, Market
+from quant_assets.gateway.market import CRYPTO_TRADES, VALUES, Instrument, Market
 from quant_assets.gateway.requests import HistoryRequest
 from quant_assets.gateway.validation import BAR_SECONDS, end_instant, parsed_duration, window_start
 
 _MINUTE_S: Final = 60
 _DAY_S: Final = 86400
 _NO_DATA: Final = "Historical Market Data Service error message:HMDS query returned no data: "
+_NO_SERIES: Final = "Historical Market Data Service error message:No historical market data for "
 _NOT_SERVED: Final = "Historical Market Data Service error message:Query failed: the replay gateway has no bars of "
 
 
@@ -74,9 +75,10 @@ class HistoryService:
         Raises:
             Refusal: there is no data.
         """
+        _refuse_series(request, instrument)
         if request.kind == "head_timestamp":
             return self._head(request, instrument, now), 0
-        window = window_of(request, now, self._market.hours)
+        window = window_of(request, now, self._market.hours_of(instrument))
         if request.what == "SCHEDULE":
             return self._schedule(request, instrument, window), len(window.sessions)
         n_bars, body = self._body(request, instrument, window, now)
@@ -94,8 +96,9 @@ class HistoryService:
     def _schedule(self, request: HistoryRequest, instrument: Instrument, window: Window) -> bytes:
         if not window.sessions:
             raise _no_data(request, instrument)
-        hours = self._market.hours
-        return messages.schedule(request.req_id, [(hours.open_at(n), hours.close_at(n)) for n in window.sessions])
+        hours = self._market.hours_of(instrument)
+        rows = [(hours.session(n), hours.open_at(n), hours.close_at(n)) for n in window.sessions]
+        return messages.schedule(request.req_id, instrument.timezone, rows)
 
     def _body(
         self, request: HistoryRequest, instrument: Instrument, window: Window, now: datetime
@@ -118,13 +121,27 @@ class HistoryService:
         if not _MINUTE_S <= seconds < _DAY_S:
             raise Refusal(162, f"{_NOT_SERVED}{request.bar_size}: ask for 1 min to 8 hours, or 1 day")
         frame = self._market.minute_bars(instrument, window.start, window.end, request.what, now)
-        return frame if seconds == _MINUTE_S else _resampled(frame, seconds, self._market.hours, now)
+        return frame if seconds == _MINUTE_S else _resampled(frame, seconds, self._market.hours_of(instrument), now)
 
     def _daily(self, what: str, instrument: Instrument, window: Window, now: datetime) -> pl.DataFrame:
-        hours, sessions = self._market.hours, window.sessions
+        hours, sessions = self._market.hours_of(instrument), window.sessions
         first = hours.session(sessions.start) if sessions else exchange_date(window.end)
         last = hours.session(sessions.stop - 1) if sessions else first - timedelta(days=1)
         return self._market.daily_bars(instrument, first, last, what, now)
+
+
+def _refuse_series(request: HistoryRequest, instrument: Instrument) -> None:
+    """Refuse what TWS has no series of, in its words.
+
+    Raises:
+        Refusal: trades of a currency pair, trades of a coin under another name than TWS's, and the like.
+    """
+    if request.what in (*instrument.series, "SCHEDULE"):
+        return
+    if instrument.sec_type == "CRYPTO" and request.what == "TRADES":
+        raise Refusal(10299, f"Expected what to show is {CRYPTO_TRADES}, please use that instead of {request.what}.")
+    place = f"{instrument.symbol}/{instrument.sec_type}@{instrument.exchange}"
+    raise Refusal(162, f"{_NO_SERIES}{place} {request.what.title()}")
 
 
 def _no_data(request: HistoryRequest, instrument: Instrument) -> Refusal:

@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -79,9 +80,36 @@ def exchange_date(instant: datetime) -> date:
     return instant.astimezone(ZONE).date()
 
 
-@lru_cache(maxsize=4)
+SPOT_CURRENCIES: Final = "FX"
+"""IDEALPRO's trade dates; no calendar of it is published."""
+_GLOBEX: Final = "CMES"
+_GLOBEX_BREAK_S: Final = 3600
+"""From 16:00 to 17:00 in Chicago nothing trades; the published calendar ends a session only with the break."""
+
+
+@lru_cache(maxsize=8)
 def trading_hours(calendar: str = "XNYS") -> TradingHours:
     """Return the table of sessions of an exchange; made once per process (a quarter of a second)."""
+    if calendar == SPOT_CURRENCIES:
+        return _spot_currencies()
+    found = _published(calendar)
+    if calendar != _GLOBEX:
+        return found
+    is_whole = found.closes - found.opens == 24 * _GLOBEX_BREAK_S
+    return TradingHours(found.sessions, found.opens, np.where(is_whole, found.closes - _GLOBEX_BREAK_S, found.closes))
+
+
+def _spot_currencies() -> TradingHours:
+    """Weekdays from 17:15 of the evening before to 17:00 in New York, but for Christmas and New Year."""
+    everyday = np.arange(np.datetime64(FIRST_SESSION), np.datetime64(LAST_DAY))
+    month_day = [str(day)[5:] for day in everyday]
+    days = everyday[np.is_busday(everyday) & ~np.isin(month_day, ["12-25", "01-01"])]
+    closes = np.array([int(datetime.combine(day, time(17), ZONE).timestamp()) for day in days.astype(object)])
+    opens = [datetime.combine(day - timedelta(days=1), time(17, 15), ZONE) for day in days.astype(object)]
+    return TradingHours(days, np.array([int(instant.timestamp()) for instant in opens]), closes)
+
+
+def _published(calendar: str) -> TradingHours:
     import exchange_calendars
 
     with warnings.catch_warnings():

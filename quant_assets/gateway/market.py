@@ -24,6 +24,13 @@ DAILY_BARS = pl.Schema({"session": pl.Date(), **VALUES})
 
 TRADE_SERIES = ("TRADES", "ADJUSTED_LAST")
 QUOTE_SERIES = ("MIDPOINT", "BID", "ASK", "BID_ASK")
+CRYPTO_TRADES = "AGGTRADES"
+_SERIES: Final = {
+    "CASH": QUOTE_SERIES,
+    "CRYPTO": (CRYPTO_TRADES, *QUOTE_SERIES),
+    "FUT": ("TRADES", *QUOTE_SERIES),
+}
+"""By security type; whatever is listed on a stock exchange has trades, adjusted ones and quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,25 @@ class Instrument:
     min_tick: float = 0.01
     isin: str = ""
     timezone: str = WIRE_ZONE
+    exchange: str = "SMART"
+    """Where it is routed to: SMART, or the one place that has it."""
+    local_symbol: str = ""
+    """As the exchange writes it; empty when it is the symbol."""
+    multiplier: str = ""
+    last_trade_date: date | None = None
+    """Of a future: the day on which it expires."""
+    min_size: str = "0.0001"
+    size_step: str = "0.0001"
+
+    @property
+    def name(self) -> str:
+        """The exchange's spelling."""
+        return self.local_symbol or self.symbol
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The kinds of bars that TWS has of it."""
+        return _SERIES.get(self.sec_type, (*TRADE_SERIES, *QUOTE_SERIES))
 
 
 class Market(Protocol):
@@ -70,6 +96,10 @@ class Market(Protocol):
     @property
     def hours(self) -> TradingHours:
         """The exchange's sessions."""
+        ...
+
+    def hours_of(self, instrument: Instrument) -> TradingHours:
+        """Return the sessions of the exchange that an instrument trades on."""
         ...
 
     def instruments(self, as_of: datetime) -> Sequence[Instrument]:

@@ -1,10 +1,11 @@
 """Builders of the gateway's answers. Layouts are those of server versions 157 to 178."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
-from quant_assets.gateway.hours import WIRE_ZONE, ZONE
+from quant_assets.gateway.hours import ZONE
 from quant_assets.gateway.market import Instrument
 from quant_assets.gateway.wire import ADVANCED_REJECT, ISSUER_ID, SIZES_IN_DETAILS, frame, message
 
@@ -50,13 +51,16 @@ def contract_details(
     x, has_sizes = instrument, version >= SIZES_IN_DETAILS
     ids = ["1", "ISIN", x.isin] if x.isin else ["0"]
     fields: list[object] = [10] if has_sizes else [10, 8]
-    fields += [req_id, x.symbol, x.sec_type, "", "0", "", exchange, x.currency, x.symbol, x.market_name, x.symbol]
+    expiry = f"{x.last_trade_date:%Y%m%d}" if x.last_trade_date else ""
+    fields += [req_id, x.symbol, x.sec_type, expiry, "0", "", exchange, x.currency, x.name, x.market_name]
+    fields += [x.symbol if x.sec_type in ("STK", "FUT") else x.name]
     fields += [x.con_id, x.min_tick] if has_sizes else [x.con_id, x.min_tick, 1]
-    fields += ["", "LMT,MKT", f"SMART,{x.primary_exchange}", 1, 0, _escaped(x.long_name), x.primary_exchange, ""]
+    venues = ",".join(dict.fromkeys(name for name in (x.exchange, x.primary_exchange) if name))
+    fields += [x.multiplier, "LMT,MKT", venues, 1, 0, _escaped(x.long_name), x.primary_exchange, expiry[:6]]
     fields += [x.industry, x.category, x.category, x.timezone, trading, liquid, "", ""]
-    fields += [*ids, 1, "", "", "26", "", x.stock_type]
+    fields += [*ids, 1, "", "", "26", expiry, x.stock_type]
     if has_sizes:
-        fields += ["0.0001", "0.0001", "100"]
+        fields += [x.min_size, x.size_step, "100"]
     elif version == SIZES_IN_DETAILS - 1:
         fields.append("100")
     return message(*fields)
@@ -77,15 +81,16 @@ def bars(req_id: int, start: str, end: str, n_bars: int, body: bytes) -> bytes:
     return frame(f"17\0{req_id}\0{start}\0{end}\0{n_bars}\0".encode() + body)
 
 
-def schedule(req_id: int, sessions: Sequence[tuple[datetime, datetime]]) -> bytes:
-    """Send opening and closing times in exchange time."""
-    rows = [(_local(opens), _local(closes), f"{opens.astimezone(ZONE):%Y%m%d}") for opens, closes in sessions]
+def schedule(req_id: int, zone: str, sessions: Sequence[tuple[date, datetime, datetime]]) -> bytes:
+    """Send each session's date, opening and closing in exchange time."""
+    place = ZoneInfo(zone)
+    rows = [(_local(opens, place), _local(closes, place), f"{day:%Y%m%d}") for day, opens, closes in sessions]
     flat = [text for row in rows for text in row]
-    return message(106, req_id, rows[0][0], rows[-1][1], WIRE_ZONE, len(rows), *flat)
+    return message(106, req_id, rows[0][0], rows[-1][1], zone, len(rows), *flat)
 
 
-def _local(instant: datetime) -> str:
-    return f"{instant.astimezone(ZONE):%Y%m%d-%H:%M:%S}"
+def _local(instant: datetime, zone: ZoneInfo) -> str:
+    return f"{instant.astimezone(zone):%Y%m%d-%H:%M:%S}"
 
 
 def head_timestamp(req_id: int, instant: datetime, format_date: int) -> bytes:

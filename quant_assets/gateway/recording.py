@@ -88,6 +88,10 @@ class RecordedMarket:
 
     # ------------------------------------------------------------ who
 
+    def hours_of(self, instrument: Instrument) -> TradingHours:  # noqa: ARG002 - one exchange was recorded
+        """Return the recording's sessions."""
+        return self.hours
+
     def instruments(self, as_of: datetime) -> list[Instrument]:  # noqa: ARG002 - names were recorded once
         """Return every recorded instrument, by symbol."""
         return list(self._instruments.values())

@@ -17,11 +17,15 @@ class WireContract:
     exchange: str
     primary_exchange: str
     currency: str
+    expiry: str = ""
+    local_symbol: str = ""
 
     @classmethod
     def parse(cls, fields: Sequence[str]) -> "WireContract":
         """Read the twelve contract fields of a request."""
-        return cls(number(fields[0]), fields[1], fields[2], fields[7], fields[8], fields[9])
+        exchange, primary_exchange, currency = fields[7:10]
+        con_id, symbol, sec_type, expiry, local_symbol = number(fields[0]), *fields[1:4], fields[10]
+        return cls(con_id, symbol, sec_type, exchange, primary_exchange, currency, expiry, local_symbol)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import FeatureGroup, feature_group, label_group
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
+from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
 from quant_assets.lakehouse.assembly import Assembly
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.reading import Plan, aware, plan_reads, read_instruments, resolve_symbols
@@ -21,7 +22,7 @@ _LOOK_BACK = 5
 """Sessions that `latest` searches for an instrument's newest row."""
 
 _MEND = "Run `quant flow data` for these sessions."
-_ADJUSTMENTS = ("as_served", "splits", "total")
+_BAR_PRICES = ("open", "high", "low", "close", "wap")
 
 
 class TrainingSet(TypedDict):
@@ -67,15 +68,17 @@ class FeatureStore:
             end: last session.
             frequency: `1min`, or `1d` for the daily window as of the last session.
             as_of: keep rows that were known at this instant; a value that was revised later is left out.
-            adjust: `as_served` is the only price basis yet: minutes as they traded, days on the basis of `end`.
+            adjust: `as_served`: minutes as TWS served them on the day of their fetch, days on the basis of `end`.
+                `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices also without
+                the dividends up to then.
 
         Raises:
             UnknownNameError: an instrument, frequency or adjustment that nothing here is called.
-            ConfigurationError: an adjustment that is not built, or an instant without a time zone.
+            ConfigurationError: an instant without a time zone.
             NotASessionError: the range is reversed or holds no session.
-            NotPublishedError: nothing of the range is published.
+            NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
         """
-        _require_adjustment(adjust)
+        require_adjustment(adjust)
         if frequency not in ("1min", "1d"):
             raise UnknownNameError("frequency", frequency, ("1min", "1d"))
         sessions = self.calendar.between(start, end)
@@ -83,9 +86,21 @@ class FeatureStore:
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
         _require_published([plan])
-        bars = read_instruments(table, list(plan.files.values()), con_ids)
+        bars = read_instruments(self._store, plan, con_ids)
         asked = bars.filter(pl.col("session").is_between(start, end))
-        return asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
+        known = asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
+        return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
+
+    def _adjusted_bars(
+        self, bars: pl.DataFrame, adjust: str, frequency: str, con_ids: Sequence[int], sessions: Sequence[date]
+    ) -> pl.DataFrame:
+        if adjust == "as_served" or bars.is_empty():
+            return bars
+        if frequency == "1d":
+            return total_return(bars) if adjust == "total" else bars
+        first = bars.select(pl.col("session").min()).item()
+        basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
+        return basis.of_minutes(bars, adjust, _BAR_PRICES, ("volume",))
 
     def get_features_for_training(
         self,
@@ -98,6 +113,7 @@ class FeatureStore:
         include_labels: bool = False,
         label_version: str | None = None,
         as_of: datetime | None = None,
+        adjust: str = "as_served",
     ) -> TrainingSet:
         """Return features of some instruments and sessions, and their labels.
 
@@ -113,9 +129,11 @@ class FeatureStore:
             label_version: `v1` when left out.
             as_of: use what was known at this instant only; partitions that rest on later knowledge are withheld, and
                 `metadata` names them.
+            adjust: `splits` or `total` put features in quote currency per share, and inversely those in shares, on
+                the basis of `end`. Returns, ratings and labels have no basis: none of them leaves its session.
 
         Raises:
-            UnknownNameError: an instrument, group or version that nothing here is called.
+            UnknownNameError: an instrument, group, version or adjustment that nothing here is called.
             ConfigurationError: as many versions as groups are needed; an instant without a time zone.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
@@ -126,12 +144,14 @@ class FeatureStore:
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
         _require_published(plans)
+        frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
         labels = None
         if include_labels:
             table = label_group(label_version or "v1").table
             plans.append(plan := plan_reads(self._store, table, sessions, assembly.as_of))
-            labels = read_instruments(table, list(plan.files.values()), con_ids)
-        return {"features": frame, "labels": labels, "metadata": _metadata(assembly, plans, instruments, frame)}
+            labels = read_instruments(self._store, plan, con_ids)
+        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust}
+        return {"features": frame, "labels": labels, "metadata": metadata}
 
     def get_features_for_inference(
         self,
@@ -141,6 +161,7 @@ class FeatureStore:
         ts: datetime,
         mode: Literal["exact", "latest"] = "exact",
         as_of: datetime | None = None,
+        adjust: str = "as_served",
     ) -> InferenceSet:
         """Return one row per instrument, equal to the row that training sees.
 
@@ -153,6 +174,7 @@ class FeatureStore:
             mode: `exact` answers with the row of that bar or session, and with nothing where there is none; `latest`
                 with the newest row up to it, at most a few sessions old.
             as_of: as in training.
+            adjust: as in training; the basis is that of the session of `ts`.
 
         Raises:
             UnknownNameError: an instrument, group, version or mode that nothing here is called.
@@ -170,8 +192,30 @@ class FeatureStore:
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
         )
         _require_published(plans)
-        metadata = _metadata(assembly, plans, instruments, frame)
-        return {"features": frame, "metadata": metadata | {"mode": mode, "ts": at, "freshness": _freshness(frame, at)}}
+        frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
+        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, "mode": mode, "ts": at}
+        return {"features": frame, "metadata": metadata | {"freshness": _freshness(frame, at)}}
+
+    def _adjusted_features(
+        self, frame: pl.DataFrame, assembly: Assembly, adjust: str, con_ids: Sequence[int], last: date
+    ) -> pl.DataFrame:
+        """Put the columns that have a price basis on that of a session; a column's unit tells."""
+        if adjust == "as_served" or frame.is_empty():
+            return frame
+        first = frame.select(pl.col("session").min()).item()
+        has_days = any(group.is_daily for group in assembly.groups) and not assembly.is_daily
+        if has_days and (before := self.calendar.previous(first)):
+            first = before
+        basis = Basis.read(self._store, self.calendar, con_ids, first, last)
+        for group in assembly.groups:
+            units = {feature.name: group.unit(feature.name) for feature in group.features}
+            prices, volumes = ([name for name, unit in units.items() if unit == one] for one in (PER_SHARE, SHARES))
+            if group.is_daily:
+                beside = None if assembly.is_daily else self.calendar
+                frame = basis.of_windows(frame, adjust, prices, volumes, beside)
+            else:
+                frame = basis.of_minutes(frame, adjust, prices, volumes)
+        return frame
 
     def _assembly(self, names: Sequence[str], versions: Sequence[str], as_of: datetime | None) -> Assembly:
         known = aware("as_of", as_of) if as_of else None
@@ -183,14 +227,6 @@ def _groups(names: Sequence[str], versions: Sequence[str]) -> list[FeatureGroup]
         problem = f"{len(names)} groups and {len(versions)} versions were given."
         raise ConfigurationError("feature_groups, feature_versions", problem, "Give a version for each group.")
     return [feature_group(name, version) for name, version in zip(names, versions, strict=True)]
-
-
-def _require_adjustment(adjust: str) -> None:
-    if adjust not in _ADJUSTMENTS:
-        raise UnknownNameError("adjustment", adjust, _ADJUSTMENTS)
-    if adjust != "as_served":
-        mend = "Use adjust='as_served'; daily bars are split-adjusted as served, and carry adj_close."
-        raise ConfigurationError("adjust", f"{adjust!r} needs adjustment factors, which are not published yet.", mend)
 
 
 def _require_published(plans: Sequence[Plan]) -> None:

@@ -31,6 +31,8 @@ class Footer:
     """Range of `known_at` (or `ingested_at`) in the file."""
     run_id: str = ""
     version: str = ""
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    """Check that failed without blocking → what it said, so that a run that rewrites nothing can say it again."""
 
     def to_metadata(self) -> dict[str, str]:
         """Return the key-value metadata to store in a Parquet file."""
@@ -50,9 +52,9 @@ class Footer:
         """The newest knowledge time in the file."""
         return datetime.fromisoformat(self.known_until) if self.known_until else None
 
-    def with_inputs(self, inputs: Mapping[str, str], watermark: str) -> "Footer":
-        """Return the same footer, confirmed on other inputs."""
-        return replace(self, inputs=dict(inputs), watermark=watermark)
+    def confirmed_by(self, other: "Footer") -> "Footer":
+        """Return the same footer with what another computation of equal content was made from, and warned of."""
+        return replace(self, inputs=other.inputs, watermark=other.watermark, warnings=other.warnings)
 
 
 def instant_text(text: str) -> str:

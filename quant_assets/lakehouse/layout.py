@@ -64,6 +64,11 @@ class Layout:
         return self.artifacts / "runs"
 
     @property
+    def cache(self) -> Path:
+        """Results of stages of the alpha cycle, by what they were made from."""
+        return self.artifacts / "cache"
+
+    @property
     def locks(self) -> Path:
         """Lock files and their holder files."""
         return self.metadata / "locks"
@@ -97,6 +102,15 @@ class Layout:
     def batch(self, table: Table, partition: Partition, batch_id: str) -> Path:
         """Return the file of one bronze batch."""
         return self.directory(table, partition) / f"{safe_name('batch id', batch_id)}.parquet"
+
+    @property
+    def copies(self) -> Path:
+        """Month copies of all tables; nothing is lost when this directory is."""
+        return self.lakehouse / "_copies"
+
+    def copy(self, table: Table, month: str) -> Path:
+        """Return the copy of one month (`2024-03`) of a table."""
+        return self.copies / table.name / f"month={safe_name('month', month)}.parquet"
 
     def relative(self, path: Path) -> str:
         """Return a path relative to the data directory, with forward slashes."""

@@ -9,7 +9,6 @@ import polars as pl
 
 from quant_assets.domain.tables import UNIVERSE, Table
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
-from quant_assets.lakehouse.footer import read_parquet
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.settings.names import split_qualified
@@ -54,24 +53,14 @@ def plan_reads(store: CuratedStore, table: Table, sessions: Iterable[date], as_o
 
 
 def read_instruments(
-    table: Table, files: Sequence[Path], con_ids: Sequence[int], columns: Sequence[str] | None = None
+    store: CuratedStore, plan: Plan, con_ids: Sequence[int], columns: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """Return the rows of some instruments from some files of a table, in the order of the files.
+    """Return the rows of some instruments from the partitions of a plan, in the order of the sessions.
 
     Raises:
         CorruptFileError: a file cannot be read.
     """
-    names = list(columns or table.schema.names())
-    if not files or not con_ids:
-        return table.empty().select(names)
-    ids = pl.col("con_id")
-    wanted = ids.is_between(min(con_ids), max(con_ids)) & ids.is_in(list(con_ids))
-    try:
-        return pl.scan_parquet(list(files), hive_partitioning=False).filter(wanted).select(names).collect()
-    except (pl.exceptions.PolarsError, OSError):
-        for file in files:
-            read_parquet(file)  # names the one that is corrupt
-        raise
+    return store.read_many(plan.table, [Partition(session) for session in plan.files], columns, con_ids)
 
 
 def resolve_symbols(store: CuratedStore, symbols: Sequence[str], sessions: Sequence[date]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from quant_assets.control.progress import ConsoleProgress
 from quant_assets.flows.gate import TwsGate
@@ -18,13 +18,14 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     data: str
     configs: str
+    assignments: list[str] = Field(default_factory=list)
 
     _work: Work | None = PrivateAttr(default=None)
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["WorkResource"]:
         """Give the run its unit of work, and stop the gateway after it."""
-        settings = Settings.from_env(data=Path(self.data), configs=Path(self.configs))
+        settings = Settings.from_env(data=Path(self.data), configs=Path(self.configs), assignments=self.assignments)
         settings.check_data_directory()
         run_id = context.run.run_id[:12] if context.run else "direct"
         with TwsGate(settings, run_id=run_id) as gate:

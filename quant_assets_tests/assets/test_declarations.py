@@ -12,7 +12,13 @@ from quant_assets_tests.assets.house import ALPHA, DATA, House
 GROUPS = {
     "discovery": {"universe"},
     "bronze": {"raw_instruments", "raw_tws_bars", "raw_tws_daily_bars"},
-    "silver": {"instruments", "curated_tws_1m_bars", "quarantine_tws_bars", "curated_tws_1d_bars"},
+    "silver": {
+        "adjustment_factors",
+        "instruments",
+        "curated_tws_1m_bars",
+        "quarantine_tws_bars",
+        "curated_tws_1d_bars",
+    },
     "gold": {
         "features_price_1m_v1",
         "features_volume_1m_v1",
@@ -29,7 +35,8 @@ UPSTREAM = {
     "raw_tws_bars": {"universe"},
     "raw_tws_daily_bars": {"universe"},
     "instruments": {"raw_instruments"},
-    "curated_tws_1m_bars": {"raw_tws_bars", "raw_tws_daily_bars"},
+    "adjustment_factors": {"universe", "raw_tws_bars", "raw_tws_daily_bars"},
+    "curated_tws_1m_bars": {"raw_tws_bars", "raw_tws_daily_bars", "adjustment_factors"},
     "features_price_1m_v1": {"curated_tws_1m_bars"},
     "features_volume_1m_v1": {"curated_tws_1m_bars"},
     "tv_technicals_1d": {"curated_tws_1d_bars"},

@@ -29,7 +29,7 @@ HIDDEN = re.compile(
     re.IGNORECASE,
 )
 """What is not shared: the client libraries, which must not meet, and what each environment has of its own."""
-HEAVY = ("dagster", "skfolio", "matplotlib", "ib_insync")
+HEAVY = ("dagster", "matplotlib", "ib_insync")
 """Requirements of the product that the contract suite never imports; the library is added as the last one."""
 UNREACHABLE = re.compile(
     r"no matching distribution|could not find a version|connection|temporary failure|max retries|unreachable|timed out",

@@ -80,6 +80,7 @@ SAMPLES = [
     ),
     (errors.ShapeError("universe", ["column 'x' is missing"]), ["universe", "'x'"]),
     (errors.CorruptFileError(Path("/x/y"), "no magic", "Move it."), ["/x/y", "no magic", "Move it."]),
+    (errors.CorruptCopyError(Path("/x/y"), "no magic"), ["/x/y", "no magic", "quant lake compact"]),
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
     (errors.SessionsNotPublishedError("t", {"2024-01-02": "gaps"}, 4), ["1 of 5", "2024-01-02 (gaps)"]),

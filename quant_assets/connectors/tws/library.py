@@ -59,10 +59,16 @@ def new_session() -> Any:
 
 
 def to_library_contract(contract: Contract) -> Any:
-    """Our contract as the library's."""
+    """Our contract as the library's: pairs and coins by what is bought, futures by the exchange's spelling."""
+    symbol, local_symbol = contract.symbol, ""
+    if contract.sec_type in _BASE_AND_QUOTE:
+        symbol = contract.symbol.partition(".")[0]
+    elif contract.sec_type in _BY_LOCAL_SYMBOL:
+        symbol, local_symbol = "", contract.symbol
     return load().Contract(
         conId=contract.con_id,
-        symbol=contract.symbol,
+        symbol=symbol,
+        localSymbol=local_symbol,
         secType=contract.sec_type,
         exchange=contract.exchange,
         primaryExchange=contract.primary_exchange,
@@ -73,7 +79,7 @@ def to_library_contract(contract: Contract) -> Any:
 def from_library_contract(contract: Any) -> Contract:
     """The library's contract as ours."""
     return Contract(
-        symbol=contract.symbol,
+        symbol=_label(contract),
         con_id=contract.conId,
         exchange=contract.exchange,
         primary_exchange=contract.primaryExchange,
@@ -87,7 +93,7 @@ def to_details(details: Any) -> ContractDetails:
     contract = details.contract
     return ContractDetails(
         con_id=contract.conId,
-        symbol=contract.symbol,
+        symbol=_label(contract),
         exchange=contract.exchange,
         primary_exchange=contract.primaryExchange,
         currency=contract.currency,
@@ -102,7 +108,21 @@ def to_details(details: Any) -> ContractDetails:
         industry=details.industry,
         category=details.category,
         ids=";".join(f"{pair.tag}={pair.value}" for pair in details.secIdList or ()),
+        multiplier=float(contract.multiplier) if contract.multiplier else None,
+        last_trade_date=_day(expiry) if len(expiry := contract.lastTradeDateOrContractMonth) == _DAY_TEXT else None,
     )
+
+
+_BASE_AND_QUOTE = ("CASH", "CRYPTO")
+_BY_LOCAL_SYMBOL = ("FUT",)
+_DAY_TEXT = len("20261218")
+
+
+def _label(contract: Any) -> str:
+    """Return what names an instrument alone: many futures and pairs share a symbol."""
+    if contract.secType in (*_BASE_AND_QUOTE, *_BY_LOCAL_SYMBOL) and contract.localSymbol:
+        return str(contract.localSymbol)
+    return str(contract.symbol)
 
 
 def to_hours(schedule: Any) -> list[SessionHours]:

@@ -11,6 +11,7 @@ from quant_assets.domain.optimization.methods import EqualWeight, HierarchicalPa
 from quant_assets.domain.optimization.parity import Adaptive, Barbell, HierarchicalEqualRisk, RiskParity, regime
 from quant_assets.domain.optimization.problem import (
     Fallback,
+    Limit,
     Optimizer,
     Problem,
     Solution,
@@ -29,6 +30,7 @@ __all__ = [
     "Fallback",
     "HierarchicalEqualRisk",
     "HierarchicalParity",
+    "Limit",
     "MaxSharpe",
     "MinRisk",
     "MinVariance",

@@ -28,7 +28,7 @@ def within_caps(base: Vector, problem: Problem) -> Vector:
     """
     if problem.is_nested:
         return _filled(base, problem)
-    plain = _filled(base, replace(problem, clusters=(), owners=(), turnover=None))
+    plain = _filled(base, replace(problem, clusters=(), owners=(), turnover=None, lower=(), upper=(), extra=()))
     if problem.holds(plain) and abs(float(plain.sum()) - problem.investable) <= TIGHT:
         return plain
     from quant_assets.domain.optimization.feasible import nearest
@@ -75,9 +75,9 @@ def _level(base: Vector, total: float, cap: float) -> Vector:
 
 def _trimmed(weights: Vector, problem: Problem) -> Vector:
     """Remove the last bits by which floating point can exceed a cap."""
-    result = np.clip(weights, 0.0, problem.max_weight)
+    result = np.clip(weights, problem.floors, problem.ceilings)
     for one in problem.limits:
-        if (total := result[one.where].sum()) > one.cap:
+        if (total := one.of(result)) > one.cap:
             result[one.where] *= one.cap / total
     return result
 

@@ -1,6 +1,7 @@
 """The registry of methods and the fallback chain."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ from quant_assets.domain.optimization.methods import EqualWeight, HierarchicalPa
 from quant_assets.domain.optimization.parity import Adaptive, Barbell, HierarchicalEqualRisk, RiskParity, regime
 from quant_assets.domain.optimization.problem import (
     Fallback,
+    Limit,
     Optimizer,
     Problem,
     Solution,
@@ -56,6 +58,8 @@ def solve(
     clusters: Mapping[int, str] | None = None,
     owners: Mapping[int, int] | None = None,
     turnover: Turnover | None = None,
+    bounds: Mapping[int, tuple[float, float]] | None = None,
+    extra: Sequence[Limit] = (),
     methods: Mapping[str, Optimizer] = METHODS,
 ) -> Solution:
     """Find weights by `risk.method`, or by its fallbacks.
@@ -67,6 +71,8 @@ def solve(
         clusters: cluster per con_id; None leaves the cluster cap out.
         owners: where columns are atoms, the instrument of each; the instrument cap then holds for their sum.
         turnover: the weights held before and how far to go from them; None for no limit.
+        bounds: least and largest weight per con_id, where single columns have their own.
+        extra: further caps on sums of columns.
         methods: the registry; tests pass failing ones.
 
     Returns:
@@ -81,7 +87,12 @@ def solve(
     if risk.method not in methods:
         raise UnknownNameError("method", risk.method, methods)
     cases = complete_cases(returns)
-    problem = _problem(cases, sectors, risk, clusters, owners, turnover)
+    problem = replace(
+        _problem(cases, sectors, risk, clusters, owners, turnover),
+        lower=tuple(bounds[con_id][0] for con_id in cases.con_ids) if bounds else (),
+        upper=tuple(bounds[con_id][1] for con_id in cases.con_ids) if bounds else (),
+        extra=tuple(extra),
+    )
     chain = [methods[name] for name in (risk.method, *FALLBACKS.get(risk.method, ("equal_weight",)))]
     weights, method, fallbacks = _first_answer(problem, chain)
     cash = max(0.0, 1.0 - float(weights.sum()))

@@ -15,7 +15,7 @@ def inequalities(problem: Problem) -> tuple[Vector, Vector]:
     """Return A and b of `A @ w <= b` for the caps on sums; no rows when none can bind."""
     rows = np.zeros((len(problem.limits), problem.n))
     for number, one in enumerate(problem.limits):
-        rows[number, one.where] = 1.0
+        rows[number, one.where] = 1.0 if one.coefficients is None else one.coefficients
     return rows, np.array([one.cap for one in problem.limits])
 
 
@@ -23,13 +23,14 @@ def most_invested(problem: Problem) -> float:
     """Return the largest sum of weights that all caps and the turnover limit allow, at most 1.
 
     Raises:
-        InfeasibleError: no weights keep the turnover limit.
+        InfeasibleError: no weights keep the turnover limit, or the bounds of columns.
     """
     from scipy.optimize import linprog
 
     a, b, extra = _polytope(problem)
     room = np.append(np.ones(problem.n), np.zeros(extra))
-    bounds = [(0.0, problem.max_weight)] * problem.n + [(0.0, None)] * extra
+    own = zip(problem.floors.tolist(), problem.ceilings.tolist(), strict=True)
+    bounds: list[tuple[float, float | None]] = [*own, *([(0.0, None)] * extra)]
     a, b = np.vstack([a, room]), np.append(b, 1.0)
     answer = linprog(-room, A_ub=a, b_ub=b, bounds=bounds, method="highs")
     if answer.status != 0:
@@ -44,8 +45,11 @@ def _why(problem: Problem) -> tuple[str, str]:
         if turnover
         else ""
     )
+    bounds = " and the least weights that are asked for" if problem.lower else ""
     mend = "Raise risk.max_turnover for this run, or loosen the caps in risk."
-    return f"No weights keep the caps{limit}.", mend
+    if bounds:
+        mend = "Lower sleeves.*.min, or loosen the caps in risk."
+    return f"No weights keep the caps{bounds}{limit}.", mend
 
 
 def _polytope(problem: Problem) -> tuple[Vector, Vector, int]:
@@ -88,7 +92,7 @@ def nearest(wanted: Vector, problem: Problem) -> Vector:
     """
     cp = _cvxpy()
     w = cp.Variable(problem.n)
-    allowed = [w >= 0, w <= problem.max_weight, cp.sum(w) == problem.investable, *constraints(problem, w)]
+    allowed = [w >= problem.floors, w <= problem.ceilings, cp.sum(w) == problem.investable, *constraints(problem, w)]
     question = cp.Problem(cp.Minimize(cp.sum_squares(w - wanted)), allowed)
     try:
         question.solve(solver=cp.CLARABEL)

@@ -108,6 +108,8 @@ def capped(problem: Problem) -> dict[str, Any]:
     """Return the caps as options of skfolio's MeanRisk."""
     a, b = inequalities(problem)
     options: dict[str, Any] = {"max_weights": problem.max_weight, "budget": problem.investable}
+    if problem.is_bounded:
+        options |= {"min_weights": problem.floors, "max_weights": problem.ceilings}
     return {**options, "left_inequality": a, "right_inequality": b} if len(b) else options
 
 
@@ -127,7 +129,7 @@ class HierarchicalParity:
         free = self._fit(problem.returns, 1.0)
         if problem.holds(free):
             return free
-        supported = problem.n * problem.max_weight >= 1.0
+        supported = not problem.is_bounded and problem.n * problem.max_weight >= 1.0
         base = checked_long(self._fit(problem.returns, problem.max_weight)) if supported else free
         return within_caps(base, problem)
 

@@ -20,12 +20,19 @@ class SolverFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The weights at some positions together are at most `cap`."""
+    """The weights at some positions together are at most `cap`, each times its coefficient where there are any."""
 
     kind: str
     name: str
     where: npt.NDArray[np.int64]
     cap: float
+    coefficients: Vector | None = None
+    """Not negative; None counts every weight as it is."""
+
+    def of(self, weights: Vector) -> float:
+        """Return what the cap is about."""
+        part = weights[self.where]
+        return float(part.sum() if self.coefficients is None else self.coefficients @ part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Problem:
 
     `returns`: (n_sessions, n) simple returns without gaps. `sectors`, `clusters`: one name per column; no clusters
     means that no cluster cap applies. `owners`: the instrument of each column where several columns share one.
+    `lower`, `upper`: bounds of single columns; empty means 0 and `max_weight`. `extra`: further caps on sums.
     """
 
     returns: Vector
@@ -68,11 +76,29 @@ class Problem:
     cluster_cap: float = 1.0
     owners: tuple[int, ...] = ()
     turnover: Turnover | None = None
+    lower: tuple[float, ...] = ()
+    upper: tuple[float, ...] = ()
+    extra: tuple[Limit, ...] = ()
 
     @property
     def n(self) -> int:
         """Number of instruments."""
         return len(self.con_ids)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether single columns have bounds of their own."""
+        return bool(self.lower or self.upper)
+
+    @cached_property
+    def floors(self) -> Vector:
+        """The least weight of each column."""
+        return np.array(self.lower) if self.lower else np.zeros(self.n)
+
+    @cached_property
+    def ceilings(self) -> Vector:
+        """The largest weight of each column."""
+        return np.minimum(self.upper, self.max_weight) if self.upper else np.full(self.n, self.max_weight)
 
     @cached_property
     def members(self) -> dict[str, npt.NDArray[np.int64]]:
@@ -89,19 +115,19 @@ class Problem:
             for name, where in _positions(self.owners).items()
             if len(where) > 1
         ]
-        return tuple(one for one in found if min(1.0, len(one.where) * self.max_weight) > one.cap)
+        return (*(one for one in found if min(1.0, len(one.where) * self.max_weight) > one.cap), *self.extra)
 
     @property
     def is_nested(self) -> bool:
         """Whether only instruments and sectors are capped, which proportional filling solves exactly."""
-        return self.turnover is None and all(one.kind == "sector" for one in self.limits)
+        return self.turnover is None and not self.is_bounded and all(one.kind == "sector" for one in self.limits)
 
     @cached_property
     def investable(self) -> float:
         """The largest share of capital that the caps allow to be invested; the rest must be cash.
 
         Raises:
-            InfeasibleError: the turnover limit leaves no weights at all.
+            InfeasibleError: the turnover limit, or the bounds of columns, leave no weights at all.
         """
         if not self.is_nested:
             from quant_assets.domain.optimization.feasible import most_invested
@@ -112,9 +138,11 @@ class Problem:
 
     def holds(self, weights: Vector, tolerance: float = TIGHT) -> bool:
         """Return whether weights are finite, long-only, below all caps and within the turnover limit."""
-        if not np.isfinite(weights).all() or weights.min() < -tolerance or weights.max() > self.max_weight + tolerance:
+        if not np.isfinite(weights).all():
             return False
-        if any(weights[one.where].sum() > one.cap + tolerance for one in self.limits):
+        if (weights < self.floors - tolerance).any() or (weights > self.ceilings + tolerance).any():
+            return False
+        if any(one.of(weights) > one.cap + tolerance for one in self.limits):
             return False
         return self.turnover is None or self.turnover.of(weights) <= self.turnover.limit + tolerance
 

@@ -1,17 +1,18 @@
-"""What selection knows about an instrument: nine numbers from its returns and its frozen daily bars.
+"""What selection knows about an instrument: ten numbers from its returns and its frozen daily bars.
 
 Every metric is computed for all instruments at once, and each instrument by itself: nothing in a column depends on
 another column. Missing returns are left out; a close that is missing is looked up at the session before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quant_assets.domain.indicators import directional
 from quant_assets.domain.returns import con_ids
 
 Matrix = npt.NDArray[np.float64]
@@ -20,9 +21,14 @@ YEAR = 252
 TAIL = 0.05
 LIQUID_SESSIONS = 63
 HURST_LAGS = (1, 2, 4, 8, 16)
+ADX_SESSIONS = 14
 _MIN_LAGS = 2
 _PATTERNS = (0, 2, 3, 4, 5, 7)
 """The six orders of three values, as bits a ≤ b, b ≤ c, a ≤ c; the other two codes are impossible."""
+
+
+def _unknown() -> Matrix:
+    return np.empty((0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,12 @@ class Panel:
     """(n_sessions + 1, n) logarithms of adjusted closes, each carried to the next session that has one."""
     traded: Matrix
     """(n_sessions + 1, n) close times volume, in quote currency."""
+    highs: Matrix = field(default_factory=_unknown)
+    """(n_sessions + 1, n) adjusted highs, never carried; empty where only closes are known."""
+    lows: Matrix = field(default_factory=_unknown)
+    """(n_sessions + 1, n) adjusted lows, like `highs`."""
+    closes: Matrix = field(default_factory=_unknown)
+    """(n_sessions + 1, n) adjusted closes, like `highs`: a logarithm and back would make differences of ties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,8 @@ def panel_of(matrix: pl.DataFrame, bars: pl.DataFrame, sessions: Sequence[date])
 
     Args:
         matrix: `session`, then one column of simple returns per con_id.
-        bars: session, con_id, adj_close, close and volume; one row per instrument and session.
+        bars: session, con_id, adj_close, close and volume; one row per instrument and session. With high and low, the
+            panel has ranges too.
         sessions: the calendar's sessions, one more than the matrix has.
     """
     columns = {con_id: place for place, con_id in enumerate(con_ids(matrix))}
@@ -64,10 +77,18 @@ def panel_of(matrix: pl.DataFrame, bars: pl.DataFrame, sessions: Sequence[date])
         kept["con_id"].replace_strict(columns, return_dtype=pl.Int64).to_numpy(),
     )
     usable = pl.when(pl.col("adj_close").is_finite() & (pl.col("adj_close") > 0)).then("adj_close").log()
-    logs, traded = (np.full((len(rows), len(columns)), np.nan) for _ in range(2))
-    logs[where] = kept.select(usable).to_series().to_numpy()
-    traded[where] = kept.select(pl.col("close") * pl.col("volume")).to_series().to_numpy()
-    return Panel(matrix.drop("session").to_numpy().astype(np.float64), _carried(logs), traded)
+
+    def laid(values: pl.Expr) -> Matrix:
+        grid = np.full((len(rows), len(columns)), np.nan)
+        grid[where] = kept.select(values).to_series().to_numpy()
+        return grid
+
+    ranges = {}
+    if {"high", "low"} <= set(kept.columns):
+        factor = pl.when(usable.is_not_null()).then(pl.col("adj_close") / pl.col("close"))
+        ranges = {f"{name}s": laid(pl.col(name) * factor) for name in ("high", "low", "close")}
+    traded = laid(pl.col("close") * pl.col("volume"))
+    return Panel(matrix.drop("session").to_numpy().astype(np.float64), _carried(laid(usable)), traded, **ranges)
 
 
 def _carried(values: Matrix) -> Matrix:
@@ -128,6 +149,12 @@ def _hurst(panel: Panel) -> Matrix:
     spread = np.stack([0.5 * np.log(_moment(path[lag:] - path[:-lag], 2)[1]) for lag in lags])
     x = np.log(lags) - np.mean(np.log(lags))
     return np.asarray(x @ spread / (x @ x))
+
+
+def _adx(panel: Panel) -> Matrix:
+    if not panel.highs.size:
+        return np.full(panel.log_closes.shape[1], np.nan)
+    return np.asarray(_carried(directional(panel.highs, panel.lows, panel.closes, ADX_SESSIONS)[2])[-1])
 
 
 def _cvar(panel: Panel) -> Matrix:
@@ -194,6 +221,13 @@ _ALL = (
         _hurst,
         "slope of ln std(x[t + lag] - x[t]) on ln lag, lags 1, 2, 4, 8, 16: 0.5 = random walk",
         "the generalised Hurst exponent with q = 2, Di Matteo (2007), Multi-scaling in Finance",
+    ),
+    Metric(
+        "adx",
+        True,
+        _adx,
+        "average directional index over 14 sessions, of adjusted highs, lows and closes, as of the last bar",
+        "Wilder (1978), New Concepts in Technical Trading Systems",
     ),
     Metric(
         "cvar",

@@ -14,6 +14,7 @@ from quant_assets.domain.tables.alpha import (
     WEIGHTS,
 )
 from quant_assets.domain.tables.bars import (
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
@@ -38,6 +39,7 @@ ALL: tuple[Table, ...] = (
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
     INSTRUMENTS,
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
     CURATED_TWS_1D_BARS,
@@ -69,6 +71,7 @@ def table(name: str) -> Table:
 
 
 __all__ = [
+    "ADJUSTMENT_FACTORS",
     "ALL",
     "BY_NAME",
     "CANDIDATES",

@@ -145,6 +145,64 @@ QUARANTINE_TWS_BARS = Table(
     may_be_empty=True,
 )
 
+KINDS = ("none", "split", "dividend", "split_and_dividend", "basis", "unexplained")
+
+ADJUSTMENT_FACTORS = Table(
+    name="adjustment_factors",
+    zone="silver",
+    key=("as_of_session", "con_id", "session"),
+    sort_by=("con_id", "session"),
+    columns=(
+        Column("as_of_session", pl.Date, "date", "Session D whose price basis the factors lead to"),
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        Column(
+            "split_factor",
+            pl.Float64,
+            "price now per price then",
+            "Multiplies prices, divides volumes. Row of the session before D: from the basis as of then to that of D. "
+            "Row of D: from its stored 1-minute bars to the basis of D",
+            gt=0.0,
+        ),
+        Column(
+            "total_return_factor",
+            pl.Float64,
+            "price now per price then",
+            "split_factor, times the dividends that went ex on D",
+            gt=0.0,
+        ),
+        Column(
+            "kind",
+            pl.String,
+            "enum",
+            "What the factors stand for; basis: the minutes were fetched on another side of a split; unexplained: the "
+            "answers differ by what is no split, and nothing is adjusted",
+            isin=KINDS,
+        ),
+        Column(
+            "observed_ratio",
+            pl.Float64,
+            "price per price",
+            "Ratio as measured, before it was taken for a split",
+            nullable=True,
+        ),
+        Column("vintage_before", pl.Date, "date", "Daily vintage on the basis before", nullable=True, provenance=True),
+        Column("vintage_after", pl.Date, "date", "Daily vintage on the basis of D", nullable=True, provenance=True),
+        Column(
+            "evidence",
+            pl.String,
+            "text",
+            "The two vintages that disagree, or the minutes against the day",
+            provenance=True,
+        ),
+        c.TRANSFORM_VERSION,
+    ),
+    grain="(as-of session, con_id, session): per instrument a row of the session before, and one of the session itself",
+    description="Splits and dividends as the answers of two days prove them, and the basis of the stored minutes.",
+    producer="adjustment_factors",
+)
+
 CURATED_TWS_1D_BARS = Table(
     name="curated_tws_1d_bars",
     zone="silver",

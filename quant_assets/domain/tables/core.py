@@ -1,5 +1,7 @@
 """The parts of a table declaration."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -66,6 +68,15 @@ class Table:
         """Columns that make up the content id: all but provenance."""
         return tuple(column.name for column in self.columns if not column.provenance)
 
+    @property
+    def rules_id(self) -> str:
+        """A digest of everything that judges a frame of this table: it changes when a rule does, and only then."""
+        rules = [
+            (c.name, str(c.dtype), c.nullable, c.ge, c.gt, c.le, c.isin) for c in sorted(self.columns, key=_by_name)
+        ]
+        text = json.dumps([self.key, self.may_be_empty, rules, sorted(self.row_rules.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def column(self, name: str) -> Column:
         """Return a column by name."""
         return next(column for column in self.columns if column.name == name)
@@ -111,3 +122,7 @@ class Table:
         if self.key and (n_duplicates := frame.height - frame.select(self.key).n_unique()):
             problems.append(f"key {self.key} repeats in {n_duplicates} rows")
         return problems
+
+
+def _by_name(column: Column) -> str:
+    return column.name

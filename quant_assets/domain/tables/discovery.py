@@ -39,6 +39,10 @@ DETAILS = (
     Column("industry", pl.String, "name", "TWS industry, used as the sector"),
     Column("category", pl.String, "name", "TWS category"),
     Column("ids", pl.String, "TAG=value;…", "Security ids such as ISIN"),
+    Column(
+        "multiplier", pl.Float64, "units", "Units that one contract stands for; null where it is one", nullable=True
+    ),
+    Column("last_trade_date", pl.Date, "date", "Day on which it expires; null where it does not", nullable=True),
 )
 
 HOURS = (

@@ -3,6 +3,7 @@
 Each step reads the run directory and nothing else.
 """
 
+from quant_assets.flows.alpha.differ import diff_runs
 from quant_assets.flows.alpha.steps import (
     build_report,
     build_returns,
@@ -10,8 +11,8 @@ from quant_assets.flows.alpha.steps import (
     build_synthesis,
     build_weights,
 )
-from quant_assets.flows.alpha.verify import verify_run
-from quant_assets.lakehouse.runs import list_runs, open_run
+from quant_assets.flows.alpha.verify import verify_directory, verify_run
+from quant_assets.lakehouse.runs import find_run, list_runs, open_run
 
 STEPS = (build_returns, build_selection, build_synthesis, build_weights, build_report)
 """The steps in their order; each takes a run directory and a clock."""
@@ -23,7 +24,10 @@ __all__ = [
     "build_selection",
     "build_synthesis",
     "build_weights",
+    "diff_runs",
+    "find_run",
     "list_runs",
     "open_run",
+    "verify_directory",
     "verify_run",
 ]

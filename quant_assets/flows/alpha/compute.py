@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.returns import ReturnsMatrix, certificate, closes_matrix, returns_matrix
-from quant_assets.lakehouse.runs import RunDirectory
+from quant_assets.lakehouse.runs.directory import RunDirectory
 from quant_assets.settings.manifest import Profile
 
 
@@ -20,7 +20,7 @@ def label(run: RunDirectory) -> dict[str, Any]:
     return {
         "session": date.fromisoformat(run.inputs["session"]),
         "profile": run.inputs["profile"],
-        "run_id": run.run_id,
+        "run_id": run.inputs["run_id"],
     }
 
 

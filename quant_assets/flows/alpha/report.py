@@ -24,7 +24,7 @@ def report_data(run: RunDirectory) -> ReportData:
     weight_of = {one.con_id: one.weight for one in positions}
     symbol_of = {one.con_id: one.symbol for one in positions}
     return ReportData(
-        run_id=run.run_id,
+        run_id=inputs["run_id"],
         session=inputs["session"],
         profile=inputs["profile"],
         description=profile.description,

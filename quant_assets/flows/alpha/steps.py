@@ -1,6 +1,7 @@
 """The steps of the alpha cycle: each computes under the network seal, writes once, and answers with its index rows.
 
-A finished run is served from its files, after their digests were checked; nothing is computed again.
+A finished run is served from its files, after their digests were checked; nothing is computed again. Of an unfinished
+one, a stage whose inputs, configuration, code and environment were seen before is served from the cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,26 +12,39 @@ import polars as pl
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.control.seal import network_seal
 from quant_assets.domain.reports import index_markdown, render_html, render_markdown, weights_png
+from quant_assets.domain.returns import con_ids
 from quant_assets.domain.tables import REPORTS
 from quant_assets.domain.verification import Finding, errors
 from quant_assets.errors import NetworkSealedError, VerificationError
-from quant_assets.flows.alpha.choose import compute_selection, compute_synthesis
+from quant_assets.flows.alpha.choose import compute_selection
+from quant_assets.flows.alpha.combine import compute_synthesis
 from quant_assets.flows.alpha.compute import compute_returns, label
 from quant_assets.flows.alpha.report import report_data
+from quant_assets.flows.alpha.stages import (
+    ALLOCATION,
+    CERTIFICATE,
+    CHOICE,
+    COMPOSITION,
+    COMPUTED,
+    MATRIX,
+    RETURNS,
+    SELECTION_FRAME,
+    SELECTION_RECORD,
+    STREAMS,
+    SYNTHESIS,
+    WEIGHTS_FRAME,
+    WEIGHTS_RECORD,
+    keep,
+    reuse,
+)
 from quant_assets.flows.alpha.weigh import compute_weights
-from quant_assets.lakehouse.runs import MANIFEST, RunDirectory, RunLog, hash_findings, seal_run
+from quant_assets.lakehouse.runs import MANIFEST, RunDirectory, RunLog, StageCache, hash_findings, seal_run
 from quant_assets.lakehouse.runs.directory import sha256
 
-MATRIX = "data/returns_matrix.parquet"
-CERTIFICATE = "data/returns_certificate.parquet"
-SELECTION_FRAME = "data/selection.parquet"
-STREAMS = "data/synthetic_returns.parquet"
-COMPOSITION = "data/synthetic_composition.parquet"
-WEIGHTS_FRAME = "data/weights.parquet"
 REPORT = "reports/report.html"
 
 
-def build_returns(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+def build_returns(run: RunDirectory, clock: Clock | None = None, cache: StageCache | None = None) -> pl.DataFrame:
     """Build the returns matrix of a run; return its coverage certificate (RETURNS_MATRIX).
 
     Raises:
@@ -41,15 +55,19 @@ def build_returns(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame
     if _is_served(run):
         return run.read_frame(CERTIFICATE)
     with _sealed(run, clock) as log:
-        matrix, rows = compute_returns(run)
-        run.write_frame(MATRIX, matrix.matrix)
-        run.write_frame(CERTIFICATE, rows)
-        dropped = rows.filter(pl.col("verdict") == "dropped").select("symbol", "reason").rows()
-        log.note("returns", status="ok", rows=matrix.matrix.height, n_kept=len(matrix.con_ids), dropped=dict(dropped))
+        if (origin := reuse(run, RETURNS, cache, log)) == COMPUTED:
+            matrix, certificate = compute_returns(run)
+            run.write_frame(MATRIX, matrix.matrix)
+            run.write_frame(CERTIFICATE, certificate)
+        stored, rows = run.read_frame(MATRIX), run.read_frame(CERTIFICATE)
+        dropped = dict(rows.filter(pl.col("verdict") == "dropped").select("symbol", "reason").rows())
+        told = {"rows": stored.height, "n_kept": len(con_ids(stored)), "dropped": dropped}
+        log.note("returns", status="ok", **told, origin=origin)
+        keep(run, RETURNS, cache)
     return rows
 
 
-def build_selection(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+def build_selection(run: RunDirectory, clock: Clock | None = None, cache: StageCache | None = None) -> pl.DataFrame:
     """Judge the instruments of a run's returns matrix; return every instrument with its verdict (SELECTION).
 
     Raises:
@@ -59,18 +77,20 @@ def build_selection(run: RunDirectory, clock: Clock | None = None) -> pl.DataFra
     if _is_served(run):
         return run.read_frame(SELECTION_FRAME)
     with _sealed(run, clock) as log:
-        selected = compute_selection(run, run.read_frame(MATRIX), run.read_frame(CERTIFICATE))
-        run.write_frame(SELECTION_FRAME, selected.rows)
-        run.write_json("data/selection.json", selected.record)
-        for rung in selected.record["ladder"][1:]:
+        if (origin := reuse(run, CHOICE, cache, log)) == COMPUTED:
+            selected = compute_selection(run, run.read_frame(MATRIX), run.read_frame(CERTIFICATE))
+            run.write_frame(SELECTION_FRAME, selected.rows)
+            run.write_json(SELECTION_RECORD, selected.record)
+        rows, record = run.read_frame(SELECTION_FRAME), run.read_json(SELECTION_RECORD)
+        for rung in record["ladder"][1:]:
             log.note("relaxed", status="warn", rung=rung["name"], n_selected=rung["n_selected"])
-        n_selected = selected.record["n_selected"]
-        status = "warn" if selected.selection.is_short else "ok"
-        log.note("selection", status=status, rows=selected.rows.height, n_selected=n_selected)
-    return selected.rows
+        status = "warn" if record["n_selected"] < record["needed"] else "ok"
+        log.note("selection", status=status, rows=rows.height, n_selected=record["n_selected"], origin=origin)
+        keep(run, CHOICE, cache)
+    return rows
 
 
-def build_synthesis(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+def build_synthesis(run: RunDirectory, clock: Clock | None = None, cache: StageCache | None = None) -> pl.DataFrame:
     """Make the atoms of a run's selected instruments; return their composition map (SYNTHETIC_RETURNS).
 
     Raises:
@@ -80,15 +100,19 @@ def build_synthesis(run: RunDirectory, clock: Clock | None = None) -> pl.DataFra
     if _is_served(run):
         return run.read_frame(COMPOSITION)
     with _sealed(run, clock) as log:
-        made = compute_synthesis(run, run.read_frame(MATRIX), run.read_frame(SELECTION_FRAME))
-        _require(run, errors(made.findings))
-        run.write_frame(STREAMS, made.synthesis.matrix)
-        run.write_frame(COMPOSITION, made.rows)
-        log.note("synthesis", status="ok", rows=made.rows.height, n_kept=len(made.synthesis.kept))
-    return made.rows
+        if (origin := reuse(run, SYNTHESIS, cache, log)) == COMPUTED:
+            made = compute_synthesis(run, run.read_frame(MATRIX), run.read_frame(SELECTION_FRAME))
+            _require(run, errors(made.findings))
+            run.write_frame(STREAMS, made.synthesis.matrix)
+            run.write_frame(COMPOSITION, made.rows)
+        rows = run.read_frame(COMPOSITION)
+        n_kept = rows.filter(pl.col("verdict") == "kept").height
+        log.note("synthesis", status="ok", rows=rows.height, n_kept=n_kept, origin=origin)
+        keep(run, SYNTHESIS, cache)
+    return rows
 
 
-def build_weights(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+def build_weights(run: RunDirectory, clock: Clock | None = None, cache: StageCache | None = None) -> pl.DataFrame:
     """Build the weights of a run from its synthetic returns; return them (WEIGHTS).
 
     Raises:
@@ -98,16 +122,19 @@ def build_weights(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame
     if _is_served(run):
         return run.read_frame(WEIGHTS_FRAME)
     with _sealed(run, clock) as log:
-        stored = [run.read_frame(name) for name in (MATRIX, SELECTION_FRAME, STREAMS, COMPOSITION)]
-        weighed = compute_weights(run, *stored)
-        _require(run, errors(weighed.findings))
-        run.write_frame(WEIGHTS_FRAME, weighed.frame)
-        run.write("data/weights.csv", _csv(weighed.frame))
-        run.write_json("data/weights.json", weighed.record)
-        for one in weighed.solution.fallbacks:
-            log.note("fallback", status="warn", method=one.method, reason=one.reason, instead=one.instead)
-        log.note("weights", status="ok", rows=weighed.frame.height, method=weighed.solution.method)
-    return weighed.frame
+        if (origin := reuse(run, ALLOCATION, cache, log)) == COMPUTED:
+            stored = [run.read_frame(name) for name in (MATRIX, SELECTION_FRAME, STREAMS, COMPOSITION)]
+            weighed = compute_weights(run, *stored)
+            _require(run, errors(weighed.findings))
+            run.write_frame(WEIGHTS_FRAME, weighed.frame)
+            run.write_json(WEIGHTS_RECORD, weighed.record)
+        rows, record = run.read_frame(WEIGHTS_FRAME), run.read_json(WEIGHTS_RECORD)
+        run.write("data/weights.csv", _csv(rows))
+        for one in record["fallbacks"]:
+            log.note("fallback", status="warn", **one)
+        log.note("weights", status="ok", rows=rows.height, method=record["method"], origin=origin)
+        keep(run, ALLOCATION, cache)
+    return rows
 
 
 def _require(run: RunDirectory, problems: Sequence[Finding]) -> None:
@@ -115,8 +142,14 @@ def _require(run: RunDirectory, problems: Sequence[Finding]) -> None:
         raise VerificationError(run.run_id, [f"{one.check}: {one.message}" for one in problems])
 
 
-def build_report(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
+def build_report(
+    run: RunDirectory,
+    clock: Clock | None = None,
+    cache: StageCache | None = None,  # noqa: ARG001 - the steps have one form
+) -> pl.DataFrame:
     """Write the reports of a run and seal it with its manifest; return its row of REPORTS.
+
+    A report names its run, so that no other run can share it: `cache` is not looked at.
 
     Raises:
         VerificationError: a finished run was altered.

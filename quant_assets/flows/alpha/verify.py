@@ -4,12 +4,14 @@ import numpy as np
 import polars as pl
 
 from quant_assets.control.seal import network_seal
+from quant_assets.domain.comparison import changed, flat
 from quant_assets.domain.optimization import GRID
 from quant_assets.domain.verification import Finding, Severity, errors
 from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.alpha.choose import compute_selection, compute_synthesis
+from quant_assets.flows.alpha.choose import compute_selection
+from quant_assets.flows.alpha.combine import compute_synthesis
 from quant_assets.flows.alpha.compute import compute_returns
-from quant_assets.flows.alpha.steps import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
+from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
 from quant_assets.flows.alpha.weigh import compute_weights
 from quant_assets.flows.snapshot import BAR_COLUMNS
 from quant_assets.lakehouse.content import content_id
@@ -35,13 +37,21 @@ def verify_run(layout: Layout, run_id: str) -> list[Finding]:
     Raises:
         UnknownNameError: there is no such run.
     """
-    run = open_run(layout, run_id)
+    return verify_directory(open_run(layout, run_id))
+
+
+def verify_directory(run: RunDirectory) -> list[Finding]:
+    """Verify a run directory wherever it lies: nothing but its own files is read. See `verify_run`."""
     if not run.is_finished:
         return [Finding("error", "files", "the run is not finished: it has no manifest.json. Materialize it again.")]
     findings = hash_findings(run)
     if errors(findings):
         return findings
     findings += _frozen_findings(run)
+    if run.inputs.get("kind") == "meta":
+        from quant_assets.flows.meta.verify import meta_findings
+
+        return [*findings, *meta_findings(run)]
     with network_seal():
         return [*findings, *_recomputed(run)]
 
@@ -58,7 +68,7 @@ def _frozen_findings(run: RunDirectory) -> list[Finding]:
 
 
 def _recomputed(run: RunDirectory) -> list[Finding]:
-    differences = _differences(run)
+    differing = differences(run)
     try:
         matrix, rows = compute_returns(run)
         selected = compute_selection(run, matrix.matrix, rows)
@@ -66,37 +76,37 @@ def _recomputed(run: RunDirectory) -> list[Finding]:
         weighed = compute_weights(run, matrix.matrix, selected.rows, made.synthesis.matrix, made.rows)
     except QuantAssetsError as error:
         return [Finding("error", "recomputed", f"the frozen inputs no longer give weights: {error}")]
-    tolerance = 0.0 if not differences else _tolerance(weighed.solution.method)
-    how = "bit for bit" if not differences else f"to {tolerance:g}, because {' and '.join(differences)} differ"
-    step = 1.5 * GRID if differences else 0.0
-    textual = ["terms"] if differences else []
+    tolerance = 0.0 if not differing else tolerance_of(weighed.solution.method)
+    how = f"to {tolerance:g}, because of {', '.join(differing)}" if differing else "bit for bit"
+    step = 1.5 * GRID if differing else 0.0
+    textual = ["terms"] if differing else []
     return [
         Finding("info", "environment", f"compared {how}"),
-        _same("returns", run.read_frame(MATRIX), matrix.matrix, step),
-        _same("certificate", run.read_frame(CERTIFICATE), rows, step),
-        _same("selection", run.read_frame(SELECTION_FRAME).drop(textual), selected.rows.drop(textual), step),
-        _same("synthetic returns", run.read_frame(STREAMS), made.synthesis.matrix, step),
-        _same("composition", run.read_frame(COMPOSITION), made.rows, step),
-        _same("weights", run.read_frame(WEIGHTS_FRAME), weighed.frame, tolerance),
+        same_frames("returns", run.read_frame(MATRIX), matrix.matrix, step),
+        same_frames("certificate", run.read_frame(CERTIFICATE), rows, step),
+        same_frames("selection", run.read_frame(SELECTION_FRAME).drop(textual), selected.rows.drop(textual), step),
+        same_frames("synthetic returns", run.read_frame(STREAMS), made.synthesis.matrix, step),
+        same_frames("composition", run.read_frame(COMPOSITION), made.rows, step),
+        same_frames("weights", run.read_frame(WEIGHTS_FRAME), weighed.frame, tolerance),
         *made.findings,
         *weighed.findings,
     ]
 
 
-def _differences(run: RunDirectory) -> list[str]:
-    """Return what is not as it was when the run was made."""
-    same = {
-        "the environment": run.read_json("config/environment.json") == environment(),
-        "the code": run.inputs["code_version"] == code_version(),
-    }
-    return [name for name, equal in same.items() if not equal]
+def differences(run: RunDirectory) -> list[str]:
+    """Return what is not as it was when the run was made, with both sides."""
+    then, now = run.read_json("config/environment.json"), environment()
+    told = [f"{one['key']} ({one['a']}, here {one['b']})" for one in changed("key", dict(flat(then)), dict(flat(now)))]
+    same_code = run.inputs["code_version"] == code_version()
+    return told if same_code else [*told, f"code ({run.inputs['code_version']}, here {code_version()})"]
 
 
-def _tolerance(method: str) -> float:
+def tolerance_of(method: str) -> float:
+    """Return how far weights of a method may differ in another environment."""
     return _ITERATIVE_TOLERANCE if method in ITERATIVE else 1.5 * GRID
 
 
-def _same(what: str, stored: pl.DataFrame, computed: pl.DataFrame, tolerance: float) -> Finding:
+def same_frames(what: str, stored: pl.DataFrame, computed: pl.DataFrame, tolerance: float) -> Finding:
     """Compare two frames: everything but numbers exactly, numbers within `tolerance`."""
     if stored.equals(computed):
         return Finding("info", "recomputed", f"{what}: equal bit for bit", 0.0)

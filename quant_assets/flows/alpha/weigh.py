@@ -1,6 +1,5 @@
 """The weights of a run: solved over atoms, flattened to instruments, looked at twice. Nothing is written here."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quant_assets.domain.allocation import Question, allocate, question_of
 from quant_assets.domain.costs import SCHEDULES, Costs, estimate
-from quant_assets.domain.optimization import Solution, Turnover, on_grid, solve, stability
+from quant_assets.domain.optimization import Solution, stability
 from quant_assets.domain.returns import complete_cases
 from quant_assets.domain.robustness import (
     gap_finding,
@@ -18,7 +18,7 @@ from quant_assets.domain.robustness import (
     polytope,
     stability_finding,
 )
-from quant_assets.domain.synthesis import Atom, atoms_of, flatten
+from quant_assets.domain.synthesis import atoms_of
 from quant_assets.domain.tables import WEIGHTS
 from quant_assets.domain.verification import (
     Finding,
@@ -28,8 +28,7 @@ from quant_assets.domain.verification import (
     verify_weights,
 )
 from quant_assets.flows.alpha.compute import label, profile_of
-from quant_assets.lakehouse.runs import RunDirectory
-from quant_assets.settings.manifest import RiskConfig
+from quant_assets.lakehouse.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,47 +39,6 @@ class Weighed:
     record: dict[str, Any]
     solution: Solution
     findings: list[Finding]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be weighed: the kept atoms in column order, and what is known about their instruments."""
-
-    streams: pl.DataFrame
-    """`session`, then one column per atom, named by its place from 1."""
-    atoms: tuple[Atom, ...]
-    all_atoms: tuple[Atom, ...]
-    sectors: Mapping[int, str]
-    clusters: Mapping[int, str]
-    previous: Mapping[int, float] | None
-    """Weights of the run before by con_id; frozen only where the profile limits turnover."""
-    risk: RiskConfig
-
-    @property
-    def instruments(self) -> list[int]:
-        """Every selected instrument, ascending."""
-        return sorted({atom.con_id for atom in self.all_atoms})
-
-    def by_atom(self, values: Mapping[int, str]) -> dict[int, str]:
-        """Return what is known per instrument by the place of the atom."""
-        return {place: values[atom.con_id] for place, atom in enumerate(self.atoms, start=1)}
-
-    @property
-    def owners(self) -> dict[int, int]:
-        """The instrument of each atom by its place."""
-        return {place: atom.con_id for place, atom in enumerate(self.atoms, start=1)}
-
-    @property
-    def turnover(self) -> Turnover | None:
-        """The turnover limit, where there is one and something to compare with."""
-        if self.risk.max_turnover is None or self.previous is None:
-            return None
-        exposures = np.array(
-            [[atom.exposure if atom.con_id == con_id else 0.0 for atom in self.atoms] for con_id in self.instruments]
-        )
-        held = np.array([self.previous.get(con_id, 0.0) for con_id in self.instruments])
-        gone = sum(abs(weight) for con_id, weight in self.previous.items() if con_id not in set(self.instruments))
-        return Turnover(exposures, held, gone, self.risk.max_turnover)
 
 
 def compute_weights(
@@ -100,29 +58,18 @@ def compute_weights(
         InfeasibleError: no method answered, or nothing keeps the turnover limit.
     """
     question = _question(run, selected, streams, rows)
-    solution = solve(
-        question.streams,
-        question.by_atom(question.sectors),
-        question.risk,
-        clusters=question.by_atom(question.clusters),
-        owners=question.owners,
-        turnover=question.turnover,
-    )
-    atom_weights = on_grid(np.array(list(solution.weights.values())))
-    by_name = {atom.name: float(weight) for atom, weight in zip(question.atoms, atom_weights, strict=True)}
-    flat = flatten(by_name, question.all_atoms)
-    weights = {con_id: round(flat[con_id], 9) + 0.0 for con_id in question.instruments}
-    cash = round(1.0 - sum(abs(value) for value in weights.values()), 9) + 0.0
+    found = allocate(question)
+    solution, weights, cash = found.solution, found.weights, found.cash
     findings = [
         *_constraint_findings(question, weights, cash, matrix),
-        *_solver_findings(question, solution, atom_weights),
+        *_solver_findings(question, solution, found.atom_weights),
     ]
     findings += lost_findings(findings, _configured(question))
     frame = _frame(run, question, weights, matrix, solution.method)
     record = _record(frame, solution, cash, question, findings)
     record["cash_idle"] = round(cash - record["cash_forced"], 9) + 0.0
     record["atoms"] = [
-        {"atom": atom.name, "con_id": atom.con_id, "live": atom.live, "weight": by_name[atom.name]}
+        {"atom": atom.name, "con_id": atom.con_id, "live": atom.live, "weight": found.by_atom[atom.name]}
         for atom in question.atoms
     ]
     record["costs"] = _costs(run, question, weights)
@@ -130,19 +77,16 @@ def compute_weights(
 
 
 def _question(run: RunDirectory, selected: pl.DataFrame, streams: pl.DataFrame, rows: pl.DataFrame) -> Question:
-    atoms = {atom.name: atom for atom in atoms_of(rows)}
-    names = [name for name in streams.columns if name != "session"]
     sectors = {one["con_id"]: one["sector"] or "unknown" for one in run.inputs["instruments"]}
     known = selected.filter(pl.col("cluster").is_not_null()).select("con_id", "cluster")
     held = run.inputs.get("previous")
-    return Question(
-        streams=streams.rename({name: str(place) for place, name in enumerate(names, start=1)}),
-        atoms=tuple(atoms[name] for name in names),
-        all_atoms=tuple(sorted(atoms.values(), key=lambda atom: atom.con_id)),
+    return question_of(
+        streams,
+        {atom.name: atom for atom in atoms_of(rows)},
         sectors=sectors,
         clusters={con_id: str(cluster) for con_id, cluster in known.iter_rows()},
-        previous=None if held is None else {int(key): value for key, value in held["weights"].items()},
         risk=profile_of(run).risk,
+        previous=None if held is None else {int(key): value for key, value in held["weights"].items()},
     )
 
 

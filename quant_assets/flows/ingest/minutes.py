@@ -92,19 +92,13 @@ def _to_reread(work: Work, session: date, ledger: pl.DataFrame) -> pl.DataFrame:
 
 def _is_closed(work: Work, need: Need) -> bool:
     """Return whether the instrument traded in the session, and its exchange has been closed for long enough."""
-    hours = work.calendar_of(need.contract.sec_type, need.contract.primary_exchange).hours_on(need.session)
+    hours = work.calendar_of(need.contract.sec_type, need.contract.venue).hours_on(need.session)
     return hours is not None and hours.closes_at + work.fetch_delay <= work.clock.now()
 
 
 def contract_of(row: dict[str, Any]) -> Contract:
     """Return the contract to ask for, from a row of the universe."""
-    return Contract(
-        symbol=row["symbol"],
-        con_id=row["con_id"],
-        primary_exchange=row["exchange"],
-        currency=row["currency"],
-        sec_type=row["asset_class"],
-    )
+    return Contract.listed(row["exchange"], row["symbol"], row["asset_class"], row["currency"], row["con_id"])
 
 
 def plan_for(work: Work, needs: MinuteNeeds) -> list[PlannedRequest]:
@@ -118,7 +112,7 @@ def _cut_anew(work: Work, planned: PlannedRequest, past: Past) -> list[PlannedRe
     contract, request = planned.request.contract, planned.request
     if not any(past.doubted.get((day, contract.con_id)) == request.duration for day in planned.needed):
         return [planned]
-    calendar = work.calendar_of(contract.sec_type, contract.primary_exchange)
+    calendar = work.calendar_of(contract.sec_type, contract.venue)
     before = calendar.previous(planned.sessions[0])
     hours = calendar.hours(before) if before else None
     return recut(planned, SessionHours(before, hours.opens_at, hours.closes_at) if before and hours else None)
@@ -129,7 +123,7 @@ def _fewest(work: Work, needs: Sequence[Need]) -> list[PlannedRequest]:
     for need in needs:
         contract = need.contract
         series = minute_series(contract.sec_type, use_rth=work.settings.manifest.lakehouse.use_rth)
-        groups[work.calendar_of(contract.sec_type, contract.primary_exchange), series].append(need)
+        groups[work.calendar_of(contract.sec_type, contract.venue), series].append(need)
     return [
         planned for (calendar, series), wanted in groups.items() for planned in _plan_of(work, calendar, series, wanted)
     ]
@@ -282,7 +276,7 @@ class _MinuteIngest:
         work, asked = self._work, []
         for number, outcome in enumerate(self._group):
             contract = outcome.planned.request.contract
-            calendar = work.calendar_of(contract.sec_type, contract.primary_exchange)
+            calendar = work.calendar_of(contract.sec_type, contract.venue)
             asked.append(MinuteRows.of(outcome, batch_id, number, calendar, work.clock.now()))
         bars = pl.concat([rows.bars for rows in asked])
         answers = self._past.told(pl.concat([rows.answers for rows in asked]), self._rereads)

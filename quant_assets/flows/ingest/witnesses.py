@@ -10,7 +10,7 @@ import quant_assets
 from quant_assets.connectors.base import BarSource, Contract
 from quant_assets.connectors.tws.patience import Witness
 from quant_assets.domain.completeness import DAILY_VOLUMES
-from quant_assets.domain.instruments import minute_series
+from quant_assets.domain.instruments import PRIMARY_SERIES, minute_series
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import QuantAssetsError, SourceUnavailableError
 from quant_assets.flows.ingest.ledger import read_ledger
@@ -31,7 +31,7 @@ def daily_volumes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     newest = (raw.partitions(table)[-1:] for table in (RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS))
     vintages = sorted({*sessions, *(one.session for last in newest for one in last if one.session >= first)})
     asked = read_ledger(work, vintages).filter(
-        (pl.col("bar_size") == "1 day") & (pl.col("what_to_show") == "TRADES") & (pl.col("proof") != "")
+        (pl.col("bar_size") == "1 day") & pl.col("what_to_show").is_in(PRIMARY_SERIES) & (pl.col("proof") != "")
     )
     if asked.is_empty():
         return pl.DataFrame(schema=DAILY_VOLUMES)
@@ -52,7 +52,7 @@ def daily_volumes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
 def _volumes_in(work: Work, vintage: date, sessions: Sequence[date]) -> pl.DataFrame:
     columns = ["session", "con_id", "what_to_show", "volume", "ingested_at"]
     rows = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage), columns)
-    trades = rows.filter((pl.col("what_to_show") == "TRADES") & pl.col("session").is_in(sorted(sessions)))
+    trades = rows.filter(pl.col("what_to_show").is_in(PRIMARY_SERIES) & pl.col("session").is_in(sorted(sessions)))
     return trades.sort("ingested_at").select(
         "session", "con_id", pl.col("volume").alias("daily_volume"), pl.lit(value=True).alias("is_bar")
     )
@@ -63,7 +63,7 @@ async def closed_days(work: Work, source: BarSource, contract: Contract, days: S
 
     No schedule is no answer: then the calendar stands, by which these days are sessions.
     """
-    calendar = work.calendar_of(contract.sec_type, contract.primary_exchange)
+    calendar = work.calendar_of(contract.sec_type, contract.venue)
     n_sessions = len(calendar.between(min(days), max(days))) + 1
     try:
         told = await source.schedule(contract, calendar.hours(max(days)).closes_at + _AFTER_THE_CLOSE, n_sessions)

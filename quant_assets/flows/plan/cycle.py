@@ -8,10 +8,11 @@ from typing import Any, Final
 import polars as pl
 
 from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
-from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily
+from quant_assets.connectors.tws.planner import PlannedRequest
+from quant_assets.domain.instruments import daily_series
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.flows.discover import Sources, load_sources
-from quant_assets.flows.ingest.daily import OVERLAP, WHAT, daily_needs
+from quant_assets.flows.ingest.daily import daily_needs, n_series
 from quant_assets.flows.ingest.details import missing_details, recent_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.minutes import minute_needs, plan_for
@@ -175,7 +176,7 @@ def plan_cycle(work: Work, sessions: Sequence[date], profile: str = "") -> Cycle
         published = (day for day in sessions if day not in universes)
         universes |= {day: of_profile(_read(work, day), profile) for day in published}
     foreseen = ForeseenWork.of(work, universes)
-    members = pl.concat([_read(foreseen, day).select("session", "con_id") for day in sessions])
+    members = pl.concat([_read(foreseen, day).select("session", "con_id", "asset_class") for day in sessions])
     needs = minute_needs(foreseen, sessions)
     minutes = _series(plan_for(foreseen, needs), len(needs.open), members.height - len(needs.open))
     daily = _daily(foreseen, sessions, members)
@@ -222,10 +223,9 @@ def _details(work: Work, sessions: Sequence[date], n_instruments: int) -> Detail
 
 def _daily(work: Work, sessions: Sequence[date], members: pl.DataFrame) -> SeriesPlan:
     needs = daily_needs(work, sessions)
-    plan = [*plan_daily(needs.short, OVERLAP), *needs.plan_full()]
-    n_wanted = len(WHAT) * members["con_id"].n_unique()
-    n_needed = len(WHAT) * (len(needs.full) + len(needs.short))
-    return _series(plan, n_needed, n_wanted - n_needed)
+    n_wanted = int(n_series(members)["n_series"].sum())
+    n_needed = sum(len(daily_series(one.sec_type)) for one in (*needs.full, *needs.short))
+    return _series(needs.plan(work), n_needed, n_wanted - n_needed)
 
 
 def _series(plan: Sequence[PlannedRequest], n_needed: int, n_settled: int) -> SeriesPlan:

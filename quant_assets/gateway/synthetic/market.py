@@ -14,6 +14,7 @@ from quant_assets.gateway import ranking
 from quant_assets.gateway.hours import TradingHours, exchange_date, trading_hours
 from quant_assets.gateway.market import DAILY_BARS, MINUTE_BARS, QUOTE_SERIES, TRADE_SERIES, Instrument
 from quant_assets.gateway.synthetic import planted, quotes
+from quant_assets.gateway.synthetic.abroad import Abroad
 from quant_assets.gateway.synthetic.blocks import BLOCK_SESSIONS, Bars, MinuteBlock
 from quant_assets.gateway.synthetic.events import Events
 from quant_assets.gateway.synthetic.maker import BlockMaker
@@ -44,6 +45,7 @@ class SyntheticMarket:
         self.listings = listings(seed)
         self.events = Events(seed, self.listings, self.hours)
         self._maker = BlockMaker(seed, self.listings, self.events, self.hours)
+        self._abroad = Abroad(seed)
         self._index = {listing.instrument.con_id: i for i, listing in enumerate(self.listings)}
         self._minutes = lru_cache(_CACHED_MINUTE_BLOCKS)(self._maker.minutes)
         self._daily = lru_cache(_CACHED_DAILY_BLOCKS)(self._maker.daily)
@@ -52,14 +54,19 @@ class SyntheticMarket:
     # ------------------------------------------------------------ who
 
     def instruments(self, as_of: datetime) -> list[Instrument]:
-        """Return what is or was listed, under the names of that day."""
+        """Return what is or was listed, under the names of that day; what trades elsewhere comes last."""
         day = exchange_date(as_of)
-        return [self._named(x, day) for x in self.listings if x.listed is None or day >= x.listed]
+        here = [self._named(x, day) for x in self.listings if x.listed is None or day >= x.listed]
+        return [*here, *self._abroad.instruments(day)]
 
     def find(self, as_of: datetime, *, con_id: int = 0, symbol: str = "") -> Instrument | None:
         """Return the instrument with this con_id, or, when that is 0, the one called `symbol` on that day."""
         matches = (x for x in self.instruments(as_of) if (x.con_id == con_id if con_id else x.symbol == symbol))
         return next(matches, None)
+
+    def hours_of(self, instrument: Instrument) -> TradingHours:
+        """Return the sessions of the exchange that an instrument trades on."""
+        return self._abroad.hours_of(instrument) or self.hours
 
     def planted_events(self, first: date, last: date) -> pl.DataFrame:
         """Return what was planted in the sessions from `first` to `last`; columns as planted.EVENTS."""
@@ -71,6 +78,8 @@ class SyntheticMarket:
         self, instrument: Instrument, start: datetime, end: datetime, what: str, as_of: datetime
     ) -> pl.DataFrame:
         """Return MINUTE_BARS that start in [start, end) and have completed, ascending."""
+        if instrument in self._abroad:
+            return self._abroad.minute_bars(instrument, start, end, what, as_of)
         index = self._index[instrument.con_id]
         sessions = self._listed_among(self.hours.overlapping(start, min(end, as_of)), index)
         until = min(end, as_of - timedelta(minutes=1) + timedelta(microseconds=1))
@@ -88,6 +97,8 @@ class SyntheticMarket:
 
     def daily_bars(self, instrument: Instrument, first: date, last: date, what: str, as_of: datetime) -> pl.DataFrame:
         """Return DAILY_BARS of the closed sessions from `first` to `last`, ascending."""
+        if instrument in self._abroad:
+            return self._abroad.daily_bars(instrument, first, last, what, as_of)
         index = self._index[instrument.con_id]
         asked = self.hours.between(first, last)
         sessions = self._listed_among(range(asked.start, min(asked.stop, self.hours.closed_by(as_of))), index)
@@ -103,6 +114,8 @@ class SyntheticMarket:
 
     def head(self, instrument: Instrument, what: str, as_of: datetime) -> datetime | None:
         """Return the opening of the first session that the instrument traded in."""
+        if instrument in self._abroad:
+            return self._abroad.head(instrument, as_of)
         if what not in (*TRADE_SERIES, *QUOTE_SERIES):
             return None
         listed = self.listings[self._index[instrument.con_id]].listed

@@ -72,6 +72,13 @@ class RunDirectory:
         found = (path for path in self.path.rglob("*") if path.is_file() and not path.name.startswith(".staged-"))
         yield from sorted(path.relative_to(self.path).as_posix() for path in found)
 
+    def strangers(self) -> Iterator[str]:
+        """Yield what a finished run does not hold, sorted: links, devices, and leftovers of killed writers."""
+        for path in sorted(self.path.rglob("*")):
+            is_plain = path.is_dir() or (path.is_file() and not path.name.startswith(".staged-"))
+            if path.is_symlink() or not is_plain:
+                yield path.relative_to(self.path).as_posix()
+
     def write(self, name: str, content: bytes | str) -> bool:
         """Write a file once; return whether anything was written.
 

@@ -6,12 +6,9 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import date
-from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import quant_assets
 from quant_assets.settings.names import safe_name
 
 _LIBRARIES = (
@@ -28,48 +25,6 @@ _LIBRARIES = (
 )
 
 _PROFILE_ROOM = 42
-
-_CODE = (
-    "domain/candidates.py",
-    "domain/returns.py",
-    "domain/selection",
-    "domain/synthesis.py",
-    "domain/optimization",
-    "domain/costs.py",
-    "domain/robustness.py",
-    "domain/verification.py",
-    "domain/reports",
-    "lakehouse/content.py",
-    "lakehouse/runs",
-    "flows/alpha",
-    "flows/snapshot",
-    "settings/manifest.py",
-)
-
-
-@cache
-def code_version() -> str:
-    """Return the release and a digest of the source files that decide what a run holds, as `0.1.0+1a2b3c4d5e6f`.
-
-    The release alone would not do: between two releases the code changes while its number does not, and a run that
-    differs from the one that stands would claim its name. The digest is over source text, not syntax trees, whose
-    form changes with the Python version; so a changed comment makes a new run, which costs seconds and never lies.
-    """
-    digest = hashlib.sha256()
-    root = Path(quant_assets.__file__).parent
-    for file in _sources(root):
-        digest.update(file.relative_to(root).as_posix().encode())
-        digest.update(hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).digest())
-    return f"{quant_assets.__version__}+{digest.hexdigest()[:12]}"
-
-
-def _sources(root: Path) -> list[Path]:
-    found: set[Path] = set()
-    for name in _CODE:
-        path = root / name
-        found.update(path.rglob("*") if path.is_dir() else [path.with_suffix(".py")])
-    kept = (path for path in found if path.suffix in {".py", ".j2", ".css"} and path.is_file())
-    return sorted(kept, key=lambda path: path.relative_to(root).as_posix())
 
 
 def environment() -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Which runs there are."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from quant_assets.errors import CorruptFileError, UnknownNameError
+from quant_assets.errors import CorruptFileError, NotARunError, UnknownNameError
 from quant_assets.lakehouse.layout import Layout
-from quant_assets.lakehouse.runs.directory import RunDirectory
+from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory
 
 
 def open_run(layout: Layout, run_id: str) -> RunDirectory:
@@ -21,6 +23,25 @@ def open_run(layout: Layout, run_id: str) -> RunDirectory:
     if not path.is_dir():
         raise UnknownNameError("run", run_id, (one.name for one in _directories(layout)))
     return RunDirectory(path)
+
+
+def find_run(name: str, layout: Callable[[], Layout]) -> RunDirectory:
+    """Return a run by its id, or by the path of its directory, which may lie anywhere.
+
+    Args:
+        name: an id or a path; a directory of that name wins.
+        layout: asked only for an id, so that a run that was copied to a machine without a lakehouse can be opened.
+
+    Raises:
+        UnknownNameError: there is no such run.
+        NotARunError: the path is no run directory.
+    """
+    path = Path(name).expanduser()
+    if not path.is_dir() and "/" not in name and os.sep not in name:
+        return open_run(layout(), name)
+    if not (path / "config" / "inputs.json").is_file() and not (path / MANIFEST).is_file():
+        raise NotARunError(path)
+    return RunDirectory(path.resolve())
 
 
 _SUMMARY = {

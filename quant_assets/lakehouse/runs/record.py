@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quant_assets.clock import Clock
+from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.runs.directory import RunDirectory, sha256
 from quant_assets.lakehouse.runs.identity import canonical
@@ -12,8 +13,12 @@ from quant_assets.lakehouse.runs.identity import canonical
 AUDIT = "audit.jsonl"
 EVENTS = ("frozen", "returns", "selection", "synthesis", "weights", "report")
 """What the log of a finished run holds, in this order, besides fallbacks and warnings."""
+META_EVENTS = ("frozen", "weights", "report")
+"""The same of a meta portfolio, which has finished runs as inputs."""
 
 _START = "0" * 64
+_NOT_SAID = {"timestamp", "run_id", "prev_hash", "hash", "origin"}
+"""What two lines about the same thing may differ in; a stage that was computed and killed is served when run again."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ class RunLog:
 
     @staticmethod
     def _is_same(line: dict[str, Any], event: str, values: dict[str, Any]) -> bool:
-        said = {key: value for key, value in line.items() if key not in {"timestamp", "run_id", "prev_hash", "hash"}}
-        return canonical(said) == canonical({"event": event, **values})
+        said = {key: value for key, value in line.items() if key not in _NOT_SAID}
+        return canonical(said) == canonical({"event": event, **{k: v for k, v in values.items() if k not in _NOT_SAID}})
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -68,7 +73,7 @@ def log_problems(run: RunDirectory) -> list[str]:
     try:
         lines = read_log(run)
         text = run.read(AUDIT).decode()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, CorruptFileError) as error:
         return [f"unreadable: {str(error).splitlines()[0]}"]
     problems = [] if text == "".join(_line(one) for one in lines) else ["bytes differ from what was written"]
     previous = _START
@@ -79,4 +84,5 @@ def log_problems(run: RunDirectory) -> list[str]:
             break
         previous = line["hash"]
     events = [line.get("event") for line in lines]
-    return problems + [f"event {event!r} is missing" for event in EVENTS if event not in events]
+    expected = META_EVENTS if run.inputs.get("kind") == "meta" else EVENTS
+    return problems + [f"event {event!r} is missing" for event in expected if event not in events]

@@ -34,7 +34,7 @@ def _manifest(run: RunDirectory) -> str:
     contents = ((name, run.read(name)) for name in run.files() if name not in _NOT_LISTED)
     return pretty(
         {
-            "run_id": run.run_id,
+            "run_id": run.inputs["run_id"],
             "merkle_root": run.inputs["merkle_root"],
             "code_version": run.inputs["code_version"],
             "inputs": run.inputs["tables"],
@@ -62,7 +62,10 @@ def hash_findings(run: RunDirectory) -> list[Finding]:
     problems += [f"{AUDIT}: {problem}" for problem in log_problems(run)]
     if problems:
         return [Finding("error", "files", problem) for problem in problems]
-    return [Finding("info", "files", f"{len(list(run.files()))} files are as recorded")]
+    found = [Finding("info", "files", f"{len(list(run.files()))} files are as recorded")]
+    if run.run_id != run.inputs["run_id"]:
+        found.append(Finding("warn", "name", f"the directory is called {run.run_id}, the run {run.inputs['run_id']}"))
+    return found
 
 
 def _file_problems(run: RunDirectory, listed: dict[str, dict[str, Any]]) -> list[str]:
@@ -74,7 +77,7 @@ def _file_problems(run: RunDirectory, listed: dict[str, dict[str, Any]]) -> list
         for name, digest in present.items()
         if name in listed and listed[name].get("sha256") != digest
     ]
-    return [*missing, *unlisted, *changed]
+    return [*missing, *unlisted, *changed, *(f"{name} is no plain file of the run" for name in run.strangers())]
 
 
 def _identity_problems(run: RunDirectory) -> list[str]:
@@ -84,6 +87,6 @@ def _identity_problems(run: RunDirectory) -> list[str]:
         [] if inputs["merkle_root"] == root else ["the merkle root is not that of inputs, configuration and code"]
     )
     expected = run_id(date.fromisoformat(inputs["session"]), inputs["profile"], root)
-    if run.run_id != expected:
-        problems.append(f"the directory should be called {expected}")
+    if inputs["run_id"] != expected:
+        problems.append(f"the run should be called {expected}")
     return problems

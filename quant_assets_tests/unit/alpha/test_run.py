@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import platform
 import re
 import shutil
 import socket
@@ -202,7 +203,9 @@ def test_elsewhere_weights_may_differ_by_a_step_and_the_report_says_so(copy, mon
     monkeypatch.setattr("quant_assets.flows.alpha.verify.environment", lambda: {"python": "9"})
     findings = verify_run(layout, run.run_id)
     assert errors(findings) == []
-    assert any("because the environment differ" in one.message for one in findings)
+    (compared,) = [one.message for one in findings if one.check == "environment"]
+    assert compared.startswith("compared to 1e-06, because of ")
+    assert f"python ({platform.python_version()}, here 9)" in compared
 
 
 def test_a_damaged_finished_run_is_not_served(copy):

@@ -30,7 +30,7 @@ FREE = {"vetoes": {}}
 
 def panel(prices: np.ndarray, volume: np.ndarray | float = 1e6) -> Panel:
     returns = prices[1:] / prices[:-1] - 1
-    return Panel(returns, np.log(prices), prices * volume)
+    return Panel(returns, np.log(prices), prices * volume, prices, prices, prices)
 
 
 def blocks(n_blocks: int = 3, each: int = 4, n_sessions: int = 200, seed: int = 1) -> np.ndarray:

@@ -13,7 +13,7 @@ from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUME
 from quant_assets.errors import DefectError, SnapshotExistsError, SnapshotIncompleteError
 from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.runs import identity, merkle_root, run_id
+from quant_assets.lakehouse.runs import code, merkle_root, run_id
 from quant_assets_tests.unit.alpha import scenario
 
 
@@ -253,9 +253,9 @@ def test_a_long_profile_name_is_cut_in_the_run_id():
 
 def test_the_code_version_covers_every_file_that_it_names():
     root = Path(quant_assets.__file__).parent
-    names = [file.relative_to(root).as_posix() for file in identity._sources(root)]
-    for needed in identity._CODE:
+    names = [file.relative_to(root).as_posix() for file in code._sources(root)]
+    for needed in code._CODE:
         assert any(name == needed or name.startswith(f"{needed}/") for name in names), needed
     assert "domain/reports/templates/report.html.j2" in names
     assert not any("__pycache__" in name for name in names)
-    assert identity.code_version().startswith(f"{quant_assets.__version__}+")
+    assert code.code_version().startswith(f"{quant_assets.__version__}+")

@@ -217,7 +217,8 @@ def test_unsound_daily_rows_are_told_apart_and_the_rest_can_be_published(broken)
     )
     sound, rest = quality.sound_daily(spoiled.cast({"bar_count": pl.Int64}))
     assert (sound.height, rest.height) == (1, 1)
-    finished = quality.finish_daily(sound, 4, "1")
+    expected = pl.DataFrame({"con_id": sound["con_id"].unique(), "n_expected": 4})
+    finished = quality.finish_daily(sound, expected, "1")
     assert finished["coverage"].to_list() == [0.25]
     from quant_assets.domain.tables import CURATED_TWS_1D_BARS
 

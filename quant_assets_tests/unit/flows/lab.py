@@ -20,6 +20,7 @@ from quant_assets.domain.tables import (
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
 )
+from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.discover import Discovery
@@ -70,6 +71,7 @@ class Lab:
     lookback: int = 30
     tws: dict[str, Any] = field(default_factory=dict)
     scanners: Sequence[str] = ()
+    lakehouse: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     n_opened: int = 0
@@ -85,7 +87,7 @@ class Lab:
         manifest = {
             "default_profile": "default",
             "production_profile": "default",
-            "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5},
+            "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5, **self.lakehouse},
             "tws": {"max_minute_duration": "1 D", "attempts": 2, **self.tws},
             "replay": {"market": "synthetic", "seed": 7, "time_scale": 20000},
             "profiles": {
@@ -134,12 +136,13 @@ PER_MINUTE = [group for group in (*GROUPS.values(), *LABELS.values()) if group.i
 
 def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     """Discover, ingest, curate and derive, as the data cycle does."""
-    discovery, curator = Discovery(work), Curator(work)
+    discovery, adjuster, curator = Discovery(work), Adjuster(work), Curator(work)
     done = [discovery.publish(session) for session in sessions]
     ingest_details(work, sessions)
     ingest_daily(work, sessions)
     ingest_minutes(work, sessions)
     for session in sessions:
+        done += [adjuster.publish(session)]
         done += [curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
         done += [publish_group(work, group, session) for group in PER_MINUTE]
     return done

@@ -1,0 +1,63 @@
+"""configs/manifest.json: what is ingested, from where, and how each profile turns it into weights."""
+
+from quant_assets.settings.manifest.house import (
+    BudgetsConfig,
+    DailyHours,
+    LakehouseConfig,
+    MlflowConfig,
+    ReplayConfig,
+    SymbologyConfig,
+    TrackingConfig,
+    TradingViewConfig,
+    TwsConfig,
+)
+from quant_assets.settings.manifest.loading import Setting, explain, load_manifest
+from quant_assets.settings.manifest.profile import (
+    PROFILE_SECTIONS,
+    AtomConfig,
+    Bounds,
+    CostsConfig,
+    DataConfig,
+    DiscoveryConfig,
+    FeaturesConfig,
+    Logic,
+    Method,
+    Metric,
+    Profile,
+    RiskConfig,
+    SelectionConfig,
+    SleeveConfig,
+    SynthesisConfig,
+)
+from quant_assets.settings.manifest.whole import Manifest
+
+__all__ = [
+    "PROFILE_SECTIONS",
+    "AtomConfig",
+    "Bounds",
+    "BudgetsConfig",
+    "CostsConfig",
+    "DailyHours",
+    "DataConfig",
+    "DiscoveryConfig",
+    "FeaturesConfig",
+    "LakehouseConfig",
+    "Logic",
+    "Manifest",
+    "Method",
+    "Metric",
+    "MlflowConfig",
+    "Profile",
+    "ReplayConfig",
+    "RiskConfig",
+    "SelectionConfig",
+    "Setting",
+    "SleeveConfig",
+    "SymbologyConfig",
+    "SynthesisConfig",
+    "TrackingConfig",
+    "TradingViewConfig",
+    "TwsConfig",
+    "explain",
+    "load_manifest",
+]
