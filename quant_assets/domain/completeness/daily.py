@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import polars as pl
 
-from quant_assets.domain.completeness.words import LOTS, LOTS_BARS, LOTS_RATIO
+from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO
 
 SAME_PRICE: Final = 0.5
 """Closes within a factor of 1 ± this are of one price basis, when volumes a hundred times apart are judged: a split

@@ -5,7 +5,7 @@ from typing import Final
 import polars as pl
 
 from quant_assets.domain.bars import BASIS_TOLERANCE
-from quant_assets.domain.completeness.words import LOTS, LOTS_BARS, LOTS_RATIO, REFUSED_ROWS
+from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO, REFUSED_ROWS
 
 VOLUME_TOLERANCE: Final = 0.001
 """Minute volumes add up to the daily volume when they differ by no more than this share of it. An average minute of a

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from quant_assets.domain.completeness.words import OUTCOMES, PROOFS
+from quant_assets.domain.outcomes import OUTCOMES, PROOFS
 from quant_assets.domain.tables import columns as c
 from quant_assets.domain.tables.core import UTC_MICROS, Column, Table
 

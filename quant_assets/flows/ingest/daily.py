@@ -232,10 +232,8 @@ class _DailyIngest:
         arrived: list[Judged] = []
         changed: set[int] = set()
         try:
-            async for judged in self._answers(
-                plan_overlaps(self._work, contracts, self._vintage),
-                self._work.calendar.window(self._vintage, OVERLAP)[0],
-            ):
+            first = self._work.calendar.window(self._vintage, OVERLAP)[0]
+            async for judged in self._answers(plan_overlaps(self._work, contracts, self._vintage), first):
                 arrived.append(judged)  # noqa: PERF401 - what came before an outage counts, and extend would drop it
         finally:
             changed = self._changed_basis([judged for judged in arrived if judged.is_kept])

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.connectors.base import BarRequest
-from quant_assets.domain.completeness import DOUBTFUL, NOTHING
+from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import (
     NoPermissionError,

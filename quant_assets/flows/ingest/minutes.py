@@ -13,8 +13,9 @@ from quant_assets.connectors.base import Contract, SessionHours
 from quant_assets.connectors.tws.planner import Need, PlannedRequest, plan_minutes, recut
 from quant_assets.connectors.tws.retry import Outcome, fetch_all
 from quant_assets.domain.calendar import TradingCalendar, day_start
-from quant_assets.domain.completeness import DOUBTFUL, NOTHING, judge_minutes
+from quant_assets.domain.completeness import judge_minutes
 from quant_assets.domain.instruments import Series, minute_series
+from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError, WrongUnitError
 from quant_assets.flows.ingest.ledger import CONFIRMATIONS, UNANSWERED, is_fatal, read_ledger, settled, throttle_of

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from quant_assets.domain.completeness import DOUBTFUL, NOTHING
+from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 
 Key = tuple[date, int]
 """Session and con_id."""
