@@ -26,7 +26,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
 
     @dg.multi_asset(
         name="raw_tws_bars",
-        specs=[catalogue.spec(RAW_TWS_BARS, deps=["universe", "raw_tws_daily_bars"], kinds=["tws"])],
+        specs=[catalogue.spec(RAW_TWS_BARS, deps=["universe"], kinds=["tws"])],
         check_specs=checks(
             "raw_tws_bars",
             blocking={SETTLED: "Every instrument of the universe has an answer to rely on: bars, or a firm no"},
@@ -50,6 +50,8 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             warning={SERVED: "Some vintage holds daily history of every instrument of the universe"},
         ),
         backfill_policy=SINGLE,
+        op_tags={"dagster/priority": "1"},  # before the minutes, whose completeness its volumes prove; no edge, for
+        # minutes do without: then a second answer has to confirm the first
     )
     def raw_tws_daily_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, partitions: list[Partition]) -> Build:

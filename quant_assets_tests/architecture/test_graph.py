@@ -13,7 +13,7 @@ from quant_assets_tests.architecture.repository import ROOT
 GRAPH = {
     "universe": ("discovery", ()),
     "raw_instruments": ("bronze", ("universe",)),
-    "raw_tws_bars": ("bronze", ("raw_tws_daily_bars", "universe")),
+    "raw_tws_bars": ("bronze", ("universe",)),
     "raw_tws_daily_bars": ("bronze", ("universe",)),
     "instruments": ("silver", ("raw_instruments",)),
     "adjustment_factors": ("silver", ("raw_tws_bars", "raw_tws_daily_bars", "universe")),
