@@ -4,6 +4,8 @@ DATA = (
     "universe",
     "raw_instruments",
     "instruments",
+    "execution",
+    "exchanges",
     "raw_tws_bars",
     "raw_tws_daily_bars",
     "adjustment_factors",
@@ -14,6 +16,7 @@ DATA = (
     "features_volume_1m_v1",
     "tv_technicals_1d",
     "labels_tws_returns",
+    "certified_sessions",
 )
 """The data cycle, partitioned by session."""
 

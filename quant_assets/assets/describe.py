@@ -40,6 +40,15 @@ class Catalogue:
         """Return the partitions of a table's asset."""
         return self.partitions.alpha if table.partition_by == "session_profile" else self.partitions.sessions
 
+    def companion(self, table: Table, *, kinds: Sequence[str] = ()) -> dg.AssetSpec:
+        """Return the spec of a table that another asset's body makes when it can, and leaves out when it cannot.
+
+        Nothing asks for a missing partition of it, and none is owed: it has neither automation nor freshness.
+        """
+        return self.spec(table, kinds=kinds).replace_attributes(
+            automation_condition=None, freshness_policy=None, skippable=True
+        )
+
     def spec(
         self,
         table: Table,

@@ -14,7 +14,8 @@ _COMMANDS = {
     "repair": ("quant_assets.cli.repair", "repair", "Fetch and build the sessions that are missing."),
     "status": ("quant_assets.cli.status", "status", "Show what is published, how fresh it is, and what is missing."),
     "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
-    "run": ("quant_assets.cli.run", "run", "List, show and verify runs of the alpha cycle."),
+    "run": ("quant_assets.cli.run", "run", "List, show, verify and compare runs of the alpha cycle."),
+    "why": ("quant_assets.cli.why", "why", "Explain a weight back to its bars, or follow a bar to every weight."),
     "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
@@ -25,6 +26,10 @@ _COMMANDS = {
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
+
+
+_SEALED = (["flow", "production"], ["flow", "alpha"], ["run", "verify"])
+"""Commands that need no network, and give it up before any library could start a thread."""
 
 
 class _Lazy(click.Group):
@@ -74,6 +79,8 @@ def main() -> None:
     """Run the command line; our own errors become one message and the exit code of their branch."""
     from quant_assets.errors import QuantAssetsError
 
+    if sys.argv[1:3] in _SEALED:
+        _isolate()
     code: object = 0
     try:
         code = cli(standalone_mode=False)
@@ -88,3 +95,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     if isinstance(code, int):
         sys.exit(code)
+
+
+def _isolate() -> None:
+    """Leave the network for good, unless the configuration wants to keep it."""
+    from quant_assets.control.seal import isolate
+    from quant_assets.settings.seal import wants_namespace
+
+    if wants_namespace():
+        isolate()

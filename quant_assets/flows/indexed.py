@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
@@ -24,7 +25,7 @@ from quant_assets.flows.alpha.stages import origins
 from quant_assets.flows.judged import selection_findings, weight_findings
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.screen import screen_session
-from quant_assets.flows.snapshot import Previous, freeze
+from quant_assets.flows.snapshot import Previous, evidence, freeze
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.runs import RunDirectory, StageCache, code_version
@@ -81,6 +82,7 @@ def snapshot(work: Work, partition: Partition) -> Published:
         work.calendar.window(partition.session, profile.data.lookback_sessions),
         work.clock,
         previous=previous,
+        evidence=partial(evidence, work.lake),
     )
     return publish_frame(
         work,

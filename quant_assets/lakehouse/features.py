@@ -1,7 +1,8 @@
 """The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any, Literal, TypedDict
@@ -14,7 +15,7 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
 from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
 from quant_assets.lakehouse.assembly import Assembly
-from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.reading import Plan, aware, plan_reads, read_instruments, resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
 
@@ -40,16 +41,31 @@ class InferenceSet(TypedDict):
     metadata: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class PastReading:
+    """The tables as they were known at an instant, and where each partition that was read came from."""
+
+    store: CuratedStore
+    origins: Mapping[tuple[str, str], str]
+    """(table, partition key) → stored, recomputed or unknown."""
+
+
 @dataclass(frozen=True)
 class FeatureStore:
     """Readers of one lakehouse."""
 
     layout: Layout
     calendar: TradingCalendar
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of instruments -> their names."""
+    past: Callable[[datetime], AbstractContextManager[PastReading]] | None = None
+    """Opens the tables as they were known at an instant; without it, `as_of` leaves out what became known later."""
+    curated: CuratedStore | None = None
+    """The store to read; that of `layout` when left out."""
 
     @cached_property
     def _store(self) -> CuratedStore:
-        return CuratedStore(self.layout)
+        return self.curated or CuratedStore(self.layout)
 
     def get_curated_bars(
         self,
@@ -59,18 +75,22 @@ class FeatureStore:
         frequency: str = "1min",
         as_of: datetime | None = None,
         adjust: str = "as_served",
+        *,
+        strict: bool = False,
     ) -> pl.DataFrame:
-        """Return curated bars of some instruments and sessions.
+        """Return curated bars of some instruments and sessions; `known_basis` says of each how it was known.
 
         Args:
             symbols: `QMKT` or `ARCA:QMKT`.
             start: first session.
             end: last session.
             frequency: `1min`, or `1d` for the daily window as of the last session.
-            as_of: keep rows that were known at this instant; a value that was revised later is left out.
+            as_of: answer with what was known at this instant: a value that was revised later comes as it was. Without
+                `past`, it is left out.
             adjust: `as_served`: minutes as TWS served them on the day of their fetch, days on the basis of `end`.
                 `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices also without
                 the dividends up to then.
+            strict: leave out bars that were backfilled, whose `known_basis` is `assumed`.
 
         Raises:
             UnknownNameError: an instrument, frequency or adjustment that nothing here is called.
@@ -79,17 +99,26 @@ class FeatureStore:
             NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
         """
         require_adjustment(adjust)
+        if as_of is not None and self.past:
+            with self.past(aware("as_of", as_of)) as reading:
+                return self._then(reading).get_curated_bars(
+                    symbols, start, end, frequency, adjust=adjust, strict=strict
+                )
         if frequency not in ("1min", "1d"):
             raise UnknownNameError("frequency", frequency, ("1min", "1d"))
         sessions = self.calendar.between(start, end)
-        con_ids = list(resolve_symbols(self._store, symbols, sessions).values())
+        con_ids = list(resolve_symbols(self._store, symbols, sessions, self.aliases).values())
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
         _require_published([plan])
         bars = read_instruments(self._store, plan, con_ids)
         asked = bars.filter(pl.col("session").is_between(start, end))
         known = asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
+        known = known.filter(pl.col("known_basis") == "observed") if strict else known
         return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
+
+    def _then(self, reading: PastReading) -> "FeatureStore":
+        return replace(self, past=None, curated=reading.store)
 
     def _adjusted_bars(
         self, bars: pl.DataFrame, adjust: str, frequency: str, con_ids: Sequence[int], sessions: Sequence[date]
@@ -114,6 +143,7 @@ class FeatureStore:
         label_version: str | None = None,
         as_of: datetime | None = None,
         adjust: str = "as_served",
+        strict: bool = False,
     ) -> TrainingSet:
         """Return features of some instruments and sessions, and their labels.
 
@@ -127,10 +157,11 @@ class FeatureStore:
             end: last session.
             include_labels: return labels too, one row per bar and horizon; those that matured by `end`.
             label_version: `v1` when left out.
-            as_of: use what was known at this instant only; partitions that rest on later knowledge are withheld, and
-                `metadata` names them.
+            as_of: answer with what was known at this instant; `metadata["origins"]` says which partitions were
+                computed again for it. Without `past`, what rests on later knowledge is withheld, and named.
             adjust: `splits` or `total` put features in quote currency per share, and inversely those in shares, on
                 the basis of `end`. Returns, ratings and labels have no basis: none of them leaves its session.
+            strict: leave out an instrument's session when any bar behind it was backfilled.
 
         Raises:
             UnknownNameError: an instrument, group, version or adjustment that nothing here is called.
@@ -138,9 +169,24 @@ class FeatureStore:
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
         """
+        if as_of is not None and self.past:
+            with self.past(instant := aware("as_of", as_of)) as reading:
+                answer = self._then(reading).get_features_for_training(
+                    feature_groups,
+                    feature_versions,
+                    symbols,
+                    start,
+                    end,
+                    include_labels=include_labels,
+                    label_version=label_version,
+                    adjust=adjust,
+                    strict=strict,
+                )
+                answer["metadata"] |= {"as_of": instant, "origins": _origins(reading)}
+                return answer
         sessions = self.calendar.between(start, end)
         assembly = self._assembly(feature_groups, feature_versions, as_of)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
         _require_published(plans)
@@ -150,7 +196,10 @@ class FeatureStore:
             table = label_group(label_version or "v1").table
             plans.append(plan := plan_reads(self._store, table, sessions, assembly.as_of))
             labels = read_instruments(self._store, plan, con_ids)
-        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust}
+        basis: dict[str, Any] = {}
+        if strict:
+            frame, labels, basis = self._observed(assembly, con_ids, sessions, frame, labels)
+        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, **basis}
         return {"features": frame, "labels": labels, "metadata": metadata}
 
     def get_features_for_inference(
@@ -162,6 +211,8 @@ class FeatureStore:
         mode: Literal["exact", "latest"] = "exact",
         as_of: datetime | None = None,
         adjust: str = "as_served",
+        *,
+        strict: bool = False,
     ) -> InferenceSet:
         """Return one row per instrument, equal to the row that training sees.
 
@@ -175,6 +226,7 @@ class FeatureStore:
                 with the newest row up to it, at most a few sessions old.
             as_of: as in training.
             adjust: as in training; the basis is that of the session of `ts`.
+            strict: as in training.
 
         Raises:
             UnknownNameError: an instrument, group, version or mode that nothing here is called.
@@ -183,18 +235,61 @@ class FeatureStore:
         """
         if mode not in ("exact", "latest"):
             raise UnknownNameError("mode", mode, ("exact", "latest"))
+        if as_of is not None and self.past:
+            with self.past(instant := aware("as_of", as_of)) as reading:
+                answer = self._then(reading).get_features_for_inference(
+                    feature_groups, feature_versions, symbols, ts, mode, adjust=adjust, strict=strict
+                )
+                answer["metadata"] |= {"as_of": instant, "origins": _origins(reading)}
+                return answer
         assembly = self._assembly(feature_groups, feature_versions, as_of)
         at = aware("ts", ts)
         sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
         )
         _require_published(plans)
         frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
-        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, "mode": mode, "ts": at}
+        basis: dict[str, Any] = {}
+        if strict:
+            frame, _, basis = self._observed(assembly, con_ids, sessions, frame, None)
+        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, "mode": mode, "ts": at, **basis}
         return {"features": frame, "metadata": metadata | {"freshness": _freshness(frame, at)}}
+
+    def _observed(
+        self,
+        assembly: Assembly,
+        con_ids: Sequence[int],
+        sessions: Sequence[date],
+        frame: pl.DataFrame,
+        labels: pl.DataFrame | None,
+    ) -> tuple[pl.DataFrame, pl.DataFrame | None, dict[str, Any]]:
+        """Keep the instruments' sessions behind whose rows every bar was observed when it became known."""
+        allowed = [self._bases(group, assembly, con_ids, sessions) for group in assembly.groups]
+        keys = ["con_id", "session"]
+        before = frame.select(keys).n_unique()
+        for one in allowed:
+            frame = frame.join(one, on=keys, how="semi", maintain_order="left")
+            labels = labels.join(one, on=keys, how="semi", maintain_order="left") if labels is not None else None
+        kept = frame.select(keys).n_unique()
+        return frame, labels, {"known_basis": {"observed": kept, "left_out": before - kept}}
+
+    def _bases(
+        self, group: FeatureGroup, assembly: Assembly, con_ids: Sequence[int], sessions: Sequence[date]
+    ) -> pl.DataFrame:
+        """Return (con_id, session of the row) where all bars that a group's values rest on were observed."""
+        is_beside = group.is_daily and not assembly.is_daily
+        rows_of = {(self.calendar.previous(day) or day) if is_beside else day: day for day in sessions}
+        label = "as_of_session" if group.inputs.table is CURATED_TWS_1D_BARS else "session"
+        bars = self._store.read_many(
+            group.inputs.table, [Partition(day) for day in rows_of], [label, "con_id", "known_basis"], con_ids
+        )
+        whole = bars.group_by("con_id", label).agg((pl.col("known_basis") == "observed").all().alias("_all"))
+        return whole.filter("_all").select(
+            "con_id", pl.col(label).replace_strict(rows_of, return_dtype=pl.Date).alias("session")
+        )
 
     def _adjusted_features(
         self, frame: pl.DataFrame, assembly: Assembly, adjust: str, con_ids: Sequence[int], last: date
@@ -254,6 +349,14 @@ def _metadata(
         "known_until": max(plan.known_until for plan in plans),
         "as_of": assembly.as_of,
     }
+
+
+def _origins(reading: PastReading) -> dict[str, dict[str, str]]:
+    """Return table → partition → where it came from."""
+    told: dict[str, dict[str, str]] = {}
+    for (name, key), origin in sorted(reading.origins.items()):
+        told.setdefault(name, {})[key] = origin
+    return told
 
 
 def _by_table(parts: Iterable[tuple[Plan, Mapping[date, Any]]]) -> dict[str, dict[date, Any]]:

@@ -112,6 +112,15 @@ class Layout:
         """Return the copy of one month (`2024-03`) of a table."""
         return self.copies / table.name / f"month={safe_name('month', month)}.parquet"
 
+    @property
+    def contents(self) -> Path:
+        """Notes of what bronze partitions say; they can be computed again."""
+        return self.metadata / "contents"
+
+    def content(self, table: Table, partition: Partition) -> Path:
+        """Return the note of one bronze partition."""
+        return self.contents / table.name / f"{partition.session}.json"
+
     def relative(self, path: Path) -> str:
         """Return a path relative to the data directory, with forward slashes."""
         return path.relative_to(self.data).as_posix()

@@ -16,6 +16,7 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import combined_id, content_id
+from quant_assets.lakehouse.contents import recall, remember
 from quant_assets.lakehouse.copies import MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer, instant_text
@@ -333,7 +334,14 @@ class RawStore(_Store):
         files = self.batches(table, partition)
         if len(files) == 1 and (footer := self.manifest(table).lookup(files[0])):
             return footer.content_id
-        return _said(self.read(table, partition, table.content_columns), table)
+        if not files:
+            return _said(table.empty(), table)
+        if known := recall(self.layout, table, partition, files):
+            return known
+        said = _said(self.read(table, partition, table.content_columns), table)
+        if self.batches(table, partition) == files:
+            remember(self.layout, table, partition, files, said)
+        return said
 
     def input_id(self, table: Table, partition: Partition) -> str:
         """Return an id of the exact set of batches, cheap to compute: it changes whenever a batch is added."""

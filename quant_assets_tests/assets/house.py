@@ -22,6 +22,8 @@ DATA = (
     "universe",
     "raw_instruments",
     "instruments",
+    "execution",
+    "exchanges",
     "raw_tws_bars",
     "raw_tws_daily_bars",
     "adjustment_factors",
@@ -32,6 +34,7 @@ DATA = (
     "features_volume_1m_v1",
     "tv_technicals_1d",
     "labels_tws_returns",
+    "certified_sessions",
 )
 ALPHA = ("candidates", "snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report")
 

@@ -5,6 +5,7 @@ import polars as pl
 from quant_assets.domain.outcomes import OUTCOMES, PROOFS
 from quant_assets.domain.tables import columns as c
 from quant_assets.domain.tables.core import UTC_MICROS, Column, Table
+from quant_assets.settings.quality import RULE_NAMES
 
 ANSWER_ROW = Column("answer_row", pl.Int64, "position", "Position of the bar in its TWS answer", ge=0)
 
@@ -116,6 +117,13 @@ CURATED_TWS_1M_BARS = Table(
         *c.ohlcv(strict=True),
         *IMPUTED,
         c.DQ_STATUS,
+        Column(
+            "dq_rules",
+            pl.String,
+            "names",
+            "Rules behind a status other than ok, separated by `;`; null for a sound row",
+            nullable=True,
+        ),
         c.KNOWN_AT,
         c.KNOWN_BASIS,
         c.TRANSFORM_VERSION,
@@ -135,6 +143,7 @@ QUARANTINE_TWS_BARS = Table(
         *RAW_TWS_BARS.columns,
         Column("rule", pl.String, "name", "First rule that the row broke"),
         Column("rules", pl.String, "names", "All rules that the row broke, separated by `;`"),
+        *(Column(f"broke_{name}", pl.Boolean, "flag", f"The row broke `{name}`") for name in RULE_NAMES),
         Column("verdict", pl.String, "name", "What the row is taken for"),
         Column("evidence", pl.String, "text", "The numbers that the verdict rests on"),
         c.TRANSFORM_VERSION,

@@ -16,7 +16,7 @@ from quant_assets.domain.quality import curate_minutes
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_DAILY_BARS
 from quant_assets.gateway.recording import RecordedMarket
 from quant_assets.gateway.synthetic import SyntheticMarket
-from quant_assets_tests.builders import CALENDAR, both, hours, minute, raw_bars, references
+from quant_assets_tests.builders import CALENDAR, both, hours, minute, raw_bars, references, trading
 
 D = date(2024, 1, 10)
 WINDOW = CALENDAR.window(D, 11)
@@ -213,7 +213,7 @@ def test_rescaled_bars_are_marked_and_known_since_the_later_answer():
     first = raw_bars([100.0, 101.0, 102.0, 0.01, 104.0, 105.0], session=D, request="b1-000")
     later = hours(D).closes_at + timedelta(days=3)
     hour = raw_bars({1: 50.5, 2: 51.0}, session=D, request="b2-000", ingested_at=later)
-    divided = curate_minutes(pl.concat([first, hour]), D, hours(D), references(c101=50.0))
+    divided = curate_minutes(pl.concat([first, hour]), D, trading(D), references(c101=50.0))
     assert divided.valid["close"].to_list() == [50.0, 50.5, 51.0, 52.0, 52.5]
     assert divided.valid["dq_status"].to_list() == ["warn", "ok", "ok", "warn", "warn"]
     assert divided.valid["known_at"].unique().to_list() == [later]

@@ -143,7 +143,7 @@ def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     ingest_minutes(work, sessions)
     for session in sessions:
         done += [adjuster.publish(session)]
-        done += [curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
+        done += [*curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
         done += [publish_group(work, group, session) for group in PER_MINUTE]
     return done
 
