@@ -25,12 +25,9 @@ QuantAssetsError                     exit code
 │       └── BadRequestError                    TWS calls the request malformed
 ├── DataWrong                        65   bytes came, and they are not usable
 │   ├── ShapeError                        columns or dtypes differ from the declaration
-<<<<<<< HEAD:quant_assets/errors.py
 │   ├── WrongUnitError                    volumes came in lots of 100 instead of shares
-=======
 │   ├── MalformedAnswerError              TradingView answered something that is no scan result
 │   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
->>>>>>> main:quant_assets/errors/__init__.py
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
