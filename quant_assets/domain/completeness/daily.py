@@ -23,7 +23,9 @@ class DailyVerdict:
     proof: str = ""
     detail: str = ""
     sessions: frozenset[date] = frozenset()
-    """Those of the window that the answer has."""
+    """Those of the window that the answer has, and its last one."""
+    is_outside: bool = False
+    """Whether all that it has lies before the window."""
 
     def confirmed_by(self, earlier: Collection[Self]) -> Self:
         """Return it as proved when an earlier answer, cut differently, has the same sessions.
@@ -34,7 +36,8 @@ class DailyVerdict:
         if self.proof or self.outcome == "wrong_unit" or not same:
             return self
         if self.sessions:
-            return type(self)("bars", "agreement", f"{self.detail}; another request brought the same", self.sessions)
+            outcome = "no_trades" if self.is_outside else "bars"
+            return type(self)(outcome, "agreement", f"{self.detail}; another request brought the same", self.sessions)
         if self.outcome == "no_data":
             return type(self)("no_data", "agreement", self.detail, self.sessions)
         return type(self)("suspect_empty", "", "again no bar", self.sessions)
@@ -65,13 +68,14 @@ def judge_daily(
         `complete` when no session is missing that the calendar or the store knows of; `agreement` when it ends where
         an earlier vintage had ended already (a delisting, for instance); else in doubt.
     """
-    found = frozenset(bars["session"].to_list()) & frozenset(expected)
     if bars.is_empty():
         said = "TWS sent no bar, and did not say why"
         return DailyVerdict("no_data" if words else "empty", detail=words or said)
     first, last = bars["session"].min(), bars["session"].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
+    inside = frozenset(bars["session"].to_list()) & frozenset(expected)
+    found = inside | {last}
     if is_share and _is_in_lots(bars, stored):
         return DailyVerdict("wrong_unit", detail=f"{bars.height} bars with volumes in lots of 100", sessions=found)
     if last < expected[-1] and first < earliest:
@@ -84,8 +88,10 @@ def judge_daily(
     text = f"lacks {_named(lacking)}"
     ends_alike = newest_vintage is not None and newest_vintage > last and stored["session"].max() == last
     if ends_alike and all(day > last for day in lacking):
-        return DailyVerdict("bars", "agreement", f"{text}; so did the vintage of {newest_vintage}", found)
-    return DailyVerdict("truncated" if last < expected[-1] else "unconfirmed", detail=text, sessions=found)
+        said = "bars" if inside else "no_trades"
+        return DailyVerdict(said, "agreement", f"{text}; so did the vintage of {newest_vintage}", found)
+    said = "truncated" if last < expected[-1] else "unconfirmed"
+    return DailyVerdict(said, "", text, found, is_outside=not inside)
 
 
 def _is_in_lots(bars: pl.DataFrame, stored: pl.DataFrame) -> bool:
