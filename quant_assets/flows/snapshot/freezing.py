@@ -11,7 +11,7 @@ import polars as pl
 from quant_assets.clock import Clock
 from quant_assets.domain.tables import SNAPSHOTS
 from quant_assets.errors import DefectError
-from quant_assets.flows.screen import Reader
+from quant_assets.flows.reader import Reader
 from quant_assets.flows.snapshot.gather import Gathered, Request, frozen, gather
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, code_version, environment, merkle_root, run_id
