@@ -30,6 +30,7 @@ QuantAssetsError                     exit code
 │   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
+│   ├── HardRuleError                     a quarantined row that silver's schema forbids
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
@@ -245,6 +246,17 @@ class UnknownBarError(DataWrong):
         super().__init__(
             f"No bar {bar} was ever received. A bar is named by its start, in UTC; "
             "`quant status` shows which sessions there are."
+        )
+
+
+class HardRuleError(DataWrong):
+    """A quarantined row that nobody can release, because silver's own schema forbids it."""
+
+    def __init__(self, row: str, rules: Sequence[str]) -> None:
+        self.row, self.rules = row, tuple(rules)
+        super().__init__(
+            f"Row {row} cannot be released: it breaks {listed(rules)}, and silver's schema rests on that. "
+            "Fetch the session again when TWS serves another value; `quant quarantine confirm` keeps it out for good."
         )
 
 

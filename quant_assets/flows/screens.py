@@ -1,34 +1,24 @@
 """Screens over the lakehouse: one row per instrument with every field that conditions name, as of a session."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Protocol
 
 import polars as pl
 
-from quant_assets.connectors.scanners import Scanner
+from quant_assets.connectors.scanners import Scanner, load_scanner
 from quant_assets.domain.candidates import metrics
+from quant_assets.domain.features import GROUPS
 from quant_assets.domain.screens import METRICS, fields, judge, ranked, tables_of
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, Table
-from quant_assets.errors import NotPublishedError
-from quant_assets.lakehouse.footer import Footer
+from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
+from quant_assets.flows.reader import Reader
+from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.settings.manifest import Profile
 
 ALL_HISTORY = 10_000
 """Sessions that metrics may look back: all that the stored window has."""
-
-
-class Reader(Protocol):
-    """What a screen asks of a store."""
-
-    def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return one published partition."""
-        ...
-
-    def footer(self, table: Table, partition: Partition) -> Footer | None:
-        """Return what stands in a partition, or None."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +104,45 @@ def apply(scanner: Scanner, gathered: Gathered) -> Screened:
     else:
         found = ranked(passed, "con_id", scanner.limit, descending=False)
     return Screened(found, gathered.frame.height, passed.height)
+
+
+def load_screens(work: Work, profile: Profile) -> dict[str, Scanner]:
+    """Return the screens that a profile's candidates pass, by name.
+
+    Raises:
+        UnknownNameError, ConfigurationError: see `load_scanner`; or a scanner is not one over the lakehouse.
+    """
+    screens = {name: load_scanner(work.settings.configs, name).scanner for name in profile.selection.screens}
+    for name, scanner in screens.items():
+        if scanner.is_live:
+            raise ConfigurationError(
+                f"{work.settings.manifest_file}, key 'selection.screens'",
+                f"scanner {name!r} asks {scanner.source}, and candidates are screened over the lakehouse.",
+                "Put it into discovery.scanners, or name a scanner whose source is lakehouse.",
+            )
+    return screens
+
+
+def required_tables(profile: Profile, screens: Iterable[Scanner]) -> list[Table]:
+    """Return the feature tables that a profile and its screens stand on, beside the daily bars.
+
+    Raises:
+        UnknownNameError: the profile names no table of features.
+    """
+    features = {group.table.name: group.table for group in GROUPS.values()}
+    for name in profile.features.groups:
+        if name not in features:
+            raise UnknownNameError("feature group table", name, features)
+    read = {table.name for one in screens for table in tables_of([c.field for c in one.conditions()])}
+    return [table for name, table in sorted(features.items()) if name in {*profile.features.groups, *read}]
+
+
+def require_published(work: Work, tables: Iterable[Table], session: date) -> None:
+    """Refuse to judge a session whose features are not there.
+
+    Raises:
+        NotPublishedError: names the first table that is missing.
+    """
+    for table in tables:
+        if not work.lake.curated.exists(table, Partition(session)):
+            raise NotPublishedError(table.name, str(session), f"Run `quant flow data --session {session}`.")

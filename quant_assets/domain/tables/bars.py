@@ -238,3 +238,23 @@ CURATED_TWS_1D_BARS = Table(
     producer="curated_tws_1d_bars",
     row_rules=c.OHLC_ORDER,
 )
+
+DQ_METRICS = Table(
+    name="dq_metrics",
+    zone="silver",
+    key=("dataset", "session", "con_id", "metric"),
+    columns=(
+        Column("dataset", pl.String, "name", "Table that the metric is about"),
+        c.SESSION,
+        Column("con_id", pl.Int64, "id", "Instrument; null for the whole session", nullable=True, gt=0),
+        Column("metric", pl.String, "name", "What is measured; `rule_` names count the rows that broke a rule"),
+        Column("value", pl.Float64, "count or share", "The measurement"),
+        Column("status", pl.String, "enum", "warn beyond the threshold", isin=("ok", "warn")),
+        Column("threshold", pl.Float64, "as value", "From where it warns; null where nothing does", nullable=True),
+        c.PIPELINE_VERSION,
+        Column("recorded_at", UTC_MICROS, "UTC instant", "When it was measured", provenance=True),
+    ),
+    grain="(dataset, session, instrument or none, metric)",
+    description="How good a session is: rule counts, coverage, shares of bad rows, and the minutes against the day.",
+    producer="curated_tws_1m_bars",
+)

@@ -64,8 +64,8 @@ class Given:
         return f"file:{Path(self.where).name}" if self.origin == "file" else f"run:{self.where}"
 
 
-def given_candidates(work: Work, session: date | None) -> Given | None:
-    """Return the candidates that the environment names, or None where the tables decide.
+def given_candidates(work: Work, session: date | None, run_id: str = "") -> Given | None:
+    """Return the candidates that the environment names, or a run id does, or None where the tables decide.
 
     Raises:
         ConfigurationError: see `read_candidates`; or the run is of a later session.
@@ -74,8 +74,8 @@ def given_candidates(work: Work, session: date | None) -> Given | None:
     settings = work.settings
     if settings.candidates_file:
         return read_candidates(settings.candidates_file, session)
-    if settings.candidates_run:
-        return _of_run(work, settings.candidates_run, session)
+    if named := run_id or settings.candidates_run:
+        return _of_run(work, named, session)
     return None
 
 
@@ -139,7 +139,7 @@ def _of_run(work: Work, run_id: str, session: date | None) -> Given:
     of = date.fromisoformat(inputs["session"])
     if session is not None and of > session:
         raise ConfigurationError(
-            f"QUANT_CANDIDATES_RUN {run_id}",
+            f"candidates of run {run_id}",
             f"the run is of {of}, later than session {session}: its choice could not be known then.",
         )
     records = tuple(

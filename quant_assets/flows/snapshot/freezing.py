@@ -11,7 +11,7 @@ import polars as pl
 from quant_assets.clock import Clock
 from quant_assets.domain.tables import SNAPSHOTS
 from quant_assets.errors import DefectError
-from quant_assets.flows.screen import Reader
+from quant_assets.flows.reader import Reader
 from quant_assets.flows.snapshot.gather import Gathered, Request, frozen, gather
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, code_version, environment, merkle_root, run_id
@@ -100,7 +100,8 @@ def freeze(
     with run.writing(clock):
         is_unchanged = not _write(run, request, gathered, {**described, **names})
         if evidence is not None and not run.file(PROVENANCE).exists() and not run.is_finished:
-            run.write_json(PROVENANCE, evidence(gathered.bars, window))
+            told = evidence(gathered.bars, window)
+            run.write_json(PROVENANCE, {"certificate": gathered.certificate_id, **told})
         _log(RunLog(run, clock), request, gathered)
     return Snapshot(
         run=run,

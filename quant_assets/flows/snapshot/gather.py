@@ -11,7 +11,7 @@ from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
-from quant_assets.flows.screen import Reader
+from quant_assets.flows.reader import Reader
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.footer import Footer
 from quant_assets.lakehouse.layout import Partition
