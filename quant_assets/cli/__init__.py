@@ -15,6 +15,7 @@ _COMMANDS = {
     "status": ("quant_assets.cli.status", "status", "Show what is published, how fresh it is, and what is missing."),
     "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
     "run": ("quant_assets.cli.run", "run", "List, show and verify runs of the alpha cycle."),
+    "backtest": ("quant_assets.cli.backtest", "backtest", "Walk a profile's alpha cycle forward through the past."),
     "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
