@@ -39,7 +39,6 @@ def backtest() -> None:
 @click.option("--purge", type=int, default=0, show_default=True, help="Youngest sessions that decisions do not see.")
 @click.option("--bars", type=click.Path(path_type=Path), help="Daily history from a file instead of the lakehouse.")
 @click.option("--sectors", type=click.Path(path_type=Path), help="CSV with symbol, sector and company.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that decide folds.")
 @click.option("--dry-run", is_flag=True, help="Show the folds, and decide nothing.")
 @json_option
 def run(
@@ -47,7 +46,6 @@ def run(
     sessions: str,
     bars: Path | None,
     sectors: Path | None,
-    jobs: int,
     *,
     dry_run: bool,
     as_json: bool,
@@ -79,7 +77,7 @@ def run(
             return
         if isinstance(history, LakeHistory):
             history.require([fold.known for fold in folds], folds[-1].earns[-1], name)
-        walked = walk(history, name, config, first, last, walked_by, progress=work.progress, jobs=jobs)
+        walked = walk(history, name, config, first, last, walked_by, progress=work.progress)
         made = store(work.layout, walked, history, config, work.clock)
     if as_json:
         print_json({"backtest": made.run_id, "path": made.path, **walked.record})

@@ -131,7 +131,7 @@ class _Account:
         gross = float(self.weights @ moves)
         if gross <= -1.0:
             self.is_ruined, gross = True, -1.0
-        net = (1.0 + gross) * (1.0 - self.due) - 1.0
+        net = (1.0 + gross) * (1.0 - self.due) - 1.0 if self.due else gross
         self.worth, self.due = self.worth * (1.0 + net), 0.0
         self.weights = np.zeros_like(moves) if self.is_ruined else self.weights * (1.0 + moves) / (1.0 + gross)
         self.after.append(self.weights)

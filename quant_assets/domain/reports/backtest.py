@@ -118,8 +118,8 @@ def backtest_markdown(data: BacktestData) -> str:
         f"{data.inputs['known_basis']}, point in time: {'yes' if data.inputs['is_pit'] else 'no'}."
     )
     meter = (
-        f"Bias: {percent(bias['lost'])} of {bias['universe_days']} universe days were lost to missing, short, stale or thin history; "
-        f"{bias['unpriced_days']} days of holdings had no price."
+        f"Bias: {percent(bias['lost'])} of {bias['universe_days']} universe days were lost to missing, short, stale or "
+        f"thin history; {bias['unpriced_days']} days of holdings had no price."
     )
     sections = [
         f"# Backtest of {data.profile}, {record['first']} to {record['last']}",

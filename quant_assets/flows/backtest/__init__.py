@@ -2,6 +2,6 @@
 
 from quant_assets.flows.backtest.directory import list_backtests, open_backtest, store
 from quant_assets.flows.backtest.sources import FileHistory, History, LakeHistory
-from quant_assets.flows.backtest.walk import Walked, walk
+from quant_assets.flows.backtest.walking import Walked, walk
 
 __all__ = ["FileHistory", "History", "LakeHistory", "Walked", "list_backtests", "open_backtest", "store", "walk"]

@@ -10,7 +10,7 @@ from quant_assets.clock import Clock
 from quant_assets.domain.reports.backtest import BacktestData, backtest_index, backtest_markdown, render_backtest
 from quant_assets.errors import UnknownNameError
 from quant_assets.flows.backtest.sources import History
-from quant_assets.flows.backtest.walk import Walked
+from quant_assets.flows.backtest.walking import Walked
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import (
     RunDirectory,
@@ -25,7 +25,7 @@ from quant_assets.settings.manifest import Profile
 from quant_assets.settings.names import safe_name
 
 KIND = "backtest"
-_CODE = ("flows/backtest/walk.py", "domain/backtest/strategy.py", "domain/reports/backtest.py")
+_CODE = ("flows/backtest/walking.py", "domain/backtest/strategy.py", "domain/reports/backtest.py")
 METRICS = "metrics.json"
 _SUMMARY = {"backtest": pl.String, "profile": pl.String, "first": pl.String, "last": pl.String, "path": pl.String}
 

@@ -1,10 +1,8 @@
 """Walking forward: one decision per fold from its own past, then three portfolios held through the same sessions."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -66,7 +64,6 @@ def walk(
     plan: Plan,
     *,
     progress: Progress | None = None,
-    jobs: int = 1,
 ) -> Walked:
     """Backtest the alpha cycle of a profile from session to session.
 
@@ -80,7 +77,6 @@ def walk(
         last: last one.
         plan: rhythm, window, embargo and purge.
         progress: where folds are counted.
-        jobs: processes that decide; under a turnover limit folds depend on each other, and there is one.
 
     Raises:
         ConfigurationError: no fold fits.
@@ -91,7 +87,7 @@ def walk(
     prices = history.prices(folds[0].traded, folds[-1].earns[-1], known)
     length = None if plan.window == "expanding" else profile.data.lookback_sessions
     used = _for_window(profile, plan, len(history.sessions))
-    answers = _decide(history, alpha_strategy(name, used), _Walk(folds, prices, used, length), progress, jobs, name)
+    answers = _decide(history, alpha_strategy(name, used), _Walk(folds, prices, used, length), progress, name)
     if all(one.decision is None for one in answers):
         raise _NoDecisionError(len(folds), answers[0].problem)
     held = {which: _hold(prices, folds, answers, used, which) for which in PORTFOLIOS}
@@ -131,19 +127,10 @@ class _Walk:
     length: int | None
 
 
-def _decide(
-    history: History, strategy: Strategy, way: _Walk, progress: Progress | None, jobs: int, name: str
-) -> list[_Answer]:
-    """Decide every fold, in order where one depends on what is held, else in as many processes as asked for."""
+def _decide(history: History, strategy: Strategy, way: _Walk, progress: Progress | None, name: str) -> list[_Answer]:
+    """Decide fold by fold."""
     answers: list[_Answer] = []
     with (progress or NullProgress()).task(f"backtest {name}", total=len(way.folds)) as task:
-        if jobs > 1 and way.profile.risk.max_turnover is None:
-            pasts = [history.past(fold.known, way.length) for fold in way.folds]
-            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-                for answer in pool.map(_decided_apart, pasts, [(name, way.profile)] * len(pasts)):
-                    answers.append(answer)
-                    task.advance(note=str(way.folds[len(answers) - 1].known))
-            return answers
         for fold in way.folds:
             past = history.past(fold.known, way.length)
             if way.profile.risk.max_turnover is not None:
@@ -153,12 +140,8 @@ def _decide(
     return answers
 
 
-def _decided_apart(past: Past, what: tuple[str, Profile]) -> _Answer:
-    return _decided(alpha_strategy(*what), past)
-
-
 def _decided(strategy: Strategy, past: Past) -> _Answer:
-    """Decide under the network seal, in whichever process this is."""
+    """Decide under the network seal."""
     try:
         with network_seal():
             return _Answer(strategy(past))
