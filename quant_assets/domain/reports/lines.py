@@ -65,12 +65,12 @@ def curves(
 
 def columns(labels: Sequence[str], values: Sequence[float], *, title: str, height: int = 120) -> str:
     """Draw one column per label, above and below 0."""
-    top, width = 12, _WIDTH - _LEFT - 8
+    top, width = 12, _WIDTH - _LEFT - 24
     high, low = max([*values, 0.0]), min([*values, 0.0])
     span = (high - low) or 0.01
     each = width / max(len(values), 1)
     zero = top + height * high / span
-    lines = [f'<path d="M{_LEFT} {zero:.2f}H{_WIDTH - 8}" stroke="{MUTED}"/>']
+    lines = [f'<path d="M{_LEFT} {zero:.2f}H{_LEFT + width}" stroke="{MUTED}"/>']
     for place, value in enumerate(values):
         tall = height * abs(value) / span
         colour = ACCENT if value >= 0 else LOSS

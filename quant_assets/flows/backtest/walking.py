@@ -198,7 +198,7 @@ def _fold_rows(
                 "n_pool": len(one.pool) if one else None,
                 "n_selected": len(one.selected) if one else None,
                 "n_held": sum(1 for weight in weights.values() if abs(weight) >= TRACE) if one else None,
-                "cash": 1.0 - sum(abs(weight) for weight in weights.values()) if one else None,
+                "cash": round(1.0 - sum(abs(weight) for weight in weights.values()), 9) + 0.0 if one else None,
                 "method": one.method if one else None,
                 "fallbacks": ";".join(one.details["fallbacks"]) if one else None,
                 "turnover": held.turnover[place],
