@@ -11,7 +11,6 @@ from frames import asked, curated, opening, raw
 from measure import Line, forget, seconds, side_by_side
 
 from quant_assets.domain import quality
-from quant_assets.domain.calendar import Hours
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.domain.tables import QUARANTINE_TWS_BARS as QUARANTINE
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
@@ -119,7 +118,11 @@ def curating(scratch: Path, *, n_instruments: int, repeats: int) -> list[Line]:
     def bare() -> None:
         pl.read_parquet(source).write_parquet(bare_file, compression="zstd")
 
-    hours = Hours(opening(SESSION), opening(SESSION) + timedelta(minutes=390))
+    hours = universe.select(
+        "con_id",
+        pl.lit(opening(SESSION)).alias("opens_at"),
+        pl.lit(opening(SESSION) + timedelta(minutes=390)).alias("closes_at"),
+    )
     reference = pl.DataFrame(schema={"con_id": pl.Int64, "previous_close": pl.Float64})
     rows = pl.read_parquet(source)
     divided = quality.curate_minutes(rows, SESSION, hours, reference)

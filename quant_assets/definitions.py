@@ -2,10 +2,12 @@
 
 import dagster as dg
 
+from quant_assets.assets.adjustments import adjustment_assets
 from quant_assets.assets.alpha import alpha_assets
 from quant_assets.assets.automation import automation_sensor
 from quant_assets.assets.bars import bar_assets
 from quant_assets.assets.candidates import candidate_assets
+from quant_assets.assets.certificates import certificate_assets
 from quant_assets.assets.describe import Catalogue
 from quant_assets.assets.discovery import discovery_assets
 from quant_assets.assets.features import feature_assets
@@ -15,7 +17,16 @@ from quant_assets.resources.sql import LakehouseSql
 from quant_assets.resources.work import WorkResource
 from quant_assets.settings import Settings
 
-STAGES = [discovery_assets, bar_assets, feature_assets, candidate_assets, alpha_assets, ops_assets]
+STAGES = [
+    discovery_assets,
+    bar_assets,
+    adjustment_assets,
+    feature_assets,
+    certificate_assets,
+    candidate_assets,
+    alpha_assets,
+    ops_assets,
+]
 """Top to bottom is left to right in the UI."""
 
 

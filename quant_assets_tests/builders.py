@@ -35,6 +35,14 @@ def hours(session: date = SESSION) -> Hours:
     return CALENDAR.hours(session)
 
 
+def trading(session: date = SESSION, con_ids: Iterable[int] = (CON_ID, CON_ID + 1)) -> pl.DataFrame:
+    """Return con_id, opens_at and closes_at of instruments that keep the hours of XNYS."""
+    open_ = hours(session)
+    rows = [(con_id, open_.opens_at, open_.closes_at) for con_id in con_ids]
+    instants = pl.Datetime("us", "UTC")
+    return pl.DataFrame(rows, schema={"con_id": pl.Int64, "opens_at": instants, "closes_at": instants}, orient="row")
+
+
 def minute(number: int, session: date = SESSION) -> datetime:
     """Return the start of a session's minute; 0 is the opening."""
     return hours(session).opens_at + timedelta(minutes=number)

@@ -29,10 +29,19 @@ Publish = Callable[[Work, Partition], Published]
 Finish = Callable[[Work, Sequence[Partition]], Mapping[str, Any]]
 
 
+_FROZEN = ["candidates", "curated_tws_1d_bars", "instruments", "certified_sessions"]
+"""What a snapshot copies, and the certificate that it insists on."""
+
+
 def alpha_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     """Return the assets from `snapshots` to `report`, each standing on the one before."""
     return [
-        _asset(catalogue, SNAPSHOTS, ["candidates", "curated_tws_1d_bars", "instruments"], indexed.snapshot),
+        _asset(
+            catalogue,
+            SNAPSHOTS,
+            ["candidates", "curated_tws_1d_bars", "instruments", "certified_sessions"],
+            indexed.snapshot,
+        ),
         _asset(catalogue, RETURNS_MATRIX, ["snapshots"], indexed.returns_matrix),
         _asset(
             catalogue,

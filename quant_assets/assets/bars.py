@@ -61,7 +61,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(
         name="curated_tws_1m_bars",
         specs=[
-            catalogue.spec(table, deps=["raw_tws_bars", "raw_tws_daily_bars"])
+            catalogue.spec(table, deps=["raw_tws_bars", "raw_tws_daily_bars", "adjustment_factors"])
             for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS)
         ],
         check_specs=[

@@ -19,7 +19,7 @@ UPSTREAM = [
     "features_volume_1m_v1",
     "tv_technicals_1d",
 ]
-"""Features are not read by the screen yet; the edge keeps the alpha cycle behind the whole data cycle."""
+"""Features are read where a profile has screens; the edges also keep the alpha cycle behind the whole data cycle."""
 
 
 def candidate_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:

@@ -40,10 +40,25 @@ class Catalogue:
         """Return the partitions of a table's asset."""
         return self.partitions.alpha if table.partition_by == "session_profile" else self.partitions.sessions
 
+    def companion(self, table: Table, *, kinds: Sequence[str] = ()) -> dg.AssetSpec:
+        """Return the spec of a table that another asset's body makes when it can, and leaves out when it cannot.
+
+        Nothing asks for a missing partition of it, and none is owed: it has neither automation nor freshness.
+        """
+        return self.spec(table, kinds=kinds).replace_attributes(
+            automation_condition=None, freshness_policy=None, skippable=True
+        )
+
     def spec(
-        self, table: Table, *, group: str = "", deps: Sequence[Any] = (), kinds: Sequence[str] = ()
+        self,
+        table: Table,
+        *,
+        group: str = "",
+        deps: Sequence[Any] = (),
+        kinds: Sequence[str] = (),
+        has_lookback: bool = False,
     ) -> dg.AssetSpec:
-        """Return the spec of the asset that produces a table."""
+        """Return the spec of the asset that produces a table; `has_lookback`: some upstream is read over a window."""
         alpha = table.partition_by == "session_profile" and table.name != "candidates"
         return dg.AssetSpec(
             key=table.producer if table.name == "reports" else table.name,
@@ -55,7 +70,7 @@ class Catalogue:
             tags={"zone": table.zone},
             code_version=quant_assets.__version__,
             partitions_def=self.partitions_of(table),
-            automation_condition=refresh_when_stale(),
+            automation_condition=refresh_when_stale(has_lookback=has_lookback),
             freshness_policy=self.freshness,
             metadata={
                 "dagster/column_schema": column_schema(table),

@@ -4,33 +4,40 @@ import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
 from quant_assets.assets.publish import Build, Events, publish
-from quant_assets.domain.tables import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
-from quant_assets.flows.curate import Curator
+from quant_assets.domain.tables import ACCOUNTS, EXCHANGES, EXECUTION, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.flows.curate import DESCRIBED, Curator
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.ingest import ingest_details
 from quant_assets.flows.ingested import raw_details
+from quant_assets.flows.positions import publish_positions
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.resources.work import WorkResource
 
+_DIMENSION = (INSTRUMENTS, EXECUTION, EXCHANGES)
 SINGLE = dg.BackfillPolicy.single_run()
 
 
 def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     """Return `universe`, `raw_instruments` and `instruments`."""
+    held = [POSITIONS, ACCOUNTS] if catalogue.settings.manifest.positions.enabled else []
 
     @dg.multi_asset(
         name="universe",
-        specs=[catalogue.spec(UNIVERSE, kinds=["tws"])],
+        specs=[catalogue.spec(UNIVERSE, kinds=["tws"]), *(catalogue.companion(table, kinds=["tws"]) for table in held)],
         check_specs=checks("universe"),
         backfill_policy=SINGLE,
+        can_subset=bool(held),  # so that one can be named alone; one question to TWS answers for all of them
     )
     def universe(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, _: list[Partition]) -> Build:
             discovery = Discovery(work)
-            return lambda partition: [discovery.publish(partition.session)]
+            return lambda partition: [
+                *publish_positions(work, partition.session),
+                discovery.publish(partition.session),
+            ]
 
-        yield from publish(context, quant.work, [UNIVERSE], build)
+        yield from publish(context, quant.work, [UNIVERSE, *held], build)
 
     @dg.multi_asset(
         name="raw_instruments",
@@ -49,15 +56,19 @@ def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
 
     @dg.multi_asset(
         name="instruments",
-        specs=[catalogue.spec(INSTRUMENTS, deps=["raw_instruments"])],
-        check_specs=checks("instruments"),
+        specs=[catalogue.spec(table, deps=["raw_instruments"]) for table in _DIMENSION],
+        check_specs=[
+            *checks("instruments", warning={DESCRIBED: "TWS tells name, currency, zone, tick and industry of 95 %"}),
+            *(check for table in _DIMENSION[1:] for check in checks(table.name)),
+        ],
         backfill_policy=SINGLE,
+        can_subset=True,  # so that one can be named alone; one pass over the details makes all three
     )
     def instruments(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, _: list[Partition]) -> Build:
             curator = Curator(work)
-            return lambda partition: [curator.instruments(partition.session)]
+            return lambda partition: curator.instruments(partition.session)
 
-        yield from publish(context, quant.work, [INSTRUMENTS], build)
+        yield from publish(context, quant.work, _DIMENSION, build)
 
     return [universe, raw_instruments, instruments]

@@ -148,7 +148,8 @@ def _report(
         key = _asset_key(table)
         committed = [one for one in done if one.table is table and one.is_committed]
         checks = list(_checks(context, work, table, done, failures))
-        if is_whole and key in context.selected_asset_keys:
+        is_complete = len(committed) == len({one.partition for one in done})
+        if is_whole and is_complete and key in context.selected_asset_keys:
             for one in committed:
                 context.add_asset_metadata(
                     _metadata(one, shown, committed), asset_key=key, partition_key=one.partition.key

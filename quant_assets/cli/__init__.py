@@ -16,16 +16,24 @@ _COMMANDS = {
     "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
     "run": ("quant_assets.cli.run", "run", "List, show and verify runs of the alpha cycle."),
     "backtest": ("quant_assets.cli.backtest", "backtest", "Walk a profile's alpha cycle forward through the past."),
+    "run": ("quant_assets.cli.run", "run", "List, show, verify and compare runs of the alpha cycle."),
+    "why": ("quant_assets.cli.why", "why", "Explain a weight back to its bars, or follow a bar to every weight."),
     "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
     "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
+    "scanner": ("quant_assets.cli.scanner", "scanner", "List the scanners, and show what their layers resolve to."),
+    "candidates": ("quant_assets.cli.candidates", "candidates", "Show candidates, and why the others are none."),
     "plan": ("quant_assets.cli.plan", "plan", "Show what a data cycle would ask of TWS, before it asks."),
     "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
     "resume": ("quant_assets.cli.pause", "resume", "Let a paused ingestion go on."),
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
+
+
+_SEALED = (["flow", "production"], ["flow", "alpha"], ["run", "verify"])
+"""Commands that need no network, and give it up before any library could start a thread."""
 
 
 class _Lazy(click.Group):
@@ -75,6 +83,8 @@ def main() -> None:
     """Run the command line; our own errors become one message and the exit code of their branch."""
     from quant_assets.errors import QuantAssetsError
 
+    if sys.argv[1:3] in _SEALED:
+        _isolate()
     code: object = 0
     try:
         code = cli(standalone_mode=False)
@@ -89,3 +99,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     if isinstance(code, int):
         sys.exit(code)
+
+
+def _isolate() -> None:
+    """Leave the network for good, unless the configuration wants to keep it."""
+    from quant_assets.control.seal import isolate
+    from quant_assets.settings.seal import wants_namespace
+
+    if wants_namespace():
+        isolate()

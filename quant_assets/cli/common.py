@@ -5,13 +5,13 @@ import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
 import polars as pl
 
-from quant_assets.errors import NotASessionError
+from quant_assets.errors import ConfigurationError, NotASessionError
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
@@ -69,6 +69,23 @@ def parse_day(text: str) -> date:
 def settings_of_command() -> Settings:
     """Return the settings of the environment, with what `quant --set` put on top."""
     return Settings.from_env(assignments=click.get_current_context().find_root().params.get("assignments", ()))
+
+
+def parse_instant(text: str) -> datetime:
+    """Parse an instant: `2026-03-14T21:00Z`; one without a time zone is UTC, a date alone the end of its day.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigurationError(
+            "instant", f"{text!r} is none.", "Write it as 2026-03-14T21:00Z, or a date for the end of that day."
+        ) from None
+    if len(text.strip()) == len("2026-03-14"):
+        found += timedelta(days=1) - timedelta(microseconds=1)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @contextmanager

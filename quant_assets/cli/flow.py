@@ -95,14 +95,29 @@ def require_partitions(work: Work, sessions: Sequence[date]) -> None:
 
 
 def run_data(registry: Registry, sessions: Sequence[date]) -> RunOutcome:
-    """Run the data cycle over sessions, then the candidates of every active profile, then the catalog."""
-    outcome = registry.run(DATA, *range_of(sessions))
+    """Run the data cycle over sessions, then the candidates of every active profile, then the catalog.
+
+    Where discovery screens the lakehouse, a session looks at the one before, so sessions go one by one.
+    """
+    spans = [[session] for session in sessions] if _looks_back(registry.settings) else [sessions]
+    outcome = registry.run(DATA, *range_of(spans[0]))
+    for span in spans[1:]:
+        if outcome.success:
+            outcome = _joined(outcome, registry.run(DATA, *range_of(span)))
     if not outcome.success:
         return outcome
     profiles = list(registry.settings.manifest.active_profiles)
     screened = registry.run(["candidates"], *range_of(sessions, profiles[0], profiles[-1]))
     registry.run(["catalog"])
     return _joined(outcome, screened)
+
+
+def _looks_back(settings: Settings) -> bool:
+    """Return whether any active profile discovers by a screen over the lakehouse."""
+    from quant_assets.connectors.scanners import load_scanner
+
+    names = {name for profile in settings.manifest.active_profiles.values() for name in profile.discovery.scanners}
+    return any(not load_scanner(settings.configs, name).scanner.is_live for name in names)
 
 
 def run_alpha(registry: Registry, sessions: Sequence[date], profile: str) -> RunOutcome:

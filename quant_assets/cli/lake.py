@@ -3,6 +3,7 @@
 import click
 
 from quant_assets.cli.common import open_work
+from quant_assets.cli.keeping import compact, gc, rebuild, wipe
 from quant_assets.domain.tables import ALL, table
 from quant_assets.flows.catalog import refresh_catalog
 
@@ -28,3 +29,7 @@ def catalog() -> None:
     with open_work() as work:
         refresh_catalog(work)
         click.echo(str(work.layout.catalog))
+
+
+for command in (compact, gc, wipe, rebuild):
+    lake.add_command(command)

@@ -1,9 +1,12 @@
 """`quant manifest`: the configuration, checked and shown."""
 
+from dataclasses import asdict
+
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, settings_of_command
-from quant_assets.flows.discover import load_sources
+from quant_assets.cli.common import json_option, open_work, print_json, print_table, settings_of_command
+
+_FAILED = 2
 
 
 @click.group()
@@ -12,19 +15,48 @@ def manifest() -> None:
 
 
 @manifest.command()
-def audit() -> None:
-    """Check the manifest, and every list and scanner that an active profile names."""
+@json_option
+@click.pass_context
+def audit(context: click.Context, *, as_json: bool) -> None:
+    """Check the manifest with everything that its active profiles name, and tell every problem.
+
+    Exit code 2 when something will fail; warnings alone are 0.
+    """
+    from quant_assets.flows.manifest_audit import audit_manifest
+
     with open_work() as work:
+        problems = audit_manifest(work)
         names = list(work.settings.manifest.active_profiles)
-        sources = load_sources(work)
-    click.echo(f"{len(names)} active profiles ({', '.join(names)}); sources: {', '.join(sources.labels) or 'none'}")
+    errors = [one for one in problems if one.severity == "error"]
+    if as_json:
+        print_json({"ok": not errors, "profiles": names, "problems": [asdict(one) for one in problems]})
+    else:
+        for one in problems:
+            click.secho(f"{one.severity}: {one.where}: {one.what}", fg="red" if one.severity == "error" else "yellow")
+        warnings = len(problems) - len(errors)
+        click.echo(f"{len(names)} active profiles ({', '.join(names)}): {len(errors)} errors, {warnings} warnings")
+    if errors:
+        context.exit(_FAILED)
 
 
 @manifest.command()
 @click.argument("profile", required=False)
 @json_option
 def show(profile: str | None, *, as_json: bool) -> None:
-    """Print the resolved configuration, or one profile of it; it is JSON in either case."""
-    del as_json
-    resolved = settings_of_command().manifest
-    print_json((resolved.profile(profile) if profile else resolved).model_dump(mode="json"))
+    """Print the resolved configuration of the house, or of one profile, with the origin of each value.
+
+    With --json, the values alone, nested as in the file.
+    """
+    settings = settings_of_command()
+    if as_json:
+        resolved = settings.manifest
+        print_json((resolved.profile(profile) if profile else resolved).model_dump(mode="json"))
+        return
+    rows = [{"key": one.key, "value": _text(one.value), "origin": one.origin} for one in settings.explain(profile)]
+    print_table(rows, title=f"profile {settings.manifest.resolve(profile)}" if profile else "house")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "" if value is None else str(value)

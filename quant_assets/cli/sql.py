@@ -2,7 +2,7 @@
 
 import click
 
-from quant_assets.cli.common import open_work, print_json, print_synthetic_banner, print_table
+from quant_assets.cli.common import open_work, parse_instant, print_json, print_synthetic_banner, print_table
 
 _LIMIT = 40
 
@@ -10,14 +10,16 @@ _LIMIT = 40
 @click.command()
 @click.argument("query", required=False)
 @click.option("--tables", "list_tables", is_flag=True, help="List the tables and what a row of each is.")
+@click.option("--as-of", "as_of", metavar="INSTANT", help="Answer with what was known then: 2026-03-14T21:00Z.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, all rows.")
-def sql(query: str | None, *, list_tables: bool, as_json: bool, as_csv: bool) -> None:
+def sql(query: str | None, *, list_tables: bool, as_of: str | None, as_json: bool, as_csv: bool) -> None:
     """Answer one SELECT over the tables, read-only.
 
     Example: quant sql "SELECT symbol, count(*) AS bars FROM curated_tws_1m_bars GROUP BY 1 ORDER BY 2 DESC"
     """
     from quant_assets.domain.tables import ALL
+    from quant_assets.flows.readers import sql_as_of
     from quant_assets.lakehouse.query import run_sql
 
     if list_tables or not query:
@@ -25,7 +27,12 @@ def sql(query: str | None, *, list_tables: bool, as_json: bool, as_csv: bool) ->
         return
     with open_work() as work:
         print_synthetic_banner(work.settings)
-        answer = run_sql(work.layout, query)
+        if as_of:
+            answer, origins = sql_as_of(work, query, parse_instant(as_of))
+            told = ", ".join(f"{n} {origin}" for origin, n in origins.items()) or "no partition was needed"
+            click.echo(f"as of {parse_instant(as_of):%Y-%m-%d %H:%M:%S}Z: {told}", err=True)
+        else:
+            answer = run_sql(work.layout, query)
     if as_csv:
         click.echo(answer.write_csv(), nl=False)
     elif as_json:

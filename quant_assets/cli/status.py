@@ -1,22 +1,31 @@
 """`quant status`: what is published, how fresh it is, and what is missing."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 import click
 
 from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner, print_table
 from quant_assets.cli.pause import state_of
+from quant_assets.domain.certificates import Certificate
 from quant_assets.flows.catalog import refresh_catalog
+from quant_assets.flows.certify import published_certificates
 from quant_assets.flows.gate import STAGE
+
+_SHOWN = 10
+"""Sessions whose certificate is shown to people; `--json` has all of them."""
 
 
 @click.command()
 @click.option("--missing", is_flag=True, help="Name the missing sessions too.")
 @json_option
 def status(*, missing: bool, as_json: bool) -> None:
-    """Show every table: partitions, rows, newest session, sessions behind, and its newest content id."""
+    """Show every table with its newest session and content id, and the certificates of the newest sessions."""
     with open_work() as work:
         catalog = refresh_catalog(work)
         if as_json:
-            print_json({**catalog, "ingestion": state_of(work, STAGE)})
+            told = [asdict(one) for one in published_certificates(work)]
+            print_json({**catalog, "ingestion": state_of(work, STAGE), "certificates": told})
             return
         print_synthetic_banner(work.settings)
         _tell_ingestion(state_of(work, STAGE))
@@ -34,10 +43,28 @@ def status(*, missing: bool, as_json: bool) -> None:
             for name, entry in catalog["tables"].items()
         ]
         print_table(rows, title=f"Latest closed session: {catalog['latest_expected_session']}")
+        _tell_certificates(published_certificates(work, _SHOWN))
         if missing:
             for name, entry in catalog["tables"].items():
                 for session in entry["missing_sessions"]:
                     click.echo(f"{name} lacks {session}")
+
+
+def _tell_certificates(found: Sequence[Certificate]) -> None:
+    """Show the newest sessions' certificates; one whose content changed says what changed."""
+    if not found:
+        return
+    rows = [
+        {
+            "session": one.session,
+            "certificate": one.certificate_id[:12],
+            "state": one.state if one.state != "none" else "not certified",
+            "certified at": f"{one.certified_at:%Y-%m-%d %H:%M}Z" if one.certified_at else "",
+            "changed since": ", ".join(one.changed),
+        }
+        for one in found
+    ]
+    print_table(rows, title="Certified sessions")
 
 
 def _tell_ingestion(state: dict[str, object]) -> None:

@@ -1,6 +1,6 @@
 """One interface to every source of bars, and the values that cross it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal, Protocol, Self
@@ -150,6 +150,36 @@ class ScanRow:
     contract: Contract
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One position. The account goes by its alias; its number does not leave the connector."""
+
+    account: str
+    contract: Contract
+    quantity: float
+    average_cost: float
+    """Per unit of quantity, in the contract's currency."""
+    market_value: float | None
+    """In the contract's currency, as the source values it; None where it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account by its alias, and what it is worth."""
+
+    alias: str
+    net_liquidation: float
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What all accounts hold."""
+
+    accounts: Sequence[Account]
+    positions: Sequence[Held]
+
+
 class BarSource(Protocol):
     """A source of contracts, schedules and bars. Every failure is a typed error of `quant_assets.errors`."""
 
@@ -183,4 +213,8 @@ class BarSource(Protocol):
 
     async def scan(self, request: ScanRequest) -> list[ScanRow]:
         """Return the instruments of a market scan, best first."""
+        ...
+
+    async def holdings(self, alias_of: Callable[[str], str]) -> Holdings:
+        """Return what the accounts hold; `alias_of` turns an account number into the name that it goes by here."""
         ...

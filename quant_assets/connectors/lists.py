@@ -1,12 +1,11 @@
-"""Static symbol lists and scanner definitions: small YAML files that name what to look at."""
+"""Static symbol lists: small YAML files that name what to look at."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from quant_assets.connectors.base import ScanRequest
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.settings.names import safe_name, split_qualified
 
@@ -18,25 +17,6 @@ class SymbolList(BaseModel):
 
     description: str = ""
     symbols: tuple[str, ...]
-
-
-class Scanner(BaseModel):
-    """A TWS market scan; it answers for the latest session only."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    description: str = ""
-    scan_code: str
-    instrument: str = "STK"
-    location: str = "STK.US.MAJOR"
-    n_rows: int = Field(50, ge=1, le=50)
-    filters: dict[str, str] = Field(default_factory=dict)
-
-    def request(self) -> ScanRequest:
-        """Return the request to send."""
-        return ScanRequest(
-            self.scan_code, self.instrument, self.location, self.n_rows, tuple(sorted(self.filters.items()))
-        )
 
 
 def load_list(configs: Path, name: str) -> SymbolList:
@@ -51,16 +31,6 @@ def load_list(configs: Path, name: str) -> SymbolList:
     for symbol in loaded.symbols:
         split_qualified(symbol)
     return loaded
-
-
-def load_scanner(configs: Path, name: str) -> Scanner:
-    """Read `configs/scanners/<name>.yaml`.
-
-    Raises:
-        UnknownNameError: there is no such scanner.
-        ConfigurationError: the file is malformed.
-    """
-    return Scanner.model_validate(_load(configs / "scanners", "scanner", name, Scanner))
 
 
 def _load(directory: Path, kind: str, name: str, model: type[BaseModel]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.adjustments import SNAP, snapped
 from quant_assets.domain.instruments import PRIMARY_SERIES
 
 BASIS_TOLERANCE = 0.005
@@ -11,43 +12,103 @@ BASIS_TOLERANCE = 0.005
 
 _ANSWER = ["con_id", "request_id"]
 _DAILY_SERIES = ["con_id", "what_to_show"]
-_VALUES = ("open", "high", "low", "close", "volume")
+_PRICES = ("open", "high", "low", "close")
+_VALUES = (*_PRICES, "volume")
 
 
 def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
     """Keep, of all answers about one session, the rows that speak for it.
 
     The newest answer that has a minute wins, so that a shorter re-fetch never loses minutes; but an older answer
-    counts only when its closes agree with the newest one where both have bars. After a split the bases differ, and
-    rows of both are never mixed.
+    counts only when its closes agree with the newest one where both have bars. After a split they do not, and rows of
+    both bases are never mixed: when the ratio on the overlap is that of a split, the older rows are put on the newest
+    answer's basis, and else they stand back.
 
     Args:
         raw: rows of `raw_tws_bars` of one series and one session, any number of batches.
 
     Returns:
         The winning rows, all of them from the newest answer that has their minute; duplicates inside one answer stay.
+        `rescaled_by` is what the prices of a row were multiplied by (1 for rows as served), and `rescaled_at` when
+        the answer arrived whose basis they were put on (null for rows as served).
     """
-    if raw.is_empty():
-        return raw
+    if raw.is_empty() or one_answer_each(raw):
+        return raw.with_columns(**_AS_SERVED)
     ranked = raw.with_columns(
         pl.struct("ingested_at", "request_id").rank("dense", descending=True).over("con_id").alias("_age")
     )
-    eligible = ranked.filter(pl.col("_age") == 1) if ranked["_age"].max() == 1 else _same_basis(ranked)
+    newest = ranked.filter(pl.col("_age") == 1).with_columns(**_AS_SERVED)
+    eligible = newest if ranked["_age"].max() == 1 else _on_one_basis(ranked, newest)
     newest_per_minute = pl.col("_age") == pl.col("_age").min().over("con_id", "ts")
     return eligible.filter(newest_per_minute).drop("_age")
 
 
-def _same_basis(ranked: pl.DataFrame) -> pl.DataFrame:
-    """Drop answers whose overlap with the newest answer is on another price basis, or that have no overlap."""
-    newest = ranked.filter(pl.col("_age") == 1).group_by("con_id", "ts").agg(pl.col("close").last().alias("_newest"))
-    ratios = (
-        ranked.join(newest, on=["con_id", "ts"], how="inner")
-        .group_by(_ANSWER)
-        .agg((pl.col("close") / pl.col("_newest")).median().alias("_ratio"))
-        .filter((pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE)
+def one_answer_each(raw: pl.DataFrame) -> bool:
+    """Return whether every instrument's rows are of one answer, and stand together; else it has to be looked at."""
+    instrument, request, arrived = (pl.col(x).ne(pl.col(x).shift(1)) for x in ("con_id", "request_id", "ingested_at"))
+    changes = raw.select(
+        instrument.sum().alias("instruments"),
+        (instrument | request | arrived).sum().alias("answers"),
+        (pl.col("con_id") < pl.col("con_id").shift(1)).any().alias("mixed"),
     )
-    agreeing = ranked.join(ratios.select(_ANSWER), on=_ANSWER, how="semi")
-    return pl.concat([ranked.filter(pl.col("_age") == 1), agreeing.filter(pl.col("_age") > 1)])
+    n_instruments, n_answers, is_mixed = changes.row(0)
+    return n_instruments == n_answers and not is_mixed
+
+
+_AS_SERVED = {
+    "rescaled_by": pl.lit(1.0),
+    "rescaled_at": pl.lit(None, dtype=pl.Datetime("us", "UTC")),
+}
+
+
+def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
+    """Keep older answers that are on the newest one's price basis, or a split away from it; drop all others.
+
+    An answer without an overlap proves nothing about its basis, and is dropped.
+    """
+    older = ranked.filter(pl.col("_age") > 1)
+    speaking = newest.group_by("con_id", "ts").agg(pl.col("close").last().alias("_newest"))
+    one = pl.col("_newest") / pl.col("close")
+    ratios = (
+        older.join(speaking, on=["con_id", "ts"], how="inner")
+        .group_by(_ANSWER)
+        .agg(
+            pl.len().alias("_n"),
+            one.median().alias("_ratio"),
+            ((one / one.median() - 1).abs() <= SNAP).mean().alias("_steady"),
+        )
+    )
+    is_same = (pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE
+    is_steady = (pl.col("_n") >= _ENOUGH) & (pl.col("_steady") > _MOST)
+    split = pl.when(is_steady).then(snapped(pl.col("_ratio"), SNAP, otherwise=None))
+    factors = ratios.with_columns(pl.when(is_same).then(1.0).otherwise(split).alias("rescaled_by")).drop_nulls(
+        "rescaled_by"
+    )
+    arrived = newest.group_by("con_id").agg(pl.col("ingested_at").max().alias("rescaled_at"))
+    kept = older.join(factors.select(*_ANSWER, "rescaled_by"), on=_ANSWER).join(arrived, on="con_id")
+    is_moved = pl.col("rescaled_by") != 1.0
+    moved = kept.with_columns(
+        *((pl.col(name) * pl.col("rescaled_by")).alias(name) for name in (*_PRICES, "wap") if name in kept.columns),
+        *((pl.col(name) / pl.col("rescaled_by")).alias(name) for name in ("volume",) if name in kept.columns),
+        pl.when(is_moved).then(pl.col("rescaled_at")).alias("rescaled_at"),
+    )
+    return pl.concat([newest, moved.select(newest.columns)])
+
+
+_ENOUGH = 2
+"""Minutes of overlap that it takes to tell a split from a bad print."""
+_MOST = 0.5
+"""Share of the overlap that has to agree with its median, before the median is taken for a split."""
+
+
+def as_served(rows: pl.DataFrame) -> pl.DataFrame:
+    """Take the rescaling of `newest_answers` back, for rows that are shown as evidence."""
+    if "rescaled_by" not in rows.columns:
+        return rows
+    return rows.with_columns(
+        *((pl.col(name) / pl.col("rescaled_by")).alias(name) for name in (*_PRICES, "wap")),
+        (pl.col("volume") * pl.col("rescaled_by")).alias("volume"),
+    )
 
 
 def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> pl.DataFrame:

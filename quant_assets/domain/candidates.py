@@ -35,6 +35,7 @@ def screen(
     session: date,
     selection: SelectionConfig,
     data: DataConfig,
+    screened: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Judge every instrument of the universe as of a session.
 
@@ -47,6 +48,8 @@ def screen(
         selection: thresholds, ranking and how many to keep.
         data: how much history is needed. A stale instrument is rejected under `stale_policy` fail, and is left to
             the snapshot's audit under warn and allow.
+        screened: con_id and `broken`, what the profile's own screens have against each instrument; empty text for
+            nothing, None where it has no screens.
 
     Returns:
         CANDIDATES, one row per universe instrument. The accepted are ranked from 1, ties by con_id; those beyond
@@ -56,15 +59,28 @@ def screen(
         NoCandidatesError: nobody was accepted.
     """
     judged = (
-        universe.select("con_id", "symbol", "exchange", "asset_class", "profiles", pl.col("is_pit").alias("member_pit"))
+        universe.select(
+            "con_id",
+            "symbol",
+            "exchange",
+            "asset_class",
+            "sources",
+            "profiles",
+            pl.col("metadata").alias("said"),
+            pl.col("is_pit").alias("member_pit"),
+        )
         .join(_details(instruments, session), on="con_id", how="left")
         .join(metrics(daily, session, data.lookback_sessions), on="con_id", how="left")
+        .join(_NO_SCREENS if screened is None else screened, on="con_id", how="left")
         .with_columns(reasons=_reasons(profile_name, session, selection, data))
     )
     ranked = _rank(judged, selection)
     if not ranked.get_column("rank").len() or ranked.get_column("rank").null_count() == ranked.height:
         raise NoCandidatesError(session, profile_name, ranked.height, _tally(ranked.get_column("reasons")))
-    return _table(ranked, profile_name, session)
+    return _table(ranked, profile_name, session, selection)
+
+
+_NO_SCREENS = pl.DataFrame(schema={"con_id": pl.Int64, "broken": pl.String})
 
 
 def metrics(daily: pl.DataFrame, session: date, lookback_sessions: int) -> pl.DataFrame:
@@ -82,6 +98,7 @@ def metrics(daily: pl.DataFrame, session: date, lookback_sessions: int) -> pl.Da
         n_sessions=(pl.col("session") >= window.min()).sum().cast(pl.Int64),
         last_session=pl.col("session").last(),
         close=pl.col("close").last(),
+        dq_status=pl.col("dq_status").last(),
         coverage=pl.col("coverage").last(),
         dollar_volume=(pl.col("close") * pl.col("volume")).tail(DOLLAR_VOLUME_SESSIONS).median(),
         momentum=adjusted.shift(MOMENTUM_NEAR).last() / adjusted.shift(MOMENTUM_FAR).last() - 1,
@@ -118,6 +135,10 @@ def _reasons(profile: str, session: date, selection: SelectionConfig, data: Data
             pl.col("coverage") < selection.min_coverage,
             pl.format("low_coverage: {} below {}", pl.col("coverage").round(4), pl.lit(selection.min_coverage)),
         ),
+        (
+            (pl.col("dq_status") != "ok") & data.strict_health,
+            pl.format("unhealthy: quality of the last bar is {}", "dq_status"),
+        ),
         (price < selection.min_price, pl.format("cheap: close {} below {}", "close", pl.lit(selection.min_price))),
         (
             has_bars & volume.fill_null(0.0).lt(selection.min_dollar_volume),
@@ -127,6 +148,7 @@ def _reasons(profile: str, session: date, selection: SelectionConfig, data: Data
                 pl.lit(int(selection.min_dollar_volume)),
             ),
         ),
+        (pl.col("broken").fill_null("") != "", pl.col("broken")),
     ]
     texts = [pl.when(broken).then(text) for broken, text in rules]
     return pl.concat_str(texts, separator=";", ignore_nulls=True)
@@ -135,7 +157,10 @@ def _reasons(profile: str, session: date, selection: SelectionConfig, data: Data
 def _rank(judged: pl.DataFrame, selection: SelectionConfig) -> pl.DataFrame:
     """Rank those without a reason; give the ones beyond `top_n` theirs."""
     passed = pl.col("reasons") == ""
-    order = judged.filter(passed).with_columns(score=_RANKED_BY[selection.ranking].round_sig_figs(_DIGITS))
+    score = _RANKED_BY[selection.ranking]
+    if selection.direction == "SHORT" and selection.ranking == "momentum":
+        score = -score
+    order = judged.filter(passed).with_columns(score=score.round_sig_figs(_DIGITS))
     order = order.sort("score", "con_id", descending=[True, False], nulls_last=True).with_row_index("rank", offset=1)
     ranked = judged.join(order.select("con_id", pl.col("rank").cast(pl.Int64)), on="con_id", how="left")
     beyond = pl.col("rank") > selection.top_n
@@ -152,7 +177,7 @@ def _tally(reasons: pl.Series) -> dict[str, int]:
     return dict(sorted(Counter(kinds).items(), key=lambda item: (-item[1], item[0])))
 
 
-def _table(ranked: pl.DataFrame, profile: str, session: date) -> pl.DataFrame:
+def _table(ranked: pl.DataFrame, profile: str, session: date, selection: SelectionConfig) -> pl.DataFrame:
     exchange = pl.coalesce("primary_exchange", "exchange")
     accepted = pl.col("rank").is_not_null()
     frame = ranked.select(
@@ -162,8 +187,8 @@ def _table(ranked: pl.DataFrame, profile: str, session: date) -> pl.DataFrame:
         pl.format("{}:{}", exchange, "symbol").alias("symbol"),
         exchange.alias("exchange"),
         pl.col("asset_class").alias("asset_type"),
-        pl.lit("LONG").alias("direction"),
-        pl.lit(LOGIC).alias("logic"),
+        pl.lit(selection.direction).alias("direction"),
+        pl.lit("+".join([LOGIC, *selection.screens])).alias("logic"),
         "rank",
         pl.when(accepted).then(pl.lit("accepted")).otherwise(pl.lit("rejected")).alias("verdict"),
         "reasons",
@@ -174,9 +199,11 @@ def _table(ranked: pl.DataFrame, profile: str, session: date) -> pl.DataFrame:
 
 
 def _metadata(row: dict[str, Any]) -> str:
-    """Return the numbers behind a verdict as JSON with sorted keys."""
+    """Return the numbers behind a verdict, and who named the instrument, as JSON with sorted keys."""
     names = ("n_sessions", "last_session", "close", "coverage", "dollar_volume", "momentum", "volatility", "position")
-    return json.dumps({name: _plain(row[name]) for name in names}, sort_keys=True)
+    told = {name: _plain(row[name]) for name in names} | {"sources": row["sources"].split(";")}
+    told |= {"said": json.loads(row["said"])} if row["said"] else {}
+    return json.dumps(told, sort_keys=True)
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,8 @@ from typing import Literal
 
 import polars as pl
 
-from quant_assets.domain import tables
+from quant_assets.domain import symbology, tables, venues
+from quant_assets.domain.costs import Schedule
 from quant_assets.domain.tables.discovery import DETAILS
 
 WhatToShow = Literal["TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK", "AGGTRADES"]
@@ -57,23 +58,131 @@ def history(raw: pl.DataFrame, members: pl.DataFrame, session: date) -> pl.DataF
         session: the session as of which the dimension is seen.
 
     Returns:
-        Rows of `instruments`: one per con_id and unbroken stretch of equal details, valid_from and valid_until being
-        the first and last session of the stretch; valid_until is null while nothing newer is known.
+        As `extended`.
     """
+    return extended(tables.INSTRUMENTS.empty(), raw, members, session)
+
+
+def extended(before: pl.DataFrame, raw: pl.DataFrame, members: pl.DataFrame, session: date) -> pl.DataFrame:
+    """Fold newer contract details into a dimension that stands: equal to folding all of them, at the cost of the new.
+
+    Args:
+        before: rows of `instruments` as known at an earlier session, or none.
+        raw: rows of `raw_instruments` of the sessions after that one, up to `session`.
+        members: con_id of the session's universe.
+        session: the session as of which the dimension is seen.
+
+    Returns:
+        Rows of `instruments`: one per con_id and unbroken stretch of equal details, from the first to the last session
+        that they were seen in; valid_until is null while nothing newer is known. An instrument that is no longer seen
+        names its successor where one is found.
+    """
+    standing = before.rename({"valid_from": "_first", "last_seen": "_last"})
     known = raw.filter(pl.col("session") <= session).sort("con_id", "session", "ingested_at")
     daily = known.unique(["con_id", "session"], keep="last", maintain_order=True)
-    changed = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in _LABELS)
-    first = pl.col("session") == pl.col("session").first()
-    stretches = daily.with_columns((changed | first).cast(pl.Int64).cum_sum().over("con_id").alias("_stretch"))
-    folded = stretches.group_by("con_id", "_stretch", maintain_order=True).agg(
-        pl.col("session").first().alias("valid_from"),
-        pl.col("session").last().alias("valid_until"),
-        *(pl.col(name).last() for name in _LABELS),
-    )
-    is_current = pl.col("_stretch") == pl.col("_stretch").max().over("con_id")
-    active = is_current & pl.col("con_id").is_in(members["con_id"].to_list())
-    return folded.with_columns(
+    daily = daily.with_columns(pl.col("session").alias("_first"), pl.col("session").alias("_last"))
+    columns = ["con_id", "_first", "_last", *_LABELS]
+    open_ = standing.filter(pl.col("valid_until").is_null())
+    rows = pl.concat([open_.select(columns), daily.select(columns)]).sort("con_id", "_first", maintain_order=True)
+    folded = pl.concat([standing.filter(pl.col("valid_until").is_not_null()).select(columns), _stretches(rows)])
+    is_current = pl.col("_first") == pl.col("_first").max().over("con_id")
+    dated = folded.with_columns(
         pl.lit(session).alias("session"),
-        pl.when(~is_current).then("valid_until").alias("valid_until"),
-        active.alias("active"),
-    ).select(tables.INSTRUMENTS.schema.names())
+        pl.col("_first").alias("valid_from"),
+        pl.col("_last").alias("last_seen"),
+        pl.when(~is_current).then("_last").alias("valid_until"),
+        (is_current & pl.col("con_id").is_in(members["con_id"].to_list())).alias("active"),
+    )
+    found = symbology.successors(dated)
+    return (
+        dated.join(found, on="con_id", how="left")
+        .select(tables.INSTRUMENTS.schema.names())
+        .sort("con_id", "valid_from")
+    )
+
+
+def _stretches(rows: pl.DataFrame) -> pl.DataFrame:
+    """Join neighbours with equal details into one row; rows are sorted by con_id and time."""
+    changed = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(1)) for name in ("con_id", *_LABELS))
+    numbered = rows.with_columns(changed.cum_sum().alias("_stretch"))
+    return (
+        numbered.group_by("_stretch", maintain_order=True)
+        .agg(
+            pl.col("con_id").first(),
+            pl.col("_first").first(),
+            pl.col("_last").last(),
+            *(pl.col(x).last() for x in _LABELS),
+        )
+        .drop("_stretch")
+    )
+
+
+def execution(instruments: pl.DataFrame, schedule: Schedule) -> pl.DataFrame:
+    """Return how the members of a session are traded.
+
+    Args:
+        instruments: rows of `instruments` as known at a session.
+        schedule: commissions for stocks in its currency; other instruments' fees are not known, and null.
+
+    Returns:
+        Rows of `execution`. TWS tells no least value of an order: it is what the smallest size is worth.
+    """
+    has_fees = (pl.col("asset_class") == "STK") & (pl.col("currency") == schedule.currency)
+    fees = {"fee_per_unit": schedule.per_share, "fee_minimum": schedule.minimum}
+    fees |= {"fee_maximum_fraction": schedule.maximum_fraction}
+    return (
+        instruments.filter(pl.col("active"))
+        .select(
+            "session",
+            "con_id",
+            "symbol",
+            "asset_class",
+            "currency",
+            pl.col("min_size").alias("lot"),
+            pl.col("size_increment").alias("step"),
+            "min_tick",
+            "multiplier",
+            pl.lit(None, pl.Float64).alias("min_notional"),
+            *(pl.when(has_fees).then(pl.lit(value)).alias(name) for name, value in fees.items()),
+            pl.when(has_fees).then(pl.lit(schedule.name)).alias("fee_schedule"),
+        )
+        .sort("con_id")
+    )
+
+
+def exchanges(instruments: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+    """Return the exchanges that list the members of a session.
+
+    Args:
+        instruments: rows of `instruments` as known at a session.
+        named: con_id, calendar.
+
+    Returns:
+        Rows of `exchanges`, one per exchange and calendar.
+    """
+    listed = instruments.filter(pl.col("active")).with_columns(
+        pl.when(pl.col("primary_exchange") != "").then("primary_exchange").otherwise("exchange").alias("exchange")
+    )
+    countries = pl.DataFrame(
+        {"calendar": list(venues.COUNTRY), "country": list(venues.COUNTRY.values())},
+        schema={"calendar": pl.String, "country": pl.String},
+    )
+    grouped = (
+        listed.join(named, on="con_id", how="inner")
+        .group_by("session", "exchange", "calendar")
+        .agg(
+            pl.col("timezone").mode().sort().first(), pl.col("con_id").n_unique().cast(pl.Int64).alias("n_instruments")
+        )
+    )
+    return grouped.join(countries, on="calendar", how="left").select(tables.EXCHANGES.schema.names()).sort("exchange")
+
+
+def described(instruments: pl.DataFrame) -> pl.DataFrame:
+    """Return con_id, symbol and `is_described` of the active instruments: whether what everybody needs is told.
+
+    That is a name, a currency, a time zone, a tick and, of stocks, an industry, which sector caps are made of.
+    """
+    texts = [pl.col(name) != "" for name in ("long_name", "currency", "timezone")]
+    has_industry = (pl.col("industry") != "") | (pl.col("asset_class") != "STK")
+    told = pl.all_horizontal(*texts, pl.col("min_tick") > 0, has_industry)
+    return instruments.filter(pl.col("active")).select("con_id", "symbol", told.alias("is_described"))

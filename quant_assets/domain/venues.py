@@ -69,6 +69,38 @@ _CURRENCY: Mapping[str, str] = {
 }
 
 
+COUNTRY: Mapping[str, str] = {
+    "XNYS": "US",
+    "CMES": "US",
+    "XCBF": "US",
+    "XEUR": "DE",
+    "XLON": "GB",
+    "XETR": "DE",
+    "XFRA": "DE",
+    "XPAR": "FR",
+    "XAMS": "NL",
+    "XBRU": "BE",
+    "XLIS": "PT",
+    "XMIL": "IT",
+    "XMAD": "ES",
+    "XSWX": "CH",
+    "XWBO": "AT",
+    "XSTO": "SE",
+    "XCSE": "DK",
+    "XHEL": "FI",
+    "XOSL": "NO",
+    "XWAR": "PL",
+    "XTSE": "CA",
+    "XMEX": "MX",
+    "XASX": "AU",
+    "XHKG": "HK",
+    "XTKS": "JP",
+    "XSES": "SG",
+    "XBOM": "IN",
+}
+"""Calendar -> ISO 3166 code; what trades around the world has none."""
+
+
 def asset_class_at(exchange: str) -> str:
     """Return the TWS security type that a name on an exchange means; a stock unless the exchange has none."""
     return _ASSET_CLASS.get(exchange, "STK")

@@ -7,12 +7,25 @@ from typing import Any, Literal
 
 import polars as pl
 
-from quant_assets.domain.tables import ALL, QUARANTINE_TWS_BARS, RAW_TWS_DAILY_BARS, UNIVERSE, Table
+from quant_assets.domain.tables import (
+    ACCOUNTS,
+    ALL,
+    POSITIONS,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
+    UNIVERSE,
+    Table,
+)
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
-DATA_TABLES = tuple(table for table in ALL if table.partition_by == "session" and not table.append_only)
+_ON_REQUEST = (POSITIONS, ACCOUNTS)
+"""Tables that exist only where the manifest asks for them, and then only for sessions that were live."""
+
+DATA_TABLES = tuple(
+    table for table in ALL if table.partition_by == "session" and not table.append_only and table not in _ON_REQUEST
+)
 """What the data cycle derives per session; bronze is judged by what stands on it."""
 
 

@@ -1,22 +1,29 @@
 """From bronze to silver, one session at a time: read, call the domain, publish what passes."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cached_property
 
 import polars as pl
 
 from quant_assets.domain import instruments as instruments_domain
 from quant_assets.domain import quality, venues
 from quant_assets.domain.bars import daily_window
+from quant_assets.domain.costs import SCHEDULES
 from quant_assets.domain.tables import (
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
+    EXCHANGES,
+    EXECUTION,
     INSTRUMENTS,
     QUARANTINE_TWS_BARS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     UNIVERSE,
+    Table,
 )
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.ingest.daily import vintages_near
@@ -27,7 +34,10 @@ from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 
 _ACCOUNTED = "accounted"
+INSTRUMENTS_VERSION = "2"
 DAILY_VERSION = "1"
+_USUAL_SESSIONS = 20
+"""How many sessions before tell what volume is usual."""
 
 
 def universe_of(work: Work, session: date) -> pl.DataFrame:
@@ -57,7 +67,6 @@ class Curator:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._vintages: dict[date, pl.DataFrame] = {}
-        self._details: dict[date, pl.DataFrame] = {}
 
     # ------------------------------------------------------------ 1-minute bars
 
@@ -82,19 +91,34 @@ class Curator:
     def _minute_inputs(self, session: date) -> dict[str, str]:
         lake, partition = self._work.lake, Partition(session)
         members = lake.curated.footer(UNIVERSE, partition)
+        factors = lake.curated.footer(ADJUSTMENT_FACTORS, partition)
         return {
+            "adjustment_factors": factors.content_id if factors else "",
             "raw_tws_bars": lake.raw.input_id(RAW_TWS_BARS, partition),
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": members.content_id if members else "",
             "transform": quality.TRANSFORM_VERSION,
+            "quality": self._quality_id,
         }
+
+    @cached_property
+    def _quality_id(self) -> str:
+        """Return an id of the configured rules: other severities or thresholds divide the rows otherwise."""
+        said = self._work.settings.manifest.quality.model_dump_json()
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def _curate(self, session: date, inputs: Mapping[str, str]) -> tuple[Published, Published]:
         work, partition = self._work, Partition(session)
         hours = work.calendar.hours(session)
         raw = work.lake.raw.read(RAW_TWS_BARS, partition)
         members = universe_of(work, session)
-        divided = quality.curate_minutes(raw, session, hours, self._previous_closes(session))
+        divided = quality.curate_minutes(
+            raw,
+            session,
+            self._hours(session, members, raw),
+            self._day_bars(session),
+            config=work.settings.manifest.quality,
+        )
         counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
         findings = [_balance(raw, divided)]
         watermark = max(work.lake.raw.watermark(RAW_TWS_BARS, partition), self._newest_vintage())
@@ -110,19 +134,51 @@ class Curator:
                 coverage=round(counts.select(pl.col("coverage").mean()).item() or 0.0, 4),
                 reordered_rows=divided.n_reordered,
                 superseded_rows=divided.n_superseded,
+                rescaled_rows=divided.n_rescaled,
             ),
             rejected.with_metadata(**{f"rule_{rule}": n for rule, n in by_rule.items()}),
         )
 
-    def _previous_closes(self, session: date) -> pl.DataFrame:
-        """Return con_id and previous_close, from the daily history as of the session."""
-        before = self._work.calendar.previous(session)
-        empty = pl.DataFrame(schema={"con_id": pl.Int64, "previous_close": pl.Float64})
-        vintages = self._vintages_of(session)
-        if before is None or vintages.is_empty():
-            return empty
-        window = daily_window(vintages, session, [before])
-        return window.select("con_id", pl.col("close").alias("previous_close"))
+    def _hours(self, session: date, members: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+        """Return each instrument's hours, symbol and asset class; one that left the universe keeps the session's."""
+        work = self._work
+        labels = members.select("con_id", "symbol", "asset_class")
+        own = work.hours_of(session, members).join(labels, on="con_id", how="left", maintain_order="left")
+        others = raw.select("con_id").unique().join(members, on="con_id", how="anti")
+        if others.is_empty():
+            return own
+        whole = work.calendar.hours(session)
+        added = others.with_columns(
+            pl.lit(whole.opens_at).cast(own.schema["opens_at"]).alias("opens_at"),
+            pl.lit(whole.closes_at).cast(own.schema["closes_at"]).alias("closes_at"),
+        )
+        return pl.concat([own, added], how="diagonal")
+
+    def _day_bars(self, session: date) -> pl.DataFrame:
+        """Return con_id, previous_close, the session's daily bar and its usual volume, from the history as of it.
+
+        After a split the daily window and the stored minutes may stand on its two sides; the factors say so, and
+        everything is put on the basis of the minutes: a split is not taken for a toxic price.
+        """
+        sessions = self._work.calendar.window(session, _USUAL_SESSIONS + 1)
+        near = pl.col("session").is_between(sessions[0], session) & (pl.col("what_to_show") != "ADJUSTED_LAST")
+        window = daily_window(self._vintages_of(session).filter(near), session, sessions).sort("con_id", "session")
+        today, before = pl.col("session") == session, pl.col("session") < session
+        known = window.group_by("con_id", maintain_order=True).agg(
+            pl.col("close").filter(before).last().alias("previous_close"),
+            *(pl.col(name).filter(today).first().alias(f"day_{name}") for name in ("high", "low", "close", "volume")),
+            pl.col("volume").filter(before).median().alias("usual_volume"),
+        )
+        factors = self._work.lake.curated.read_many(
+            ADJUSTMENT_FACTORS, [Partition(session)], ["con_id", "session", "split_factor"]
+        )
+        own = factors.filter(pl.col("session") == session).select("con_id", "split_factor")
+        basis = pl.col("split_factor").fill_null(1.0)
+        return known.join(own, on="con_id", how="left", maintain_order="left").select(
+            "con_id",
+            *(pl.col(name) / basis for name in ("previous_close", "day_high", "day_low", "day_close")),
+            *(pl.col(name) * basis for name in ("day_volume", "usual_volume")),
+        )
 
     # ------------------------------------------------------------ daily bars
 
@@ -182,8 +238,10 @@ class Curator:
 
     # ------------------------------------------------------------ instruments
 
-    def instruments(self, session: date) -> Published:
-        """Publish `instruments`: the dimension as known at a session.
+    def instruments(self, session: date) -> list[Published]:
+        """Publish `instruments`, the dimension as known at a session, and `execution` and `exchanges` beside it.
+
+        The dimension is that of the session before, and what is new: its cost does not grow with the history.
 
         Raises:
             NotPublishedError: the details or the universe of the session are missing.
@@ -192,23 +250,69 @@ class Curator:
         raw = work.lake.raw
         if not raw.batches(RAW_INSTRUMENTS, partition):
             raise NotPublishedError("raw_instruments", partition.key, _MEND)
-        known = [stored for stored in raw.partitions(RAW_INSTRUMENTS) if stored.session <= session]
-        footer = work.lake.curated.footer(UNIVERSE, partition)
+        before = self._dimension_before(session)
+        newer = [one for one in raw.partitions(RAW_INSTRUMENTS) if _after(one, before) and one.session <= session]
+        footers = {UNIVERSE.name: work.lake.curated.footer(UNIVERSE, partition)}
+        if before:
+            footers["before"] = work.lake.curated.footer(INSTRUMENTS, before)
         inputs = {
-            "raw_instruments": combined_id(raw.input_id(RAW_INSTRUMENTS, stored) for stored in known),
-            "universe": footer.content_id if footer else "",
+            "raw_instruments": combined_id(raw.input_id(RAW_INSTRUMENTS, one) for one in newer),
+            "transform": INSTRUMENTS_VERSION,
+            **{name: footer.content_id if footer else "" for name, footer in footers.items()},
         }
-        if standing := unchanged(work, INSTRUMENTS, partition, inputs):
-            return standing
-        for stored in known:
-            if stored.session not in self._details:
-                self._details[stored.session] = raw.read(RAW_INSTRUMENTS, stored)
-        rows = pl.concat([self._details[stored.session] for stored in known])
-        frame = instruments_domain.history(rows, universe_of(work, session), session)
-        return publish_frame(
-            work, INSTRUMENTS, partition, frame, inputs=inputs, watermark=raw.watermark(RAW_INSTRUMENTS, partition)
+        standing = [unchanged(work, table, partition, inputs) for table in (INSTRUMENTS, EXECUTION, EXCHANGES)]
+        if all(standing):
+            return [one for one in standing if one]
+        members = universe_of(work, session)
+        frame = instruments_domain.extended(
+            work.lake.curated.read(INSTRUMENTS, before) if before else INSTRUMENTS.empty(),
+            pl.concat([raw.read(RAW_INSTRUMENTS, one) for one in newer]),
+            members,
+            session,
         )
+        watermark = raw.watermark(RAW_INSTRUMENTS, partition)
+        execution = instruments_domain.execution(frame, SCHEDULES["ibkr_fixed_us"])
+        exchanges = instruments_domain.exchanges(frame, work.calendars_of(members))
+        made: tuple[tuple[Table, pl.DataFrame, list[Finding]], ...] = (
+            (INSTRUMENTS, frame, [_coverage(frame)]),
+            (EXECUTION, execution, []),
+            (EXCHANGES, exchanges, []),
+        )
+        return [
+            publish_frame(work, table, partition, rows, inputs=inputs, watermark=watermark, findings=findings)
+            for table, rows, findings in made
+        ]
 
+    def _dimension_before(self, session: date) -> Partition | None:
+        """Return the newest dimension before a session: what is folded from there on is new, and nothing else is read.
+
+        A dimension of an earlier release does not say when details were last seen; it is folded again from the start.
+        """
+        curated = self._work.lake.curated
+        stored = [one for one in curated.partitions(INSTRUMENTS) if one.session < session]
+        for one in stored[-1:]:
+            footer = curated.footer(INSTRUMENTS, one)
+            if footer and footer.inputs.get("transform") == INSTRUMENTS_VERSION:
+                return one
+        return None
+
+
+def _after(stored: Partition, before: Partition | None) -> bool:
+    return before is None or stored.session > before.session
+
+
+def _coverage(instruments: pl.DataFrame) -> Finding:
+    """Warn when TWS tells too little about too many: sector caps and order sizes rest on it."""
+    told = instruments_domain.described(instruments)
+    share = float(told.select(pl.col("is_described").mean()).item() or 0.0)
+    lacking = told.filter(~pl.col("is_described"))
+    text = f"{share:.0%} of {told.height} members are described, {COVERAGE:.0%} wanted; not: {_names(lacking)}"
+    return Finding(DESCRIBED, share >= COVERAGE, text, blocking=False, metadata={"described": round(share, 4)})
+
+
+DESCRIBED = "members_described"
+COVERAGE = 0.95
+"""Share of the members that have to be described; below it a warning is shown."""
 
 _MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
 

@@ -7,6 +7,7 @@ import polars as pl
 from quant_assets.domain.features import Certificate, FeatureGroup, certify
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import NotPublishedError
+from quant_assets.flows.producers import wanted_producer, with_second_producer
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import content_id
@@ -26,16 +27,28 @@ def publish_group(work: Work, group: FeatureGroup, session: date) -> Published:
     if footer is None:
         raise NotPublishedError(source.name, partition.key, "Run `quant flow data` for the session.")
     members = store.read_many(UNIVERSE, [partition], ["con_id", "asset_class", "exchange"])
-    inputs = {source.name: footer.content_id, "feature": group.revision, **_hours_id(work, session, members)}
+    inputs = {
+        source.name: footer.content_id,
+        "feature": group.revision,
+        **_hours_id(work, session, members),
+        **wanted_producer(work, group.table, session),
+    }
     if standing := unchanged(work, group.table, partition, inputs):
         return standing
     bars = store.read(source, partition, group.inputs.columns)
     minutes = work.calendar.minutes([session]) if members.is_empty() else work.minutes_of(session, members)
     computed = group.compute(bars, minutes)
     finding = _finding(certify(group, bars, minutes, computed))
-    frame = group.published(computed, session)
+    produced = with_second_producer(work, group.table, session, group.published(computed, session))
     return publish_frame(
-        work, group.table, partition, frame, inputs=inputs, watermark=footer.watermark, findings=[finding]
+        work,
+        group.table,
+        partition,
+        produced.frame,
+        inputs={**inputs, **produced.inputs},
+        watermark=footer.watermark,
+        findings=[finding],
+        metadata=produced.metadata,
     )
 
 

@@ -18,10 +18,12 @@ from quant_assets.control.pausing import Turnstile
 from quant_assets.control.status import write_status
 from quant_assets.errors import ConfigurationError
 from quant_assets.flows.work import OpenSource
+from quant_assets.gateway.accounts import Portfolio
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.faults import NO_FAULTS, FaultEngine, FaultPlan, FaultScript
 from quant_assets.gateway.market import Market
 from quant_assets.gateway.rules import Rules
+from quant_assets.gateway.server import ACCOUNT
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.settings import Settings
 from quant_assets.settings.manifest import ReplayConfig
@@ -151,7 +153,10 @@ class TwsGate:
             return TwsAddress(tws.host, replay.port, tws.client_id, tws.client_id_range)
         if self._embedded is None:
             faults = open_faults(replay)
-            self._embedded = EmbeddedGateway(lambda: open_market(replay), Rules(), self.clock, faults=faults)
+            portfolio = Portfolio({ACCOUNT: replay.positions} if replay.positions else {})
+            self._embedded = EmbeddedGateway(
+                lambda: open_market(replay), Rules(), self.clock, faults=faults, portfolio=portfolio
+            )
         return TwsAddress(self._embedded.host, self._embedded.port, tws.client_id, tws.client_id_range)
 
     def requests_served(self) -> int:

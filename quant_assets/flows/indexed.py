@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
@@ -24,7 +25,8 @@ from quant_assets.flows.alpha.stages import origins
 from quant_assets.flows.judged import selection_findings, weight_findings
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.screen import screen_session
-from quant_assets.flows.snapshot import Previous, freeze
+from quant_assets.flows.screens import load_screens, require_published, required_tables
+from quant_assets.flows.snapshot import Previous, evidence, freeze
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.runs import RunDirectory, StageCache, code_version
@@ -39,11 +41,21 @@ def candidates(work: Work, partition: Partition) -> Published:
         NoCandidatesError: the screen accepted nobody.
     """
     upstream = (UNIVERSE, INSTRUMENTS, CURATED_TWS_1D_BARS)
-    inputs = {**_content_ids(work, upstream, Partition(partition.session)), **_identity(work, partition)}
+    profile = work.settings.manifest.profile(partition.profile)
+    screens = load_screens(work, profile)
+    needed = required_tables(profile, screens.values())
+    inputs = {
+        **_content_ids(work, (*upstream, *needed), Partition(partition.session)),
+        **_identity(work, partition),
+        **{
+            f"screen:{name}": hashlib.sha256(one.model_dump_json().encode()).hexdigest()
+            for name, one in screens.items()
+        },
+    }
     if standing := unchanged(work, CANDIDATES, partition, inputs):
         return standing
-    profile = work.settings.manifest.profile(partition.profile)
-    screened = screen_session(work.lake.curated, partition.session, partition.profile, profile)
+    require_published(work, needed, partition.session)
+    screened = screen_session(work.lake.curated, partition.session, partition.profile, profile, screens)
     accepted = screened.frame.filter(pl.col("verdict") == "accepted").height
     return publish_frame(
         work,
@@ -81,6 +93,7 @@ def snapshot(work: Work, partition: Partition) -> Published:
         work.calendar.window(partition.session, profile.data.lookback_sessions),
         work.clock,
         previous=previous,
+        evidence=partial(evidence, work.lake),
     )
     return publish_frame(
         work,

@@ -1,28 +1,19 @@
 """The screen, from the lakehouse to the candidates of one session and profile."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Protocol
 
 import polars as pl
 
+from quant_assets.connectors.scanners import Scanner
 from quant_assets.domain.candidates import screen
-from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE, Table
-from quant_assets.lakehouse.footer import Footer
+from quant_assets.domain.screens import judge
+from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
+from quant_assets.flows.reader import Reader
+from quant_assets.flows.screens import Gathered, gather
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings.manifest import Profile
-
-
-class Reader(Protocol):
-    """What the alpha side asks of a store."""
-
-    def read(self, table: Table, partition: Partition) -> pl.DataFrame:
-        """Return one published partition."""
-        ...
-
-    def footer(self, table: Table, partition: Partition) -> Footer | None:
-        """Return what stands in a partition, or None."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +25,21 @@ class Screened:
     watermark: str
 
 
-def screen_session(store: Reader, session: date, profile_name: str, profile: Profile) -> Screened:
+def screen_session(
+    store: Reader,
+    session: date,
+    profile_name: str,
+    profile: Profile,
+    screens: Mapping[str, Scanner] | None = None,
+) -> Screened:
     """Judge the universe of a session by a profile's screen.
+
+    Args:
+        store: where the tables are.
+        session: the session that is judged.
+        profile_name: whose screen it is.
+        profile: its configuration.
+        screens: name → scanner over the lakehouse, whose conditions the features of the session have to keep.
 
     Raises:
         NotPublishedError: the universe, the instruments or the daily bars of the session are missing.
@@ -45,6 +49,7 @@ def screen_session(store: Reader, session: date, profile_name: str, profile: Pro
     tables = (UNIVERSE, INSTRUMENTS, CURATED_TWS_1D_BARS)
     frames = {table.name: store.read(table, partition) for table in tables}
     footers = {table.name: store.footer(table, partition) for table in tables}
+    judged, read = _screened(store, session, screens or {})
     candidates = screen(
         frames["curated_tws_1d_bars"],
         frames["universe"],
@@ -53,9 +58,23 @@ def screen_session(store: Reader, session: date, profile_name: str, profile: Pro
         session,
         profile.selection,
         profile.data,
+        judged,
     )
     return Screened(
         candidates,
-        {f"{name}|{session}": footer.content_id for name, footer in footers.items() if footer},
-        max((max(footer.watermark, footer.known_until) for footer in footers.values() if footer), default=""),
+        {f"{name}|{session}": footer.content_id for name, footer in footers.items() if footer} | read.inputs,
+        max([read.watermark, *(max(footer.watermark, footer.known_until) for footer in footers.values() if footer)]),
     )
+
+
+def _screened(store: Reader, session: date, screens: Mapping[str, Scanner]) -> tuple[pl.DataFrame | None, Gathered]:
+    """Return what the screens have against each instrument of the daily bars, and what was read for it."""
+    if not screens:
+        return None, Gathered(pl.DataFrame())
+    conditions = [
+        replace(condition, name=f"screen {name}/{condition.name}")
+        for name, scanner in screens.items()
+        for condition in scanner.conditions()
+    ]
+    gathered = gather(store, session, sorted({one.field for one in conditions}))
+    return judge(gathered.frame, conditions), gathered

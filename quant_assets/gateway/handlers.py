@@ -7,7 +7,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from quant_assets.errors import UnknownNameError
-from quant_assets.gateway import messages
+from quant_assets.gateway import accounts, messages
+from quant_assets.gateway.accounts import NOTHING, Portfolio
 from quant_assets.gateway.faults import MomentKind
 from quant_assets.gateway.history import HistoryService, Refusal
 from quant_assets.gateway.hours import ZONE, TradingHours, exchange_date
@@ -15,6 +16,7 @@ from quant_assets.gateway.market import Instrument, Market
 from quant_assets.gateway.ranking import SCAN_CODES
 from quant_assets.gateway.requests import WireContract, number
 
+_NET: Final = "NetLiquidation"
 _DAYS_OF_HOURS: Final = 6
 _MAX_SYMBOLS: Final = 16
 _UNKNOWN: Final = "No security definition has been found for the request"
@@ -30,6 +32,7 @@ class Desk:
     accounts: str
     version: int
     now: datetime
+    portfolio: Portfolio = NOTHING
 
 
 Handler = Callable[[Desk, Sequence[str]], bytes]
@@ -164,6 +167,33 @@ def current_time(desk: Desk, _fields: Sequence[str]) -> bytes:
     return messages.current_time(desk.now)
 
 
+def positions(desk: Desk, _fields: Sequence[str]) -> bytes:
+    """Message 61."""
+    held = desk.portfolio.held(desk.market, desk.now)
+    return b"".join(map(messages.position, held)) + messages.end_of("positions")
+
+
+def account_updates(desk: Desk, fields: Sequence[str]) -> bytes:
+    """Message 6: subscribe, account; the end of a subscription is not answered."""
+    if fields[2] != "1":
+        return b""
+    held = [one for one in desk.portfolio.held(desk.market, desk.now) if one.account == fields[3]]
+    return b"".join(map(messages.portfolio_value, held)) + messages.end_of("account", fields[3])
+
+
+def account_summary(desk: Desk, fields: Sequence[str]) -> bytes:
+    """Message 62: id, group, tags; the net liquidation value is the only tag that is known."""
+    req_id, held = number(fields[2]), desk.portfolio.held(desk.market, desk.now)
+    values = [
+        messages.account_value(
+            req_id, account, _NET, desk.portfolio.net_liquidation(account, held), accounts.BASE_CURRENCY
+        )
+        for account in desk.portfolio.quantities
+        if _NET in fields[4].split(",")
+    ]
+    return b"".join(values) + messages.end_of("account_summary", req_id)
+
+
 def _ends(kind: str, *copied: int) -> Handler:
     """Return a handler that ends an empty list, repeating some of the request's fields."""
 
@@ -175,15 +205,15 @@ def _ends(kind: str, *copied: int) -> Handler:
 
 ROUTES: Final[dict[int, Route]] = {
     5: Route("account", _ends("open_orders")),
-    6: Route("account", _ends("account", 3)),
+    6: Route("account", account_updates),
     7: Route("account", _ends("executions", 2)),
     9: Route("contract_details", contract_details, req_id_at=2, contract_at=3),
     16: Route("account", _ends("open_orders")),
     22: Route("scanner", scanner, req_id_at=1),
     24: Route("scanner_parameters", scanner_parameters),
     49: Route("current_time", current_time),
-    61: Route("account", _ends("positions")),
-    62: Route("account", _ends("account_summary", 2)),
+    61: Route("account", positions),
+    62: Route("account", account_summary),
     76: Route("account", _ends("account_multi", 2)),
     81: Route("matching_symbols", matching_symbols, req_id_at=1),
     99: Route("account", _ends("completed_orders")),

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from quant_assets.gateway.accounts import Held
 from quant_assets.gateway.hours import ZONE
 from quant_assets.gateway.market import Instrument
 from quant_assets.gateway.wire import ADVANCED_REJECT, ISSUER_ID, SIZES_IN_DETAILS, frame, message
@@ -128,8 +129,31 @@ def matching_symbols(version: int, req_id: int, found: Sequence[Instrument]) -> 
     return message(79, req_id, len(found), *flat)
 
 
+def position(held: Held) -> bytes:
+    """Tell one position; the list ends with `end_of("positions")`."""
+    return message(61, 3, held.account, *_contract_of(held), held.quantity, held.average_cost)
+
+
+def portfolio_value(held: Held) -> bytes:
+    """Tell one position with what it is worth."""
+    values = (held.quantity, held.price, held.market_value, held.average_cost, 0, 0)
+    fields = _contract_of(held, place=held.instrument.primary_exchange or held.instrument.exchange)
+    return message(7, 8, *fields, *values, held.account)
+
+
+def _contract_of(held: Held, place: str = "") -> list[object]:
+    x = held.instrument
+    expiry = f"{x.last_trade_date:%Y%m%d}" if x.last_trade_date else ""
+    return [x.con_id, x.symbol, x.sec_type, expiry, "0", "", x.multiplier, place, x.currency, x.name, x.symbol]
+
+
+def account_value(req_id: int, account: str, tag: str, value: float, currency: str) -> bytes:
+    """Tell one figure of an account summary."""
+    return message(63, 1, req_id, account, tag, f"{value:.2f}", currency)
+
+
 def end_of(kind: str, *values: object) -> bytes:
-    """End a list that is always empty here: there are no positions, orders or executions."""
+    """End a list: of positions or values, or one that is always empty here, of orders or executions."""
     codes = {"positions": (62, 1), "open_orders": (53, 1), "completed_orders": (102,), "account": (54, 1)}
     codes |= {"account_multi": (74, 1), "executions": (55, 1), "account_summary": (64, 1)}
     return message(*codes[kind], *values)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.errors import ConfigurationError
+from quant_assets.gateway.accounts import NOTHING, Portfolio
 from quant_assets.gateway.faults import NO_FAULTS, FaultEngine, FaultPlan, MomentKind
 from quant_assets.gateway.history import HistoryService
 from quant_assets.gateway.ledger import HistoryLedger, Sink, StrikeRecord
@@ -20,6 +21,10 @@ _log = logging.getLogger(__name__)
 
 DATA_REQUESTS = ("contract_details", "history", "head_timestamp", "scanner", "scanner_parameters", "matching_symbols")
 """The kinds of `RequestCounts` that ask for data; connecting and account synchronisation are not among them."""
+
+
+ACCOUNT = "DU0000000"
+"""The account of a gateway that was given none."""
 
 
 class RequestCounts:
@@ -56,6 +61,7 @@ class Gateway:
             `clock` by default; give another one when `clock` runs faster, or the market's days would fly by too.
         faults: what goes wrong.
         accounts: account names, separated by commas.
+        portfolio: what they hold; nothing by default.
         max_version: newest server version offered, 157 to 178.
         latency_s: time on the clock before a history request is answered.
         sink: is told of every request, breach and fault as it happens, for example a `LedgerFile`.
@@ -69,7 +75,8 @@ class Gateway:
         *,
         market_clock: Clock | None = None,
         faults: FaultPlan = NO_FAULTS,
-        accounts: str = "DU0000000",
+        accounts: str = ACCOUNT,
+        portfolio: Portfolio = NOTHING,
         max_version: int = MAX_VERSION,
         latency_s: float = 0.0,
         sink: Sink | None = None,
@@ -79,6 +86,7 @@ class Gateway:
         self.clock = clock or SystemClock()
         self.market_clock = market_clock or self.clock
         self.faults, self.accounts, self.max_version, self.latency_s = faults, accounts, max_version, latency_s
+        self.portfolio = portfolio
         self.history = HistoryService(market)
         self.pacing = Pacing(self.rules, self.clock)
         self.history_ledger = HistoryLedger(sink=sink)

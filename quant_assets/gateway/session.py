@@ -147,4 +147,4 @@ class Session(Speaker):
     def desk(self) -> Desk:
         """Return what handlers need to know, now."""
         gateway = self._gateway
-        return Desk(gateway.market, gateway.history, gateway.accounts, self.version, gateway.now())
+        return Desk(gateway.market, gateway.history, gateway.accounts, self.version, gateway.now(), gateway.portfolio)

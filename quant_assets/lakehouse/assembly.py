@@ -84,7 +84,7 @@ class Assembly:
     def _read(self, group: FeatureGroup, con_ids: Sequence[int], sessions: Iterable[date]) -> tuple[pl.DataFrame, Plan]:
         plan = plan_reads(self.store, group.table, sessions, self.as_of)
         columns = [*(_DAY if group.is_daily else _MINUTE), *(feature.name for feature in group.features)]
-        return read_instruments(group.table, list(plan.files.values()), con_ids, columns), plan
+        return read_instruments(self.store, plan, con_ids, columns), plan
 
 
 def _beside(parts: Sequence[pl.DataFrame], key: list[str]) -> pl.DataFrame:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from quant_assets.domain.tables.core import in_strict_order
+
 
 def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]) -> str:
     """Return the sha256 of the canonical content of `columns`, rows in `order`.
@@ -17,14 +19,20 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
         TypeError: a column has a dtype without a canonical form.
     """
     digest = hashlib.sha256()
-    ordered = frame.sort(order, nulls_last=True) if order else frame
+    schema = frame.schema
+    kinds = {name: _kind(schema[name]) for name in columns}
+    ordered = frame if not order or in_strict_order(frame, order) else frame.sort(order, nulls_last=True)
     digest.update(f"rows={ordered.height};".encode())
-    for name in columns:
-        series = ordered.get_column(name)
-        digest.update(f"{name}:{_kind(series.dtype)};".encode())
-        digest.update(series.is_not_null().cast(pl.UInt8).to_numpy().tobytes())
-        for block in _blocks(series):
-            digest.update(block)
+    # all columns in one query each: a query for every step of every column costs more than small files take to write
+    valid = ordered.select(pl.col(name).is_not_null().cast(pl.UInt8) for name in kinds)
+    values = ordered.select(_values(name, kind, schema[name]) for name, kind in kinds.items())
+    texts = ordered.select(pl.col(name).fill_null("").str.join("") for name, kind in kinds.items() if kind == "utf8")
+    for name, kind in kinds.items():
+        digest.update(f"{name}:{kind};".encode())
+        digest.update(valid.get_column(name).to_numpy().tobytes())
+        digest.update(_canonical(values.get_column(name), kind))
+        if kind == "utf8":
+            digest.update((texts.get_column(name).item() or "").encode())
     return digest.hexdigest()
 
 
@@ -43,16 +51,20 @@ def _kind(dtype: pl.DataType) -> str:
     raise TypeError(f"dtype {dtype} has no canonical form")
 
 
-def _blocks(series: pl.Series) -> Iterable[bytes]:
-    kind = _kind(series.dtype)
+def _values(name: str, kind: str, dtype: pl.DataType) -> pl.Expr:
+    """Return the column as numbers; of text, the lengths."""
+    column = pl.col(name)
     if kind == "utf8":
-        text = series.fill_null("")
-        yield text.str.len_bytes().cast(pl.Int64).to_numpy().astype("<i8").tobytes()
-        yield "".join(text.to_list()).encode()
-    elif kind == "f8":
-        values = series.cast(pl.Float64).fill_null(0.0).to_numpy().astype("<f8")
-        values = np.where(np.isnan(values), np.nan, values) + 0.0
-        yield values.tobytes()
-    else:
-        physical = series.to_physical() if series.dtype != pl.Boolean else series
-        yield physical.cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes()
+        return column.fill_null("").str.len_bytes().cast(pl.Int64)
+    if kind == "f8":
+        return column.cast(pl.Float64).fill_null(0.0)
+    physical = column if dtype == pl.Boolean else column.to_physical()
+    return physical.cast(pl.Int64).fill_null(0)
+
+
+def _canonical(values: pl.Series, kind: str) -> bytes:
+    numbers = values.to_numpy()
+    if kind != "f8":
+        return numbers.astype("<i8").tobytes()
+    numbers = numbers.astype("<f8")
+    return (np.where(np.isnan(numbers), np.nan, numbers) + 0.0).tobytes()

@@ -1,7 +1,8 @@
 """The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any, Literal, TypedDict
@@ -12,8 +13,9 @@ from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import FeatureGroup, feature_group, label_group
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
+from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
 from quant_assets.lakehouse.assembly import Assembly
-from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.reading import Plan, aware, plan_reads, read_instruments, resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
 
@@ -21,7 +23,7 @@ _LOOK_BACK = 5
 """Sessions that `latest` searches for an instrument's newest row."""
 
 _MEND = "Run `quant flow data` for these sessions."
-_ADJUSTMENTS = ("as_served", "splits", "total")
+_BAR_PRICES = ("open", "high", "low", "close", "wap")
 
 
 class TrainingSet(TypedDict):
@@ -39,16 +41,31 @@ class InferenceSet(TypedDict):
     metadata: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class PastReading:
+    """The tables as they were known at an instant, and where each partition that was read came from."""
+
+    store: CuratedStore
+    origins: Mapping[tuple[str, str], str]
+    """(table, partition key) → stored, recomputed or unknown."""
+
+
 @dataclass(frozen=True)
 class FeatureStore:
     """Readers of one lakehouse."""
 
     layout: Layout
     calendar: TradingCalendar
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of instruments -> their names."""
+    past: Callable[[datetime], AbstractContextManager[PastReading]] | None = None
+    """Opens the tables as they were known at an instant; without it, `as_of` leaves out what became known later."""
+    curated: CuratedStore | None = None
+    """The store to read; that of `layout` when left out."""
 
     @cached_property
     def _store(self) -> CuratedStore:
-        return CuratedStore(self.layout)
+        return self.curated or CuratedStore(self.layout)
 
     def get_curated_bars(
         self,
@@ -58,34 +75,61 @@ class FeatureStore:
         frequency: str = "1min",
         as_of: datetime | None = None,
         adjust: str = "as_served",
+        *,
+        strict: bool = False,
     ) -> pl.DataFrame:
-        """Return curated bars of some instruments and sessions.
+        """Return curated bars of some instruments and sessions; `known_basis` says of each how it was known.
 
         Args:
             symbols: `QMKT` or `ARCA:QMKT`.
             start: first session.
             end: last session.
             frequency: `1min`, or `1d` for the daily window as of the last session.
-            as_of: keep rows that were known at this instant; a value that was revised later is left out.
-            adjust: `as_served` is the only price basis yet: minutes as they traded, days on the basis of `end`.
+            as_of: answer with what was known at this instant: a value that was revised later comes as it was. Without
+                `past`, it is left out.
+            adjust: `as_served`: minutes as TWS served them on the day of their fetch, days on the basis of `end`.
+                `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices also without
+                the dividends up to then.
+            strict: leave out bars that were backfilled, whose `known_basis` is `assumed`.
 
         Raises:
             UnknownNameError: an instrument, frequency or adjustment that nothing here is called.
-            ConfigurationError: an adjustment that is not built, or an instant without a time zone.
+            ConfigurationError: an instant without a time zone.
             NotASessionError: the range is reversed or holds no session.
-            NotPublishedError: nothing of the range is published.
+            NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
         """
-        _require_adjustment(adjust)
+        require_adjustment(adjust)
+        if as_of is not None and self.past:
+            with self.past(aware("as_of", as_of)) as reading:
+                return self._then(reading).get_curated_bars(
+                    symbols, start, end, frequency, adjust=adjust, strict=strict
+                )
         if frequency not in ("1min", "1d"):
             raise UnknownNameError("frequency", frequency, ("1min", "1d"))
         sessions = self.calendar.between(start, end)
-        con_ids = list(resolve_symbols(self._store, symbols, sessions).values())
+        con_ids = list(resolve_symbols(self._store, symbols, sessions, self.aliases).values())
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
         _require_published([plan])
-        bars = read_instruments(table, list(plan.files.values()), con_ids)
+        bars = read_instruments(self._store, plan, con_ids)
         asked = bars.filter(pl.col("session").is_between(start, end))
-        return asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
+        known = asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
+        known = known.filter(pl.col("known_basis") == "observed") if strict else known
+        return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
+
+    def _then(self, reading: PastReading) -> "FeatureStore":
+        return replace(self, past=None, curated=reading.store)
+
+    def _adjusted_bars(
+        self, bars: pl.DataFrame, adjust: str, frequency: str, con_ids: Sequence[int], sessions: Sequence[date]
+    ) -> pl.DataFrame:
+        if adjust == "as_served" or bars.is_empty():
+            return bars
+        if frequency == "1d":
+            return total_return(bars) if adjust == "total" else bars
+        first = bars.select(pl.col("session").min()).item()
+        basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
+        return basis.of_minutes(bars, adjust, _BAR_PRICES, ("volume",))
 
     def get_features_for_training(
         self,
@@ -98,6 +142,8 @@ class FeatureStore:
         include_labels: bool = False,
         label_version: str | None = None,
         as_of: datetime | None = None,
+        adjust: str = "as_served",
+        strict: bool = False,
     ) -> TrainingSet:
         """Return features of some instruments and sessions, and their labels.
 
@@ -111,27 +157,50 @@ class FeatureStore:
             end: last session.
             include_labels: return labels too, one row per bar and horizon; those that matured by `end`.
             label_version: `v1` when left out.
-            as_of: use what was known at this instant only; partitions that rest on later knowledge are withheld, and
-                `metadata` names them.
+            as_of: answer with what was known at this instant; `metadata["origins"]` says which partitions were
+                computed again for it. Without `past`, what rests on later knowledge is withheld, and named.
+            adjust: `splits` or `total` put features in quote currency per share, and inversely those in shares, on
+                the basis of `end`. Returns, ratings and labels have no basis: none of them leaves its session.
+            strict: leave out an instrument's session when any bar behind it was backfilled.
 
         Raises:
-            UnknownNameError: an instrument, group or version that nothing here is called.
+            UnknownNameError: an instrument, group, version or adjustment that nothing here is called.
             ConfigurationError: as many versions as groups are needed; an instant without a time zone.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
         """
+        if as_of is not None and self.past:
+            with self.past(instant := aware("as_of", as_of)) as reading:
+                answer = self._then(reading).get_features_for_training(
+                    feature_groups,
+                    feature_versions,
+                    symbols,
+                    start,
+                    end,
+                    include_labels=include_labels,
+                    label_version=label_version,
+                    adjust=adjust,
+                    strict=strict,
+                )
+                answer["metadata"] |= {"as_of": instant, "origins": _origins(reading)}
+                return answer
         sessions = self.calendar.between(start, end)
         assembly = self._assembly(feature_groups, feature_versions, as_of)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
         _require_published(plans)
+        frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
         labels = None
         if include_labels:
             table = label_group(label_version or "v1").table
             plans.append(plan := plan_reads(self._store, table, sessions, assembly.as_of))
-            labels = read_instruments(table, list(plan.files.values()), con_ids)
-        return {"features": frame, "labels": labels, "metadata": _metadata(assembly, plans, instruments, frame)}
+            labels = read_instruments(self._store, plan, con_ids)
+        basis: dict[str, Any] = {}
+        if strict:
+            frame, labels, basis = self._observed(assembly, con_ids, sessions, frame, labels)
+        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, **basis}
+        return {"features": frame, "labels": labels, "metadata": metadata}
 
     def get_features_for_inference(
         self,
@@ -141,6 +210,9 @@ class FeatureStore:
         ts: datetime,
         mode: Literal["exact", "latest"] = "exact",
         as_of: datetime | None = None,
+        adjust: str = "as_served",
+        *,
+        strict: bool = False,
     ) -> InferenceSet:
         """Return one row per instrument, equal to the row that training sees.
 
@@ -153,6 +225,8 @@ class FeatureStore:
             mode: `exact` answers with the row of that bar or session, and with nothing where there is none; `latest`
                 with the newest row up to it, at most a few sessions old.
             as_of: as in training.
+            adjust: as in training; the basis is that of the session of `ts`.
+            strict: as in training.
 
         Raises:
             UnknownNameError: an instrument, group, version or mode that nothing here is called.
@@ -161,17 +235,82 @@ class FeatureStore:
         """
         if mode not in ("exact", "latest"):
             raise UnknownNameError("mode", mode, ("exact", "latest"))
+        if as_of is not None and self.past:
+            with self.past(instant := aware("as_of", as_of)) as reading:
+                answer = self._then(reading).get_features_for_inference(
+                    feature_groups, feature_versions, symbols, ts, mode, adjust=adjust, strict=strict
+                )
+                answer["metadata"] |= {"as_of": instant, "origins": _origins(reading)}
+                return answer
         assembly = self._assembly(feature_groups, feature_versions, as_of)
         at = aware("ts", ts)
         sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
-        instruments = resolve_symbols(self._store, symbols, sessions)
+        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
         )
         _require_published(plans)
-        metadata = _metadata(assembly, plans, instruments, frame)
-        return {"features": frame, "metadata": metadata | {"mode": mode, "ts": at, "freshness": _freshness(frame, at)}}
+        frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
+        basis: dict[str, Any] = {}
+        if strict:
+            frame, _, basis = self._observed(assembly, con_ids, sessions, frame, None)
+        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, "mode": mode, "ts": at, **basis}
+        return {"features": frame, "metadata": metadata | {"freshness": _freshness(frame, at)}}
+
+    def _observed(
+        self,
+        assembly: Assembly,
+        con_ids: Sequence[int],
+        sessions: Sequence[date],
+        frame: pl.DataFrame,
+        labels: pl.DataFrame | None,
+    ) -> tuple[pl.DataFrame, pl.DataFrame | None, dict[str, Any]]:
+        """Keep the instruments' sessions behind whose rows every bar was observed when it became known."""
+        allowed = [self._bases(group, assembly, con_ids, sessions) for group in assembly.groups]
+        keys = ["con_id", "session"]
+        before = frame.select(keys).n_unique()
+        for one in allowed:
+            frame = frame.join(one, on=keys, how="semi", maintain_order="left")
+            labels = labels.join(one, on=keys, how="semi", maintain_order="left") if labels is not None else None
+        kept = frame.select(keys).n_unique()
+        return frame, labels, {"known_basis": {"observed": kept, "left_out": before - kept}}
+
+    def _bases(
+        self, group: FeatureGroup, assembly: Assembly, con_ids: Sequence[int], sessions: Sequence[date]
+    ) -> pl.DataFrame:
+        """Return (con_id, session of the row) where all bars that a group's values rest on were observed."""
+        is_beside = group.is_daily and not assembly.is_daily
+        rows_of = {(self.calendar.previous(day) or day) if is_beside else day: day for day in sessions}
+        label = "as_of_session" if group.inputs.table is CURATED_TWS_1D_BARS else "session"
+        bars = self._store.read_many(
+            group.inputs.table, [Partition(day) for day in rows_of], [label, "con_id", "known_basis"], con_ids
+        )
+        whole = bars.group_by("con_id", label).agg((pl.col("known_basis") == "observed").all().alias("_all"))
+        return whole.filter("_all").select(
+            "con_id", pl.col(label).replace_strict(rows_of, return_dtype=pl.Date).alias("session")
+        )
+
+    def _adjusted_features(
+        self, frame: pl.DataFrame, assembly: Assembly, adjust: str, con_ids: Sequence[int], last: date
+    ) -> pl.DataFrame:
+        """Put the columns that have a price basis on that of a session; a column's unit tells."""
+        if adjust == "as_served" or frame.is_empty():
+            return frame
+        first = frame.select(pl.col("session").min()).item()
+        has_days = any(group.is_daily for group in assembly.groups) and not assembly.is_daily
+        if has_days and (before := self.calendar.previous(first)):
+            first = before
+        basis = Basis.read(self._store, self.calendar, con_ids, first, last)
+        for group in assembly.groups:
+            units = {feature.name: group.unit(feature.name) for feature in group.features}
+            prices, volumes = ([name for name, unit in units.items() if unit == one] for one in (PER_SHARE, SHARES))
+            if group.is_daily:
+                beside = None if assembly.is_daily else self.calendar
+                frame = basis.of_windows(frame, adjust, prices, volumes, beside)
+            else:
+                frame = basis.of_minutes(frame, adjust, prices, volumes)
+        return frame
 
     def _assembly(self, names: Sequence[str], versions: Sequence[str], as_of: datetime | None) -> Assembly:
         known = aware("as_of", as_of) if as_of else None
@@ -183,14 +322,6 @@ def _groups(names: Sequence[str], versions: Sequence[str]) -> list[FeatureGroup]
         problem = f"{len(names)} groups and {len(versions)} versions were given."
         raise ConfigurationError("feature_groups, feature_versions", problem, "Give a version for each group.")
     return [feature_group(name, version) for name, version in zip(names, versions, strict=True)]
-
-
-def _require_adjustment(adjust: str) -> None:
-    if adjust not in _ADJUSTMENTS:
-        raise UnknownNameError("adjustment", adjust, _ADJUSTMENTS)
-    if adjust != "as_served":
-        mend = "Use adjust='as_served'; daily bars are split-adjusted as served, and carry adj_close."
-        raise ConfigurationError("adjust", f"{adjust!r} needs adjustment factors, which are not published yet.", mend)
 
 
 def _require_published(plans: Sequence[Plan]) -> None:
@@ -218,6 +349,14 @@ def _metadata(
         "known_until": max(plan.known_until for plan in plans),
         "as_of": assembly.as_of,
     }
+
+
+def _origins(reading: PastReading) -> dict[str, dict[str, str]]:
+    """Return table → partition → where it came from."""
+    told: dict[str, dict[str, str]] = {}
+    for (name, key), origin in sorted(reading.origins.items()):
+        told.setdefault(name, {})[key] = origin
+    return told
 
 
 def _by_table(parts: Iterable[tuple[Plan, Mapping[date, Any]]]) -> dict[str, dict[date, Any]]:

@@ -108,6 +108,24 @@ class Layout:
         """Return the file of one bronze batch."""
         return self.directory(table, partition) / f"{safe_name('batch id', batch_id)}.parquet"
 
+    @property
+    def copies(self) -> Path:
+        """Month copies of all tables; nothing is lost when this directory is."""
+        return self.lakehouse / "_copies"
+
+    def copy(self, table: Table, month: str) -> Path:
+        """Return the copy of one month (`2024-03`) of a table."""
+        return self.copies / table.name / f"month={safe_name('month', month)}.parquet"
+
+    @property
+    def contents(self) -> Path:
+        """Notes of what bronze partitions say; they can be computed again."""
+        return self.metadata / "contents"
+
+    def content(self, table: Table, partition: Partition) -> Path:
+        """Return the note of one bronze partition."""
+        return self.contents / table.name / f"{partition.session}.json"
+
     def relative(self, path: Path) -> str:
         """Return a path relative to the data directory, with forward slashes."""
         return path.relative_to(self.data).as_posix()

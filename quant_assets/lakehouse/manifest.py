@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,44 @@ class Manifest:
         sweep_staged(self.path.parent)
         write_text(self.path, "".join(lines))
         return len(lines)
+
+    def superseded(self, keep: Collection[str] = ()) -> int:
+        """Return how many lines neither describe a file that stands nor have a content id in `keep`.
+
+        Raises:
+            CorruptFileError: a line is no manifest entry.
+        """
+        return sum(not stays for _, stays in self._judged(keep))
+
+    def drop_superseded(self, keep: Collection[str] = ()) -> int:
+        """Write the manifest anew without those lines; called under the table's lock. Returns how many went.
+
+        Raises:
+            CorruptFileError: a line is no manifest entry; nothing was changed.
+        """
+        judged = self._judged(keep)
+        gone = sum(not stays for _, stays in judged)
+        if gone:
+            write_text(self.path, "".join(entry.to_line() for entry, stays in judged if stays))
+        return gone
+
+    def _judged(self, keep: Collection[str]) -> list[tuple[Entry, bool]]:
+        try:
+            lines = self.path.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return []
+        entries = [entry for number, line in enumerate(lines, 1) if (entry := self._entry(line, number))]
+        newest = {entry.path: place for place, entry in enumerate(entries)}
+        return [
+            (entry, (newest[entry.path] == place and self._stands(entry)) or entry.footer.content_id in keep)
+            for place, entry in enumerate(entries)
+        ]
+
+    def _stands(self, entry: Entry) -> bool:
+        try:
+            return entry.describes((self.root / entry.path).stat())
+        except FileNotFoundError:
+            return False
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()

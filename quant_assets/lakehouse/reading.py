@@ -4,15 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 
-from quant_assets.domain.tables import UNIVERSE, Table
+from quant_assets.domain.symbology import called, canonical
+from quant_assets.domain.tables import INSTRUMENTS, UNIVERSE, Table
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
-from quant_assets.lakehouse.footer import read_parquet
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.settings.names import split_qualified
+
+_NO_ALIASES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +57,29 @@ def plan_reads(store: CuratedStore, table: Table, sessions: Iterable[date], as_o
 
 
 def read_instruments(
-    table: Table, files: Sequence[Path], con_ids: Sequence[int], columns: Sequence[str] | None = None
+    store: CuratedStore, plan: Plan, con_ids: Sequence[int], columns: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """Return the rows of some instruments from some files of a table, in the order of the files.
+    """Return the rows of some instruments from the partitions of a plan, in the order of the sessions.
 
     Raises:
         CorruptFileError: a file cannot be read.
     """
-    names = list(columns or table.schema.names())
-    if not files or not con_ids:
-        return table.empty().select(names)
-    ids = pl.col("con_id")
-    wanted = ids.is_between(min(con_ids), max(con_ids)) & ids.is_in(list(con_ids))
-    try:
-        return pl.scan_parquet(list(files), hive_partitioning=False).filter(wanted).select(names).collect()
-    except (pl.exceptions.PolarsError, OSError):
-        for file in files:
-            read_parquet(file)  # names the one that is corrupt
-        raise
+    return store.read_many(plan.table, [Partition(session) for session in plan.files], columns, con_ids)
 
 
-def resolve_symbols(store: CuratedStore, symbols: Sequence[str], sessions: Sequence[date]) -> dict[str, int]:
-    """Return the con_id of each symbol, as the newest universe of the sessions that has it knows it.
+def resolve_symbols(
+    store: CuratedStore, symbols: Sequence[str], sessions: Sequence[date], aliases: Mapping[str, str] = _NO_ALIASES
+) -> dict[str, int]:
+    """Return the con_id of each symbol, by who bore it last within the sessions.
+
+    The dimension `instruments` of the newest session answers for all of them; where there is none, or it does not
+    know the symbol, the universes do, from the last one back.
 
     Args:
         store: where the universes are.
         symbols: `QMKT` or `ARCA:QMKT`.
-        sessions: ascending; universes are opened from the last one back, until every symbol is found.
+        sessions: ascending.
+        aliases: other names -> names, as `AMEX:SPY` -> `ARCA:SPY`.
 
     Raises:
         UnknownNameError: no universe of the sessions has the symbol; suggests the nearest one.
@@ -89,10 +88,11 @@ def resolve_symbols(store: CuratedStore, symbols: Sequence[str], sessions: Seque
     """
     if not symbols or isinstance(symbols, str):
         raise ConfigurationError("symbols", "a list of at least one symbol is needed.", "For example ['ARCA:SPY'].")
-    found: dict[str, int] = {}
-    known: set[str] = set()
+    names = {name: canonical(name, aliases) for name in symbols}
+    found = _by_dimension(store, list(names.values()), sessions)
+    known: set[str] = set(found)
     for session in reversed(sessions):
-        left = [name for name in symbols if name not in found]
+        left = [name for name in names.values() if name not in found]
         if not left:
             break
         if not store.exists(UNIVERSE, Partition(session)):
@@ -103,10 +103,33 @@ def resolve_symbols(store: CuratedStore, symbols: Sequence[str], sessions: Seque
     if not known:
         span = f"{sessions[0]}..{sessions[-1]}" if sessions else "no session"
         raise NotPublishedError(UNIVERSE.name, span, "Run `quant flow data` for these sessions.")
-    for name in symbols:
+    for name in names.values():
         if name not in found:
             raise UnknownNameError("instrument", name, known)
-    return {name: found[name] for name in symbols}
+    return {asked: found[name] for asked, name in names.items()}
+
+
+def _by_dimension(store: CuratedStore, names: Sequence[str], sessions: Sequence[date]) -> dict[str, int]:
+    """Return the con_ids that the newest dimension within the sessions knows; one file is read."""
+    newest = next((day for day in reversed(sessions) if store.exists(INSTRUMENTS, Partition(day))), None)
+    if newest is None:
+        return {}
+    columns = ["con_id", "symbol", "exchange", "primary_exchange", "valid_from", "last_seen"]
+    instruments = store.read(INSTRUMENTS, Partition(newest), columns)
+    found: dict[str, int] = {}
+    for name in names:
+        exchange, symbol = split_qualified(name)
+        bearers = called(instruments, symbol, exchange, sessions[0], sessions[-1])
+        if bearers.height == 1:
+            found[name] = bearers["con_id"][0]
+        elif not bearers.is_empty():
+            _refuse_several(name, [f"{listed}:{symbol}" for listed in bearers["listed"]])
+    return found
+
+
+def _refuse_several(name: str, qualified: Sequence[str]) -> NoReturn:
+    problem = f"{name!r} stands for {len(qualified)} instruments: {', '.join(qualified)}."
+    raise ConfigurationError("symbols", problem, "Name one of them.")
 
 
 def _members(universe: pl.DataFrame) -> dict[str, list[tuple[str, int]]]:
@@ -123,8 +146,7 @@ def _con_id(members: Mapping[str, Sequence[tuple[str, int]]], name: str) -> int 
     exchange, symbol = split_qualified(name)
     mine = members.get(f"{exchange}:{symbol}" if exchange else symbol, [])
     if len(mine) > 1:
-        problem = f"{name!r} stands for {len(mine)} instruments: {', '.join(qualified for qualified, _ in mine)}."
-        raise ConfigurationError("symbols", problem, "Name one of them.")
+        _refuse_several(name, [qualified for qualified, _ in mine])
     return mine[0][1] if mine else None
 
 

@@ -1,10 +1,9 @@
 """Where tables live: append-only batches in bronze, one atomic file per partition in silver and gold."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,22 @@ import quant_assets
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
-from quant_assets.errors import CorruptFileError, NotPublishedError, StaleInputsError
+from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import combined_id, content_id
+from quant_assets.lakehouse.contents import recall, remember
+from quant_assets.lakehouse.copies import MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
-from quant_assets.lakehouse.footer import Footer, instant_text, read_parquet
+from quant_assets.lakehouse.footer import Footer, instant_text
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.listing import partitions_below
 from quant_assets.lakehouse.manifest import Manifest
+from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 
 _ROW_GROUP = 390 * 16
 """Rows per Parquet row group: sixteen full US sessions of one instrument, so that reading one prunes the rest."""
 
 _COMMIT_WAIT_S = 120.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class _Store:
 
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that hold at least one file, ascending."""
-        return sorted(_partitions_below(self.layout.table(table)))
+        return sorted(partitions_below(self.layout.table(table)))
 
     def reindex(self, table: Table) -> int:
         """Rebuild a table's manifest from the footers of its files; returns how many there are.
@@ -91,6 +95,11 @@ class _Store:
 class CuratedStore(_Store):
     """Silver and gold: one file per partition, replaced atomically, never rewritten with equal content."""
 
+    @cached_property
+    def copies(self) -> MonthCopies:
+        """Month copies, which `read_many` prefers while they are current."""
+        return MonthCopies(self.layout)
+
     def footer(self, table: Table, partition: Partition) -> Footer | None:
         """Return what stands in a partition, or None when nothing is published."""
         return self.manifest(table).lookup(self.layout.file(table, partition))
@@ -107,17 +116,68 @@ class CuratedStore(_Store):
             CorruptFileError: it cannot be read.
         """
         try:
-            return _read(self.layout.file(table, partition), table, columns)
+            return read_file(table, self.layout.file(table, partition), columns)
         except FileNotFoundError:
             raise NotPublishedError(table.name, partition.key, _materialize(table, partition)) from None
 
     def read_many(
-        self, table: Table, partitions: Iterable[Partition], columns: Sequence[str] | None = None
+        self,
+        table: Table,
+        partitions: Iterable[Partition],
+        columns: Sequence[str] | None = None,
+        con_ids: Sequence[int] | None = None,
+        *,
+        in_order: bool = True,
     ) -> pl.DataFrame:
-        """Return those of the given partitions that are published, one below the other."""
-        files = [file for partition in partitions if (file := self.layout.file(table, partition)).is_file()]
-        frames = [_read(file, table, columns) for file in files]
-        return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
+        """Return those of the given partitions that are published, one below the other.
+
+        A month copy answers for the sessions whose files are still the ones that it was made from; otherwise the
+        files are read. Either way only the row groups of the asked instruments and the asked columns are decoded.
+
+        Args:
+            table: declaration.
+            partitions: what is asked for; they are answered in ascending order.
+            columns: names to read; all when None.
+            con_ids: instruments to read; all when None, none when empty.
+            in_order: rows come in the order of the partitions' files. False saves a sort when many instruments are
+                read: the rows of one instrument ascend in time, and nothing else is promised.
+
+        Raises:
+            CorruptFileError: names the file that cannot be read.
+        """
+        names, asked = list(columns or table.schema.names()), sorted(set(partitions))
+        if con_ids is not None and not con_ids:
+            return table.empty().select(names)
+        where = of_instruments(con_ids)
+        if not has_copies(table) or len(asked) <= 1:
+            return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
+        try:
+            return self._with_copies(table, asked, names, con_ids, in_order=in_order)
+        except CorruptCopyError as error:
+            _log.warning("%s The session files are read instead.", error)
+            return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
+
+    def _with_copies(
+        self,
+        table: Table,
+        asked: Sequence[Partition],
+        names: Sequence[str],
+        con_ids: Sequence[int] | None,
+        *,
+        in_order: bool,
+    ) -> pl.DataFrame:
+        sourced = self.copies.divide(table, asked)
+        if not sourced.shares:
+            return read_files(table, sourced.files, names, of_instruments(con_ids))
+        n_asked = 2 if con_ids is None else len(set(con_ids))
+        must_sort = not sourced.is_ordered or (in_order and n_asked > 1)
+        read = [*names, *(["session"] if must_sort and "session" not in names else [])]
+        parts = [self.copies.read(table, sourced.shares, read, con_ids)]
+        if sourced.files:
+            parts.append(read_files(table, sourced.files, read, of_instruments(con_ids)))
+        frame = pl.concat(parts)
+        # each session comes from one source, and is sorted in it: a stable sort by session is the order of the files
+        return frame.sort("session", maintain_order=True).select(names) if must_sort else frame
 
     def write(
         self,
@@ -258,7 +318,7 @@ class RawStore(_Store):
         Raises:
             CorruptFileError: a batch cannot be read.
         """
-        frames = [_read(file, table, columns) for file in self.batches(table, partition)]
+        frames = [read_file(table, file, columns) for file in self.batches(table, partition)]
         return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
 
     def n_rows(self, table: Table, partition: Partition) -> int:
@@ -274,7 +334,14 @@ class RawStore(_Store):
         files = self.batches(table, partition)
         if len(files) == 1 and (footer := self.manifest(table).lookup(files[0])):
             return footer.content_id
-        return _said(self.read(table, partition, table.content_columns), table)
+        if not files:
+            return _said(table.empty(), table)
+        if known := recall(self.layout, table, partition, files):
+            return known
+        said = _said(self.read(table, partition, table.content_columns), table)
+        if self.batches(table, partition) == files:
+            remember(self.layout, table, partition, files, said)
+        return said
 
     def input_id(self, table: Table, partition: Partition) -> str:
         """Return an id of the exact set of batches, cheap to compute: it changes whenever a batch is added."""
@@ -316,51 +383,6 @@ def _known_range(frame: pl.DataFrame) -> dict[str, Any]:
         return {}
     low, high = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(0)
     return {"known_from": instant_text(low.isoformat()), "known_until": instant_text(high.isoformat())} if low else {}
-
-
-def _partitions_below(root: Path) -> Iterator[Partition]:
-    """Look at directories only, each once: a history of thousands of sessions is listed in milliseconds."""
-    for name, path in _directories(root):
-        session = _session_of(name)
-        if session is None:
-            continue
-        if _has_files(path):
-            yield Partition(session)
-        for inner, below in _directories(path):
-            if inner.startswith("profile=") and _has_files(below):
-                yield Partition(session, inner.removeprefix("profile="))
-
-
-def _directories(path: Path | str) -> list[tuple[str, str]]:
-    try:
-        with os.scandir(path) as entries:
-            return [(entry.name, entry.path) for entry in entries if "=" in entry.name and entry.is_dir()]
-    except FileNotFoundError:
-        return []
-
-
-def _has_files(path: str) -> bool:
-    with os.scandir(path) as entries:
-        return any(entry.name.endswith(".parquet") and not entry.name.startswith(".") for entry in entries)
-
-
-def _session_of(name: str) -> date | None:
-    """Return the session of a directory name; None for one that somebody set aside."""
-    label, _, text = name.partition("=")
-    try:
-        return date.fromisoformat(text) if label in ("session", "vintage") else None
-    except ValueError:
-        return None
-
-
-def _read(file: Path, table: Table, columns: Sequence[str] | None) -> pl.DataFrame:
-    frame = read_parquet(file, list(columns) if columns else None)
-    if columns is None and frame.schema != table.schema:
-        cause = f"its columns are not those of {table.name} in this release"
-        raise CorruptFileError(
-            file, cause, "Materialize the partition again; bronze migrations are in docs/runbook.md."
-        )
-    return frame
 
 
 def _materialize(table: Table, partition: Partition) -> str:

@@ -33,7 +33,8 @@ class Settings:
     """Where data and configuration live, and the validated manifest.
 
     Environment: `QUANT_DATA` (data directory, default `data`), `QUANT_CONFIGS` (default `configs`), `CANDIDATES_FILE`
-    (a candidates.json that replaces lists and scanners), and one variable per common key: QUANT_TWS_MODE,
+    (a candidates.json that replaces lists and scanners), `QUANT_CANDIDATES_RUN` (a run whose instruments do, where no
+    file is given), and one variable per common key: QUANT_TWS_MODE,
     QUANT_TWS_HOST, QUANT_TWS_PORT, QUANT_TWS_CLIENT_ID, QUANT_REPLAY_MARKET, QUANT_REPLAY_SEED,
     QUANT_REPLAY_TIME_SCALE, QUANT_START_SESSION. Every other key has a long name: `QUANT__RISK__MAX_WEIGHT` is
     `risk.max_weight` of every profile, `QUANT__BUDGETS__DAILY_MINUTES` is `budgets.daily_minutes`.
@@ -46,6 +47,7 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
     """`section.key` → the variable or option that set it."""
     candidates_file: Path | None = None
+    candidates_run: str = ""
     assignments: tuple[str, ...] = ()
     """What the command line set, for the processes and runs that it starts."""
 
@@ -83,6 +85,7 @@ class Settings:
             overrides=overrides,
             origins=origins,
             candidates_file=Path(file).absolute() if file else None,
+            candidates_run=env.get("QUANT_CANDIDATES_RUN", ""),
             assignments=assignments,
         )
 

@@ -22,8 +22,11 @@ DATA = (
     "universe",
     "raw_instruments",
     "instruments",
+    "execution",
+    "exchanges",
     "raw_tws_bars",
     "raw_tws_daily_bars",
+    "adjustment_factors",
     "curated_tws_1m_bars",
     "quarantine_tws_bars",
     "curated_tws_1d_bars",
@@ -31,6 +34,7 @@ DATA = (
     "features_volume_1m_v1",
     "tv_technicals_1d",
     "labels_tws_returns",
+    "certified_sessions",
 )
 ALPHA = ("candidates", "snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report")
 

@@ -12,7 +12,7 @@ import pytest
 
 import quant_assets
 from quant_assets.clock import SystemClock
-from quant_assets.connectors.tws.requests import OUTGOING
+from quant_assets.connectors.tws.requests import ACCOUNTS, OUTGOING
 from quant_assets.flows.doctor import examine
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.proxy import Relay, Tape
@@ -79,6 +79,23 @@ def test_a_full_data_cycle_sends_whitelisted_messages_only(tmp_path):
     assert sent[9] == 12
     assert sent[20] == 6 + 12
     assert load(tmp_path / "tap.parquet", "minutes").height == 6 * (390 + 210), "and the tap heard every bar"
+
+
+def test_what_accounts_hold_is_asked_only_where_positions_are_enabled(tmp_path):
+    """The account messages are on the list for those who want them; a default cycle sends none."""
+    accounts = {int(message_id) for message_id in ACCOUNTS}
+    assert accounts == {6, 61, 62, 63, 64}, "updates, positions, summary and the cancels: nothing that changes one"
+    for enabled in (False, True):
+        root = tmp_path / str(enabled)
+        root.mkdir()
+        with wiretap(root) as (port, relay):
+            sections = {"tws": {"mode": "live", "port": port}, "positions": {"enabled": enabled}}
+            with House(root, sections) as house:
+                latest = str(house.work().latest_session())
+                assert house.run(["universe"], latest).success
+            sent = Counter(relay.sent)
+        assert_read_only(sent)
+        assert set(sent) & accounts == (accounts if enabled else set())
 
 
 def test_a_doctors_examination_is_read_only_too(tmp_path):

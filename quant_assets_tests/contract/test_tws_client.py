@@ -24,8 +24,20 @@ from quant_assets.connectors.tws import (
     plan_daily,
     plan_minutes,
 )
-from quant_assets.connectors.tws.failures import ClientIdInUseError, LinkDownError, TooManyOpenError
-from quant_assets.errors import BadRequestError, NoPermissionError, SourceTimeoutError, UnknownContractError
+from quant_assets.connectors.tws.failures import (
+    ClientIdInUseError,
+    LinkDownError,
+    SourceTransientError,
+    TooManyOpenError,
+)
+from quant_assets.errors import (
+    BadRequestError,
+    NoPermissionError,
+    SourceRefusedError,
+    SourceTimeoutError,
+    UnknownContractError,
+)
+from quant_assets.gateway.accounts import Portfolio
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.faults import NO_FAULTS, Fault, FaultPlan, ScriptedFaults, Strike
 from quant_assets.gateway.rules import Rules
@@ -48,7 +60,8 @@ def market() -> SyntheticMarket:
 
 @pytest.fixture(scope="module")
 def contracts(market: SyntheticMarket) -> list[Contract]:
-    return [Contract(found.symbol, found.con_id) for found in market.instruments(NOW)]
+    at_home = [found for found in market.instruments(NOW) if (found.sec_type, found.currency) == ("STK", "USD")]
+    return [Contract(found.symbol, found.con_id) for found in at_home]
 
 
 @contextmanager
@@ -158,6 +171,89 @@ def test_details_schedule_head_scan_and_time(market, contracts):
 
 
 # ---------------------------------------------------------------- refusals
+
+
+ELSEWHERE = {
+    ("IDEALPRO", "EUR.USD", "CASH", "USD"): ("MIDPOINT", "20240314-21:15:00", "US/Eastern"),
+    ("PAXOS", "BTC.USD", "CRYPTO", "USD"): ("AGGTRADES", "20240314-00:00:00", "UTC"),
+    ("LSE", "QLNA", "STK", "GBP"): ("TRADES", "20240315-08:00:00", "GB-Eire"),
+}
+
+
+@pytest.mark.parametrize("terms", ELSEWHERE, ids=lambda terms: terms[1])
+def test_what_trades_elsewhere_is_found_and_served_in_its_own_session(market, terms):
+    what, opens, zone = ELSEWHERE[terms]
+
+    async def asked():
+        with gateway(market) as running:
+            async with client_of(running) as client:
+                contract = Contract.listed(*terms)
+                (details,) = await client.contract_details(contract)
+                named = Contract.listed(*terms, con_id=details.con_id)
+                until = NOW.replace(hour=0) if terms[2] == "CRYPTO" else NOW  # the coins' Friday is not over
+                (hours,) = await client.schedule(named, until, 1)
+                answer = await client.bars(BarRequest(named, hours.closes_at, "1 D", what_to_show=what, use_rth=False))
+                return details, hours, answer.bars
+
+    details, hours, bars = asyncio.run(asked())
+    assert (details.symbol, details.asset_class, details.timezone) == (terms[1], terms[2], zone)
+    day = date(2024, 3, 14 if terms[2] == "CRYPTO" else 15)
+    assert (hours.session, f"{hours.opens_at:%Y%m%d-%H:%M:%S}") == (day, opens)
+    assert (bars["ts"][0], bars.height) == (hours.opens_at, (hours.closes_at - hours.opens_at).total_seconds() // 60)
+    assert bars["volume"].null_count() == (bars.height if what == "MIDPOINT" else 0)
+
+
+def test_series_that_tws_does_not_have_are_refused(market):
+    async def asked():
+        with gateway(market) as running:
+            async with client_of(running) as client:
+                found = []
+                for terms in ELSEWHERE:
+                    (details,) = await client.contract_details(Contract.listed(*terms))
+                    contract = Contract.listed(*terms, con_id=details.con_id)
+                    wrong = "AGGTRADES" if details.asset_class == "STK" else "TRADES"
+                    with pytest.raises((SourceRefusedError, SourceTransientError)) as refused:
+                        await client.bars(BarRequest(contract, NOW, "1 D", what_to_show=wrong))
+                    found.append(str(refused.value))
+                return found
+
+    pair, coin, stock = asyncio.run(asked())
+    assert "No historical market data for EUR/CASH@IDEALPRO Trades" in pair
+    assert "Expected what to show is AGGTRADES" in coin
+    assert "No historical market data for QLNA/STK@SMART Aggtrades" in stock
+
+
+def test_what_accounts_hold_goes_by_an_alias(market):
+    async def asked(portfolio):
+        with (
+            EmbeddedGateway(
+                market, Rules.off(), ScaledClock(1, NOW), portfolio=portfolio, accounts="DU1111111,DU2222222"
+            ) as running,
+        ):
+            async with client_of(running) as client:
+                first = await client.holdings(lambda account: f"alias-{account[-1]}")
+                again = await client.holdings(lambda account: f"alias-{account[-1]}")
+                return first, again
+
+    held = {"DU2222222": {"NYSE:QFID": 10.0, "LSE:QLNA": -5.0}, "DU1111111": {"EUR.USD": 1000.0}}
+    first, again = asyncio.run(asked(Portfolio(held)))
+    assert first == again
+    assert [(one.account, one.contract.symbol, one.quantity, one.contract.currency) for one in first.positions] == [
+        ("alias-1", "EUR.USD", 1000.0, "USD"),
+        ("alias-2", "QFID", 10.0, "USD"),
+        ("alias-2", "QLNA", -5.0, "GBP"),
+    ]
+    cash = 100_000
+    worth = {"alias-1": cash, "alias-2": cash}
+    for one in first.positions:
+        worth[one.account] += one.market_value
+    assert {one.alias: round(one.net_liquidation, 2) for one in first.accounts} == {
+        alias: round(value, 2) for alias, value in worth.items()
+    }
+    assert {one.currency for one in first.accounts} == {"USD"}
+
+    nothing, _ = asyncio.run(asked(Portfolio({"DU1111111": {}, "DU2222222": {}})))
+    assert (len(nothing.accounts), nothing.positions) == (2, [])
 
 
 def test_no_data_is_an_answer_and_an_unknown_contract_is_not(market, contracts):

@@ -10,7 +10,7 @@ from quant_assets.domain import quality
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS
 from quant_assets.domain.validation import validate
 from quant_assets.lakehouse.content import content_id
-from quant_assets_tests.builders import SESSION, hours, minute, raw_bars, references
+from quant_assets_tests.builders import SESSION, hours, minute, raw_bars, references, trading
 
 ROW = ["con_id", "request_id", "answer_row"]
 
@@ -41,7 +41,7 @@ def raw_of(drawn):
 
 
 def curate(raw):
-    return quality.curate_minutes(raw, SESSION, hours(), references(c101=100.0))
+    return quality.curate_minutes(raw, SESSION, trading(), references(c101=100.0))
 
 
 @settings(max_examples=80, deadline=None)

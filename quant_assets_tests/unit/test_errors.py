@@ -75,11 +75,23 @@ SAMPLES = [
     (errors.FutureSessionError(DAY, date(2023, 12, 29)), ["2024-01-02", "2023-12-29"]),
     (errors.EmptyUniverseError(DAY, []), ["2024-01-02", "configs/lists", "configs/manifest.json"]),
     (
+        errors.LiveOnlyError(DAY, date(2024, 1, 5), "fast", ["busy"]),
+        ["2024-01-02", "'fast'", "busy", "CANDIDATES_FILE"],
+    ),
+    (errors.ScannerRefusedError("scanner 'x'", 400, "Unknown field"), ["'x'", "400", "Unknown field", "quant scanner"]),
+    (errors.ScannerUnavailableError("http://x", "HTTP 502", 4), ["http://x", "HTTP 502", "4", "tradingview.enabled"]),
+    (errors.MalformedAnswerError("scanner 'x'", "no JSON"), ["'x'", "no JSON", "try again later"]),
+    (
+        errors.InvalidRecordsError("scanner:x", {"NYSE:A": "unknown"}),
+        ["scanner:x", "NYSE:A (unknown)", "strict: false"],
+    ),
+    (
         errors.UnknownContractError("AAPL", 200, "no definition", "Check the symbol."),
         ["AAPL", "200", "Check the symbol"],
     ),
     (errors.ShapeError("universe", ["column 'x' is missing"]), ["universe", "'x'"]),
     (errors.CorruptFileError(Path("/x/y"), "no magic", "Move it."), ["/x/y", "no magic", "Move it."]),
+    (errors.CorruptCopyError(Path("/x/y"), "no magic"), ["/x/y", "no magic", "quant lake compact"]),
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
     (errors.SessionsNotPublishedError("t", {"2024-01-02": "gaps"}, 4), ["1 of 5", "2024-01-02 (gaps)"]),
@@ -98,6 +110,7 @@ SAMPLES = [
         errors.NotEnoughReturnsError("3 returns are left.", "Lower data.min_sessions_floor."),
         ["3 returns", "Lower data"],
     ),
+    (errors.NotARunError(Path("/x/y")), ["/x/y", "no run", "quant run list"]),
     (errors.NetworkSealedError("1.2.3.4:80"), ["1.2.3.4:80", "sealed"]),
 ]
 

@@ -50,7 +50,7 @@ def test_four_layers_of_one_value(configs):
 def test_the_origin_of_each_value_is_told(configs):
     here = configs()
     found = settings(here, "risk.method=hrp", QUANT__DATA__LOOKBACK_SESSIONS="400").explain("alias")
-    file = str(here / "manifest.json")
+    file = "manifest.json"
     assert origin(found, "risk.method") == ("hrp", "option --set risk.method")
     assert origin(found, "data.lookback_sessions") == (400, "environment variable QUANT__DATA__LOOKBACK_SESSIONS")
     assert origin(found, "risk.max_weight") == (0.1, f"{file}, profiles.main")
@@ -95,8 +95,8 @@ def test_a_wrong_assignment_is_named(configs, assignment, words):
         ({"tracking": {"mlflow": {"enable": True}}}, "tracking.mlflow.enable"),
         ({"defaults": {"discovery": {"interval": "1s"}}}, "discovery.interval"),
         ({"defaults": {"selection": {"direction": "UP"}}}, "selection.direction"),
-        ({"profiles": {"main": {"sleeves": {"nobody": {}}}}}, "main.sleeves.nobody names no profile"),
-        ({"profiles": {"main": {"sleeves": {"main": {}}}}}, "must have no sleeves itself"),
+        ({"profiles": {"main": {}, "m": {"sleeves": {"nobody": {}}}}}, "m.sleeves.nobody names no profile"),
+        ({"profiles": {"main": {}, "m": {"sleeves": {"m": {}}}}}, "must have no sleeves itself"),
         (
             {"profiles": {"main": {"sleeves": {"a": {"max_weight": 0.3}, "b": {"max_weight": 0.3}}}, "a": {}, "b": {}}},
             "0 to 0.6 of the capital",
@@ -111,8 +111,9 @@ def test_new_sections_are_validated(configs, sections, words):
 
 
 def test_sleeves_name_profiles_or_say_which(configs):
-    profiles = {"main": {"sleeves": {"other": {}, "second": {"profile": "alias"}}}, "other": {}, "p": {}, "alias": "p"}
-    held = settings(configs(profiles=profiles)).manifest.profile("main").sleeves
+    sleeves = {"other": {}, "second": {"profile": "alias"}}
+    profiles = {"main": {}, "meta": {"sleeves": sleeves}, "other": {}, "p": {}, "alias": "p"}
+    held = settings(configs(profiles=profiles)).manifest.profile("meta").sleeves
     assert {name: one.profile for name, one in held.items()} == {"other": "", "second": "alias"}
 
 

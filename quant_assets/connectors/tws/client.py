@@ -1,6 +1,6 @@
 """`TwsClient`: the source of bars that is TWS, or the replay gateway; the code cannot tell.
 
-It reads and never trades: there is no method that sends an order, and the connection asks for no account data.
+It reads and never trades: there is no method that sends an order, and only `holdings` asks about accounts.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
@@ -18,6 +19,7 @@ from quant_assets.connectors.base import (
     BarRequest,
     Contract,
     ContractDetails,
+    Holdings,
     ScanRequest,
     ScanRow,
     SessionHours,
@@ -245,6 +247,30 @@ class TwsClient:
         except Refusal:
             return []
         return [library.to_scan_row(row) for row in rows]
+
+    async def holdings(self, alias_of: Callable[[str], str]) -> Holdings:
+        """Return what the accounts hold; account numbers go no further than this method.
+
+        Raises:
+            SourceTimeoutError: TWS did not tell in time.
+        """
+
+        async def ask() -> Holdings:
+            link, within_s = self._lookup_link(), self._timeouts.lookup_s
+            for kept in (link.books.positions, link.books.portfolio, link.books.acctSummary):
+                kept.clear()
+            await self._told(lambda tws: requests.positions_call(tws, within_s))
+            await self._told(lambda tws: requests.net_liquidation_call(tws, within_s))
+            for account in link.client.getAccounts():
+                await self._told(partial(requests.values_call, account=account, timeout_s=within_s))
+            return library.to_holdings(link.books, alias_of)
+
+        return await self._patiently(ask, Looking(self))
+
+    async def _told(self, call: Callable[[Any], Call]) -> None:
+        await self._unless_renewing()
+        async with self._message():
+            await self._look_up(call)
 
     # ------------------------------------------------------------ how they are asked
 

@@ -6,6 +6,8 @@ the one installed. Never install both: their event libraries overwrite each othe
 
 import importlib
 import logging
+import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import cache
 from itertools import starmap
@@ -15,8 +17,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from quant_assets.connectors.base import (
+    Account,
     Contract,
     ContractDetails,
+    Held,
+    Holdings,
     ScanRequest,
     ScanRow,
     SessionHours,
@@ -39,8 +44,22 @@ def load() -> ModuleType:
     raise ConfigurationError("environment", "no IB client library is installed.", "Run: pip install ib_insync")
 
 
+class _NoAccounts(logging.Filter):
+    """Takes account numbers out of what the library logs, whoever set its level."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _ACCOUNT.sub("(account)", record.getMessage()), ()
+        return True
+
+
+_ACCOUNT = re.compile(r"\b(?:DU|DF|U|F|I|DI)\d{5,9}[A-Z]?\b")
+"""IBKR's account numbers: live and paper, individual and advisor's."""
+
+
 def _quieten(name: str) -> None:
     """Silence the library's own log unless somebody set its level: each of its errors reaches the caller, typed."""
+    for part in ("", ".ib", ".client", ".wrapper", ".connection", ".decoder"):
+        logging.getLogger(f"{name}{part}").addFilter(_NoAccounts())
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
@@ -123,6 +142,35 @@ def _label(contract: Any) -> str:
     if contract.secType in (*_BASE_AND_QUOTE, *_BY_LOCAL_SYMBOL) and contract.localSymbol:
         return str(contract.localSymbol)
     return str(contract.symbol)
+
+
+def to_holdings(books: Any, alias_of: Callable[[str], str]) -> Holdings:
+    """What the library gathered about accounts, under their aliases, in a stable order."""
+    values = {
+        (account, con_id): item.marketValue
+        for account, items in books.portfolio.items()
+        for con_id, item in items.items()
+    }
+    positions = [
+        Held(
+            account=alias_of(account),
+            contract=from_library_contract(one.contract),
+            quantity=one.position,
+            average_cost=one.avgCost,
+            market_value=values.get((account, con_id)),
+        )
+        for account, kept in books.positions.items()
+        for con_id, one in kept.items()
+    ]
+    accounts = [
+        Account(alias_of(one.account), float(one.value), one.currency)
+        for one in books.acctSummary.values()
+        if one.tag == "NetLiquidation"
+    ]
+    return Holdings(
+        sorted(accounts, key=attrgetter("alias", "currency")),
+        sorted(positions, key=lambda one: (one.account, one.contract.con_id)),
+    )
 
 
 def to_hours(schedule: Any) -> list[SessionHours]:

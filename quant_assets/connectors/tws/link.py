@@ -76,6 +76,11 @@ class Link:
         return self._session.client
 
     @property
+    def books(self) -> Any:
+        """Where the library keeps what accounts hold."""
+        return self._session.wrapper
+
+    @property
     def is_open(self) -> bool:
         """Whether the socket still stands, as far as is known on this side."""
         return not self._gone.is_set() and bool(self.client.isReady())

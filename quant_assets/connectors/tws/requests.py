@@ -11,7 +11,9 @@ from quant_assets.domain.instruments import WhatToShow
 EPOCH_SECONDS = 2
 """`formatDate`: the only form that no time-zone setting of TWS changes."""
 
-OUTGOING = frozenset({"71", "9", "20", "25", "22", "23", "49", "87", "90"})
+ACCOUNTS = frozenset({"6", "61", "62", "63", "64"})
+"""Message ids that ask what accounts hold, and their cancels: on the wire only where positions are enabled."""
+OUTGOING = frozenset({"71", "9", "20", "25", "22", "23", "49", "87", "90"}) | ACCOUNTS
 """Message ids that may appear on the wire: start, contract details, history, scanner, time, head timestamp, cancels."""
 
 
@@ -64,6 +66,36 @@ def scan_call(client: Any, request: ScanRequest, timeout_s: float) -> Call:
 
     what = f"scan {request.scan_code} of {request.location}"
     return Call(what, send, timeout_s, client.cancelScannerSubscription, stays_open=True)
+
+
+def positions_call(client: Any, timeout_s: float) -> Call:
+    """The positions of all accounts: a subscription, ended after its first list."""
+
+    def cancel(_: object) -> None:
+        client.cancelPositions()
+
+    return Call("the positions", lambda _: client.reqPositions(), timeout_s, cancel, stays_open=True, key="positions")
+
+
+def values_call(client: Any, account: str, timeout_s: float) -> Call:
+    """What TWS values one account's positions at: a subscription, ended after its first list."""
+
+    def cancel(_: object) -> None:
+        client.reqAccountUpdates(False, account)
+
+    def send(_: object) -> None:
+        client.reqAccountUpdates(True, account)
+
+    return Call("the value of the positions", send, timeout_s, cancel, stays_open=True, key="accountValues")
+
+
+def net_liquidation_call(client: Any, timeout_s: float) -> Call:
+    """The net liquidation value of all accounts: a subscription, ended after its first list."""
+
+    def send(request_id: int) -> None:
+        client.reqAccountSummary(request_id, "All", "NetLiquidation")
+
+    return Call("the net liquidation value", send, timeout_s, client.cancelAccountSummary, stays_open=True)
 
 
 def time_call(client: Any, timeout_s: float) -> Call:

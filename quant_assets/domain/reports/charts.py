@@ -1,13 +1,25 @@
 """Pictures as SVG text, drawn by hand: no library's version, font cache or clock can change a byte."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from html import escape
 
-from quant_assets.domain.reports.data import Correlation, Position, Track
+from quant_assets.domain.reports.data import Correlation, Position, Track, Tree
 
 INK, MUTED, RULE, ACCENT, LOSS = "#1d2733", "#6b7785", "#dde2e8", "#2b5c8a", "#a4452c"
 _WIDTH = 920
+_CLUSTERS = (
+    "#2b5c8a",
+    "#a4452c",
+    "#3f7d5a",
+    "#8a6d1f",
+    "#6b4a8c",
+    "#2f7f8a",
+    "#9c4a73",
+    "#5d6b2f",
+    "#7a5542",
+    "#4a5a99",
+)
 
 
 def bars(positions: Sequence[Position], limit: int = 40) -> str:
@@ -49,6 +61,37 @@ def heat_map(matrix: Correlation) -> str:
                 colour = "#ffffff" if abs(value) > 0.62 else INK  # noqa: PLR2004
                 lines.append(_text(x + cell / 2, y + cell / 2 + 4, f"{value:.2f}", anchor="middle", fill=colour))
     return _svg(top + n * cell + 6, lines, "Correlation of daily returns", width=max(left + n * cell + 30, 320))
+
+
+def dendrogram(tree: Tree, weights: Mapping[str, float]) -> str:
+    """Draw a tree with its leaves on the right, joints as far left as they are high, and each cluster in one colour."""
+    left, row, top = 10, 17, 6
+    n, width = len(tree.symbols), _WIDTH - 220
+    highest = max(height for _, _, height in tree.merges) or 1.0
+    places: dict[int, tuple[float, float]] = {}
+    groups: dict[int, int | None] = {}
+    lines = []
+    for place, leaf in enumerate(tree.order):
+        y = top + place * row + row / 2
+        symbol, cluster = tree.symbols[leaf], tree.clusters[leaf]
+        places[leaf], groups[leaf] = (left + width, y), cluster
+        name = symbol.partition(":")[2] or symbol
+        lines.append(_text(left + width + 8, y + 4, name, fill=_colour(cluster)))
+        lines.append(_text(_WIDTH - 60, y + 4, f"{weights.get(symbol, 0.0):.2%}", anchor="end", fill=MUTED))
+        lines.append(_text(_WIDTH - 8, y + 4, str(cluster), anchor="end", fill=MUTED))
+    for number, (a, b, height) in enumerate(tree.merges, start=n):
+        (xa, ya), (xb, yb) = places[a], places[b]
+        x = left + width * (1 - height / highest)
+        groups[number] = groups[a] if groups[a] == groups[b] else None
+        colour = MUTED if groups[number] is None else _colour(groups[number])
+        path = f"M{xa:.2f} {ya:.2f}H{x:.2f}V{yb:.2f}H{xb:.2f}"
+        lines.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        places[number] = (x, (ya + yb) / 2)
+    return _svg(2 * top + n * row, lines, "Ward's tree of correlation distances")
+
+
+def _colour(cluster: int | None) -> str:
+    return MUTED if cluster is None else _CLUSTERS[(cluster - 1) % len(_CLUSTERS)]
 
 
 def growth(track: Track) -> str:

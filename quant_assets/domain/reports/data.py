@@ -97,6 +97,50 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """Ward's tree over the instruments of the returns matrix: leaves in an order in which no branches cross."""
+
+    symbols: Sequence[str]
+    """By number of the leaf."""
+    order: Sequence[int]
+    merges: Sequence[tuple[int, int, float]]
+    """Two nodes and the height at which they join; the k-th merge makes node n_leaves + k."""
+    clusters: Sequence[int]
+    """By number of the leaf."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """1-minute bars of a frozen instrument that quarantine held back inside the window."""
+
+    symbol: str
+    rule: str
+    verdict: str
+    n_rows: int
+    n_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one instrument has its weight, in a line: what raised it, what cost it, and what its bars are."""
+
+    symbol: str
+    weight: float
+    atoms: Sequence[str]
+    score: float
+    rank: int
+    n_scored: int
+    best: str
+    """Metric whose term cost least."""
+    worst: str
+    """Metric whose term cost most."""
+    caps: Sequence[str]
+    """Caps that bind."""
+    bars_id: str
+    n_requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class Correlation:
     """A correlation matrix whose neighbours are alike."""
 
@@ -135,10 +179,18 @@ class ReportData:
     choice: Choice
     sectors: Mapping[str, float]
     correlation: Correlation
+    tree: Tree | None
+    """None where it would be too large to read."""
     track: Track
     n_matrix_sessions: int
     excluded: Sequence[Excluded]
     quality: Sequence[Quality]
+    quarantined: Sequence[Held]
+    bias: Mapping[str, Any] | None
+    """See `bias_meter`; None in runs that were frozen without one."""
+    whys: Sequence[Reason]
+    n_requests: int
+    """TWS requests behind the frozen bars; 0 where the run keeps no record of them."""
     stale: Sequence[str]
     stale_policy: str
     known_basis: str

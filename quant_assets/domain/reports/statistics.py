@@ -6,10 +6,12 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from quant_assets.domain.reports.data import Correlation, Track
+from quant_assets.domain.reports.data import Correlation, Track, Tree
+from quant_assets.domain.selection.clusters import correlation_distances
 
 _SESSIONS_PER_YEAR = 252
 _MIN_TO_ORDER = 3
+_MAX_TO_DRAW = 80
 
 
 def correlation(returns: npt.NDArray[np.float64], symbols: Sequence[str]) -> Correlation:
@@ -32,6 +34,27 @@ def _leaves(values: npt.NDArray[np.float64]) -> list[int]:
     distance = np.round(np.sqrt(np.clip((1.0 - values) / 2.0, 0.0, 1.0)), 9)
     np.fill_diagonal(distance, 0.0)
     return [int(i) for i in leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))]
+
+
+def tree(returns: npt.NDArray[np.float64], symbols: Sequence[str], clusters: Sequence[int]) -> Tree | None:
+    """Return Ward's tree of correlation distances, the one that selection cuts into clusters.
+
+    Args:
+        returns: (n_sessions, n_instruments); NaN = none.
+        symbols: one per column.
+        clusters: the cluster of each column.
+
+    Returns:
+        None for fewer than three instruments, and for more than can be drawn on a page.
+    """
+    if not _MIN_TO_ORDER <= len(symbols) <= _MAX_TO_DRAW:
+        return None
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    joined = linkage(squareform(correlation_distances(returns), checks=False), "ward")
+    merges = [(int(a), int(b), round(float(height), 6)) for a, b, height, _ in joined.tolist()]
+    return Tree(list(symbols), [int(i) for i in leaves_list(joined)], merges, list(clusters))
 
 
 def track(returns: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], sessions: Sequence[date]) -> Track:

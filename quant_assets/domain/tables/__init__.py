@@ -14,6 +14,7 @@ from quant_assets.domain.tables.alpha import (
     WEIGHTS,
 )
 from quant_assets.domain.tables.bars import (
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
@@ -21,8 +22,17 @@ from quant_assets.domain.tables.bars import (
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
 )
+from quant_assets.domain.tables.certified import CERTIFIED_SESSIONS
 from quant_assets.domain.tables.core import Column, Table
-from quant_assets.domain.tables.discovery import INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables.discovery import (
+    ACCOUNTS,
+    EXCHANGES,
+    EXECUTION,
+    INSTRUMENTS,
+    POSITIONS,
+    RAW_INSTRUMENTS,
+    UNIVERSE,
+)
 from quant_assets.domain.tables.features import (
     FEATURES_PRICE_1M_V1,
     FEATURES_VOLUME_1M_V1,
@@ -33,11 +43,16 @@ from quant_assets.errors import UnknownNameError
 
 ALL: tuple[Table, ...] = (
     UNIVERSE,
+    POSITIONS,
+    ACCOUNTS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
     INSTRUMENTS,
+    EXECUTION,
+    EXCHANGES,
+    ADJUSTMENT_FACTORS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
     CURATED_TWS_1D_BARS,
@@ -45,6 +60,7 @@ ALL: tuple[Table, ...] = (
     FEATURES_VOLUME_1M_V1,
     TV_TECHNICALS_1D,
     LABELS_TWS_RETURNS,
+    CERTIFIED_SESSIONS,
     CANDIDATES,
     SNAPSHOTS,
     RETURNS_MATRIX,
@@ -69,15 +85,21 @@ def table(name: str) -> Table:
 
 
 __all__ = [
+    "ACCOUNTS",
+    "ADJUSTMENT_FACTORS",
     "ALL",
     "BY_NAME",
     "CANDIDATES",
+    "CERTIFIED_SESSIONS",
     "CURATED_TWS_1D_BARS",
     "CURATED_TWS_1M_BARS",
+    "EXCHANGES",
+    "EXECUTION",
     "FEATURES_PRICE_1M_V1",
     "FEATURES_VOLUME_1M_V1",
     "INSTRUMENTS",
     "LABELS_TWS_RETURNS",
+    "POSITIONS",
     "QUARANTINE_TWS_BARS",
     "RAW_INSTRUMENTS",
     "RAW_TWS_BARS",

@@ -4,6 +4,7 @@ import polars as pl
 
 from quant_assets.domain.tables import columns as c
 from quant_assets.domain.tables.core import UTC_MICROS, Column, Table
+from quant_assets.settings.quality import RULE_NAMES
 
 ANSWER_ROW = Column("answer_row", pl.Int64, "position", "Position of the bar in its TWS answer", ge=0)
 
@@ -105,6 +106,13 @@ CURATED_TWS_1M_BARS = Table(
         *c.ohlcv(strict=True),
         *IMPUTED,
         c.DQ_STATUS,
+        Column(
+            "dq_rules",
+            pl.String,
+            "names",
+            "Rules behind a status other than ok, separated by `;`; null for a sound row",
+            nullable=True,
+        ),
         c.KNOWN_AT,
         c.KNOWN_BASIS,
         c.TRANSFORM_VERSION,
@@ -124,6 +132,7 @@ QUARANTINE_TWS_BARS = Table(
         *RAW_TWS_BARS.columns,
         Column("rule", pl.String, "name", "First rule that the row broke"),
         Column("rules", pl.String, "names", "All rules that the row broke, separated by `;`"),
+        *(Column(f"broke_{name}", pl.Boolean, "flag", f"The row broke `{name}`") for name in RULE_NAMES),
         Column("verdict", pl.String, "name", "What the row is taken for"),
         Column("evidence", pl.String, "text", "The numbers that the verdict rests on"),
         c.TRANSFORM_VERSION,
@@ -132,6 +141,64 @@ QUARANTINE_TWS_BARS = Table(
     description="Rows that broke a rule, with the rule, the evidence and the verdict. Nothing is deleted.",
     producer="curated_tws_1m_bars",
     may_be_empty=True,
+)
+
+KINDS = ("none", "split", "dividend", "split_and_dividend", "basis", "unexplained")
+
+ADJUSTMENT_FACTORS = Table(
+    name="adjustment_factors",
+    zone="silver",
+    key=("as_of_session", "con_id", "session"),
+    sort_by=("con_id", "session"),
+    columns=(
+        Column("as_of_session", pl.Date, "date", "Session D whose price basis the factors lead to"),
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        Column(
+            "split_factor",
+            pl.Float64,
+            "price now per price then",
+            "Multiplies prices, divides volumes. Row of the session before D: from the basis as of then to that of D. "
+            "Row of D: from its stored 1-minute bars to the basis of D",
+            gt=0.0,
+        ),
+        Column(
+            "total_return_factor",
+            pl.Float64,
+            "price now per price then",
+            "split_factor, times the dividends that went ex on D",
+            gt=0.0,
+        ),
+        Column(
+            "kind",
+            pl.String,
+            "enum",
+            "What the factors stand for; basis: the minutes were fetched on another side of a split; unexplained: the "
+            "answers differ by what is no split, and nothing is adjusted",
+            isin=KINDS,
+        ),
+        Column(
+            "observed_ratio",
+            pl.Float64,
+            "price per price",
+            "Ratio as measured, before it was taken for a split",
+            nullable=True,
+        ),
+        Column("vintage_before", pl.Date, "date", "Daily vintage on the basis before", nullable=True, provenance=True),
+        Column("vintage_after", pl.Date, "date", "Daily vintage on the basis of D", nullable=True, provenance=True),
+        Column(
+            "evidence",
+            pl.String,
+            "text",
+            "The two vintages that disagree, or the minutes against the day",
+            provenance=True,
+        ),
+        c.TRANSFORM_VERSION,
+    ),
+    grain="(as-of session, con_id, session): per instrument a row of the session before, and one of the session itself",
+    description="Splits and dividends as the answers of two days prove them, and the basis of the stored minutes.",
+    producer="adjustment_factors",
 )
 
 CURATED_TWS_1D_BARS = Table(

@@ -99,19 +99,21 @@ class Table:
         problems = [*self._shape_problems(frame)]
         if problems:
             raise ShapeError(self.name, problems)
-        ordered = frame.select(self.schema.names()).sort(self.order, nulls_last=True)
+        chosen = frame.select(self.schema.names())
+        ordered = chosen if in_strict_order(chosen, self.order) else chosen.sort(self.order, nulls_last=True)
         problems = [*self._value_problems(ordered)]
         if problems:
             raise ShapeError(self.name, problems)
         return ordered
 
     def _shape_problems(self, frame: pl.DataFrame) -> list[str]:
-        problems = [f"column {name!r} is missing" for name in self.schema if name not in frame.columns]
-        problems += [f"column {name!r} is not declared" for name in frame.columns if name not in self.schema]
+        declared, found = self.schema, frame.schema
+        problems = [f"column {name!r} is missing" for name in declared if name not in found]
+        problems += [f"column {name!r} is not declared" for name in found if name not in declared]
         problems += [
-            f"column {name!r} is {frame.schema[name]}, declared {dtype}"
-            for name, dtype in self.schema.items()
-            if name in frame.columns and frame.schema[name] != dtype
+            f"column {name!r} is {found[name]}, declared {dtype}"
+            for name, dtype in declared.items()
+            if name in found and found[name] != dtype
         ]
         return problems
 
@@ -119,9 +121,33 @@ class Table:
         required = [column.name for column in self.columns if not column.nullable]
         nulls = frame.select(pl.col(required).null_count()).row(0, named=True) if required else {}
         problems = [f"column {name!r} has {count} nulls" for name, count in nulls.items() if count]
-        if self.key and (n_duplicates := frame.height - frame.select(self.key).n_unique()):
+        if n_duplicates := self.n_repeated_keys(frame):
             problems.append(f"key {self.key} repeats in {n_duplicates} rows")
         return problems
+
+    def n_repeated_keys(self, frame: pl.DataFrame) -> int:
+        """Return how many rows have a key that an earlier row has; a frame in its declared order is not hashed."""
+        if not self.key or (set(self.order) <= set(self.key) and in_strict_order(frame, self.order)):
+            return 0
+        return frame.height - frame.select(self.key).n_unique()
+
+
+def in_strict_order(frame: pl.DataFrame, order: Sequence[str]) -> bool:
+    """Return whether every row comes after the one before it: sorted, without nulls, and no two rows alike.
+
+    One pass over neighbours costs a tenth of a sort. NaN is not looked for: no order of a table has floats.
+    """
+    if not order:
+        return False
+    columns = [pl.col(name) for name in order]
+    after, equal = pl.lit(value=False), pl.lit(value=True)
+    for column in columns:
+        before = column.shift(1)
+        after = after | (equal & (column > before))
+        equal = equal & (column == before)
+    ascending = after.slice(1).all(ignore_nulls=False)
+    known = pl.all_horizontal(column.null_count() == 0 for column in columns)
+    return bool(frame.select((known & ascending.fill_null(value=False)).alias("_")).item())
 
 
 def _by_name(column: Column) -> str:

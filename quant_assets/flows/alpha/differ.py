@@ -1,12 +1,10 @@
 """`quant run diff`: from two run directories to what differs between them."""
 
-import polars as pl
-
-from quant_assets.domain.comparison import Fate, RunDiff, RunFacts, compare
+from quant_assets.domain.comparison import RunDiff, RunFacts, compare
 from quant_assets.domain.verification import errors
 from quant_assets.errors import VerificationError
+from quant_assets.flows.alpha.fates import fates_of, require_instruments
 from quant_assets.flows.alpha.report import report_data
-from quant_assets.flows.alpha.stages import CERTIFICATE, SELECTION_FRAME
 from quant_assets.lakehouse.runs import RunDirectory, hash_findings
 
 
@@ -25,6 +23,7 @@ def facts_of(run: RunDirectory) -> RunFacts:
     Raises:
         VerificationError: it is not finished, or was altered.
     """
+    require_instruments(run)
     if not run.is_finished:
         raise VerificationError(run.run_id, ["the run is not finished: it has no manifest.json"])
     if problems := errors(hash_findings(run)):
@@ -59,17 +58,3 @@ def facts_of(run: RunDirectory) -> RunFacts:
             "warnings": sum(one.severity == "warn" for one in data.findings),
         },
     )
-
-
-def fates_of(run: RunDirectory) -> dict[int, Fate]:
-    """Return how far each judged instrument came, by con_id."""
-    fates = {
-        one["con_id"]: Fate(one["symbol"], "screen", one["reasons"])
-        for one in run.audit_trail
-        if one["verdict"] == "rejected"
-    }
-    for stage, name, left_out in (("returns", CERTIFICATE, "dropped"), ("selection", SELECTION_FRAME, "rejected")):
-        rows = run.read_frame(name).filter(pl.col("verdict") == left_out).select("con_id", "symbol", "reason")
-        fates |= {row[0]: Fate(row[1], stage, row[2]) for row in rows.rows() if row[0] not in fates}
-    selected = run.read_frame(SELECTION_FRAME).filter(pl.col("verdict") == "selected").select("con_id", "symbol")
-    return fates | {con_id: Fate(symbol, "selected") for con_id, symbol in selected.rows()}

@@ -6,10 +6,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from quant_assets.domain.reports import Choice, Excluded, Position, Quality, ReportData, Scored, correlation, track
-from quant_assets.domain.returns import complete_cases
+from quant_assets.domain.reports import (
+    Choice,
+    Excluded,
+    Held,
+    Position,
+    Quality,
+    Reason,
+    ReportData,
+    Scored,
+    Tree,
+    correlation,
+    track,
+    tree,
+)
+from quant_assets.domain.returns import complete_cases, con_ids
 from quant_assets.domain.verification import Finding
 from quant_assets.flows.alpha.compute import profile_of
+from quant_assets.flows.alpha.why import Explanation, explain_all, provenance_of
 from quant_assets.lakehouse.runs import RunDirectory
 
 
@@ -40,10 +54,15 @@ def report_data(run: RunDirectory) -> ReportData:
         choice=_choice(run, record, profile.risk.cluster_cap),
         sectors=record["sectors"],
         correlation=correlation(cases.values, [symbol_of[con_id] for con_id in cases.con_ids]),
+        tree=_tree(run, matrix),
         track=track(cases.values, np.array([weight_of[con_id] for con_id in cases.con_ids]), cases.sessions),
         n_matrix_sessions=matrix.height,
         excluded=_excluded(run, certificate),
         quality=_quality(run, certificate),
+        quarantined=_held(run),
+        bias=run.read_json(BIAS) if run.file(BIAS).is_file() else None,
+        whys=[_why(one) for one in explain_all(run, _EXPLAINED)],
+        n_requests=len({one["request_id"] for one in provenance_of(run)["requests"]}),
         stale=inputs["stale"],
         stale_policy=profile.data.stale_policy,
         known_basis=inputs["known_basis"],
@@ -54,6 +73,51 @@ def report_data(run: RunDirectory) -> ReportData:
         code_version=inputs["code_version"],
         environment=run.read_json("config/environment.json"),
     )
+
+
+BIAS = "config/bias.json"
+_EXPLAINED = 60
+"""Positions whose reasons the report tells; `quant why` tells those of all."""
+
+
+def _tree(run: RunDirectory, matrix: pl.DataFrame) -> Tree | None:
+    rows = run.read_frame("data/selection.parquet").filter(pl.col("cluster").is_not_null())
+    by_id = {con_id: (symbol, cluster) for con_id, symbol, cluster in rows.select("con_id", "symbol", "cluster").rows()}
+    known = [con_id for con_id in con_ids(matrix) if con_id in by_id]
+    values = matrix.select(map(str, known)).fill_null(float("nan")).to_numpy()
+    return tree(values, [by_id[i][0] for i in known], [by_id[i][1] for i in known])
+
+
+def _held(run: RunDirectory) -> list[Held]:
+    symbols = {one["con_id"]: one["symbol"] for one in run.inputs["instruments"]}
+    return [
+        Held(symbols[one["con_id"]], one["rule"], one["verdict"], one["n_rows"], one["n_sessions"])
+        for one in provenance_of(run)["quarantine"]
+    ]
+
+
+def _why(one: Explanation) -> Reason:
+    assert one.score is not None
+    terms = one.score["terms"]
+    return Reason(
+        symbol=one.symbol,
+        weight=one.weight,
+        atoms=[_atom(atom) for atom in one.atoms if atom["held"]],
+        score=one.score["score"],
+        rank=one.score["rank"],
+        n_scored=one.score["of"],
+        best=terms[-1]["metric"] if terms else "",
+        worst=terms[0]["metric"] if terms else "",
+        caps=[f"{limit['limit']} {limit['group']}".strip() for limit in one.limits if limit["binds"]],
+        bars_id=one.bars["content_id"],
+        n_requests=len(one.requests),
+    )
+
+
+def _atom(atom: dict[str, Any]) -> str:
+    """Return an atom in words: `long only`, or `momentum short 63`."""
+    logic = atom["logic"].replace("_", " ")
+    return logic if logic == "long only" else f"{logic} {atom['direction'].lower()} {atom['timescale']}"
 
 
 def _positions(run: RunDirectory, record: dict[str, Any]) -> list[Position]:

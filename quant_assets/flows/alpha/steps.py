@@ -184,6 +184,8 @@ def _sealed(run: RunDirectory, clock: Clock | None) -> Iterator[RunLog]:
         with network_seal() as seal:
             log.note("sealed", strength=seal.strength)
             yield log
+        if seal.children:
+            log.note("unsealed_children", status="warn", programs=sorted(set(seal.children)))
         if seal.refused:
             raise NetworkSealedError(", ".join(seal.refused))
 

@@ -11,13 +11,12 @@ from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
 from quant_assets.connectors.tws.planner import PlannedRequest
 from quant_assets.domain.instruments import daily_series
 from quant_assets.domain.tables import UNIVERSE
-from quant_assets.flows.discover import Sources, load_sources
+from quant_assets.flows.discover import Sources, load_sources, standing_universe
 from quant_assets.flows.ingest.daily import daily_needs, n_series
 from quant_assets.flows.ingest.details import missing_details, recent_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.minutes import minute_needs, plan_for
 from quant_assets.flows.plan.foresight import ForeseenWork, Resolved, estimated_universe, for_profile, of_profile
-from quant_assets.flows.publishing import unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -197,15 +196,16 @@ def _read(work: Work, session: date) -> pl.DataFrame:
 
 def _universe(work: Work, sources: Sources, sessions: Sequence[date], resolved: Resolved, profile: str) -> UniversePlan:
     """Mirror discovery: one answer serves all sessions, and names that were resolved lately are not asked again."""
-    inputs = {"discovery_config": load_sources(work).config_id if profile else sources.config_id}
-    to_publish = tuple(day for day in sessions if unchanged(work, UNIVERSE, Partition(day), inputs) is None)
+    config_id = load_sources(work).config_id if profile else sources.config_id
+    to_publish = tuple(day for day in sessions if standing_universe(work, day, config_id) is None)
     if not to_publish:
         return UniversePlan((), is_estimated=False, n_details=0, n_scans=0)
     fresh = resolved.rows.filter(pl.col("observed_at") >= work.clock.now() - throttle_of(work))
     names = {named.name for named in sources.named} - set(Resolved(fresh).by_name)
-    scanners = sources.scanners if work.latest_session() in to_publish else ()
-    n_found = sum(scanner.n_rows for _, _, scanner in scanners)
-    return UniversePlan(to_publish, is_estimated=True, n_details=len(names) + n_found, n_scans=len(scanners))
+    live = [one.scanner for one in sources.asked if one.scanner.is_live and work.latest_session() in to_publish]
+    n_found = sum(scanner.n_rows for scanner in live)
+    n_scans = sum(scanner.source == "tws" for scanner in live)
+    return UniversePlan(to_publish, is_estimated=True, n_details=len(names) + n_found, n_scans=n_scans)
 
 
 def _details(work: Work, sessions: Sequence[date], n_instruments: int) -> DetailsPlan:

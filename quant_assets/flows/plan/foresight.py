@@ -113,7 +113,8 @@ def _scanned(sources: Sources, resolved: Resolved) -> Iterable[dict[str, object]
     if found.height:
         yield from found.iter_rows(named=True)
         return
-    for place, (name, profile, scanner) in enumerate({one[0]: one for one in sources.scanners}.values()):
+    live = {one[0]: one for one in sources.scanners if one[2].is_live}
+    for place, (name, profile, scanner) in enumerate(live.values()):
         for rank in range(scanner.n_rows):
             row = _unresolved(f"SCAN{rank}", -1_000_000 - 1000 * place - rank)
             yield row | {"sources": f"{_SCANNER}{name}", "profiles": profile}
@@ -130,4 +131,5 @@ def for_profile(sources: Sources, profile: str) -> Sources:
         sources,
         named=tuple(one for one in sources.named if one.profile == profile),
         scanners=tuple(one for one in sources.scanners if one[1] == profile),
+        asked=tuple(one for one in sources.asked if profile in one.profiles),
     )

@@ -1,7 +1,7 @@
 """Freezing: the inputs of a run, copied into a directory that never changes again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -11,12 +11,14 @@ import polars as pl
 from quant_assets.clock import Clock
 from quant_assets.domain.tables import SNAPSHOTS
 from quant_assets.errors import DefectError
-from quant_assets.flows.screen import Reader
+from quant_assets.flows.reader import Reader
 from quant_assets.flows.snapshot.gather import Gathered, Request, frozen, gather
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, code_version, environment, merkle_root, run_id
 from quant_assets.lakehouse.runs.record import read_log
 from quant_assets.settings.manifest import Profile
+
+PROVENANCE = "config/provenance.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def freeze(
     clock: Clock,
     *,
     previous: Previous | None = None,
+    evidence: Callable[[pl.DataFrame, Sequence[date]], Mapping[str, Any]] | None = None,
 ) -> Snapshot:
     """Copy the accepted candidates and their daily bars into a run directory.
 
@@ -74,6 +77,8 @@ def freeze(
             them are frozen.
         clock: for the run's log; no time enters the run's identity.
         previous: the weights of the run before, where the profile limits turnover.
+        evidence: from the frozen bars and sessions to where they came from; kept beside them as
+            config/provenance.json. It names no input, so that it is no part of the run's identity either.
 
     Returns:
         The snapshot. With unchanged inputs, configuration and code it is the run that stands already.
@@ -94,6 +99,8 @@ def freeze(
     names = {"run_id": run.run_id, "merkle_root": root, "code_version": identity["code"]}
     with run.writing(clock):
         is_unchanged = not _write(run, request, gathered, {**described, **names})
+        if evidence is not None and not run.file(PROVENANCE).exists() and not run.is_finished:
+            run.write_json(PROVENANCE, evidence(gathered.bars, window))
         _log(RunLog(run, clock), request, gathered)
     return Snapshot(
         run=run,
@@ -139,6 +146,7 @@ def _write(run: RunDirectory, request: Request, gathered: Gathered, inputs: dict
     written = [
         run.write_json("config/resolved_manifest.json", _resolved(request)),
         run.write_json("config/selection_audit.json", {"instruments": audit}),
+        run.write_json("config/bias.json", gathered.bias),
     ]
     if not run.file("config/environment.json").exists():
         written.append(run.write_json("config/environment.json", environment()))
@@ -153,7 +161,13 @@ def _log(log: RunLog, request: Request, gathered: Gathered) -> None:
     if gathered.tolerated:
         policy = request.profile.data.stale_policy
         log.note("tolerated", status="warn" if policy == "warn" else "ok", policy=policy, problems=gathered.tolerated)
-    log.note("frozen", status="ok", n_instruments=len(gathered.instruments), n_sessions=len(request.window))
+    log.note(
+        "frozen",
+        status="ok",
+        n_instruments=len(gathered.instruments),
+        n_sessions=len(request.window),
+        certificate=gathered.certificate_id,
+    )
 
 
 def _row(run: RunDirectory, request: Request, described: dict[str, Any], root: str) -> pl.DataFrame:

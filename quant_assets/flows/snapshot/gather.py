@@ -7,9 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
+from quant_assets.domain.bias import bias_meter
+from quant_assets.domain.certificates import Certificate, judged
+from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
-from quant_assets.flows.screen import Reader
+from quant_assets.flows.reader import Reader
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.footer import Footer
 from quant_assets.lakehouse.layout import Partition
@@ -56,6 +58,10 @@ class Gathered:
     stale: tuple[str, ...]
     tolerated: tuple[str, ...]
     """What `stale_policy` let pass: short and stale histories."""
+    certificate_id: str
+    """The session's certificate, which covers what is frozen."""
+    bias: dict[str, Any]
+    """What of the universe was never there to be judged; see `bias_meter`."""
 
 
 def gather(store: Reader, request: Request) -> Gathered:
@@ -70,7 +76,12 @@ def gather(store: Reader, request: Request) -> Gathered:
     is_frozen = pl.col("session").is_in(list(request.window)), pl.col("con_id").is_in(accepted["con_id"].to_list())
     bars = frames["curated_tws_1d_bars"].filter(*is_frozen).sort("con_id", "session")
     instruments = _instruments(accepted, bars, frames["instruments"], request.session)
-    if missing := [*_altered(frames, footers, request), *_unfit(instruments, request)]:
+    certificate = _certificate(store, request, footers)
+    if missing := [
+        *_uncertified(certificate, request),
+        *_altered(frames, footers, request),
+        *_unfit(instruments, request),
+    ]:
         raise SnapshotIncompleteError(request.session, request.profile_name, missing)
     return Gathered(
         candidates=frames["candidates"],
@@ -79,19 +90,42 @@ def gather(store: Reader, request: Request) -> Gathered:
         instruments=instruments,
         stale=tuple(one["symbol"] for one in instruments if one["last_session"] != request.session.isoformat()),
         tolerated=tuple(text for one in instruments for text in _weaknesses(one, request)),
+        certificate_id=certificate.certificate_id,
+        bias=bias_meter(frames["curated_tws_1d_bars"], frames["candidates"], request.window),
     )
 
 
+def _certificate(store: Reader, request: Request, footers: dict[str, Footer]) -> Certificate:
+    """Return the session's certificate, held against what is to be frozen: candidates are of the alpha side."""
+    at = Partition(request.session)
+    if store.footer(CERTIFIED_SESSIONS, at) is None:
+        return Certificate(request.session, "none")
+    covered = [table.name for table, _ in request.partitions if table is not CANDIDATES]
+    standing = {name: footers[name].content_id for name in covered if name in footers}
+    return judged(request.session, store.read(CERTIFIED_SESSIONS, at), standing)
+
+
+def _uncertified(certificate: Certificate, request: Request) -> _Missing:
+    if certificate.state == "none":
+        return [(f"session {request.session} is not certified", request.mend)]
+    return [
+        (f"{name}[{request.session}] is not what certificate {certificate.certificate_id[:12]} covers", request.mend)
+        for name in certificate.changed
+    ]
+
+
 def _footers(store: Reader, request: Request) -> dict[str, Footer]:
-    footers = {table.name: store.footer(table, partition) for table, partition in request.partitions}
+    standing = {table.name: store.footer(table, partition) for table, partition in request.partitions}
+    footers = {name: footer for name, footer in standing.items() if footer}
     missing = [
         (f"{table.name}[{partition.key}] is not published", request.mend)
         for table, partition in request.partitions
-        if footers[table.name] is None
+        if table.name not in footers
     ]
     if missing:
+        missing += _uncertified(_certificate(store, request, footers), request)
         raise SnapshotIncompleteError(request.session, request.profile_name, missing)
-    return {name: footer for name, footer in footers.items() if footer}
+    return footers
 
 
 def _altered(frames: dict[str, pl.DataFrame], footers: dict[str, Footer], request: Request) -> _Missing:

@@ -75,8 +75,16 @@ class ReplayConfig(Strict):
     """The gateway's pacing clock runs this many times as fast; the rules keep their documented numbers."""
     faults: str = ""
     """Path of a fault script to play, such as `configs/faults/flaky_day.yaml`; empty plays none."""
+    positions: Mapping[str, float] = Field(default_factory=dict)
+    """What the gateway's account holds: `EXCHANGE:SYMBOL` -> quantity."""
     port: int = Field(default=0, ge=0, le=65535)
     """0 starts the gateway inside the process; else `quant gateway serve` runs there, at the same `time_scale`."""
+
+
+class PositionsConfig(Strict):
+    """Whether TWS is asked what the accounts hold. Off by default: then no account message is ever sent."""
+
+    enabled: bool = False
 
 
 class SymbologyConfig(Strict):

@@ -78,11 +78,11 @@ def explain(
     manifest, raw = load_manifest(path, overrides, origins), _read_json(path)
     if profile is None:
         house = manifest.model_dump(mode="json", exclude={"profiles", "aliases"})
-        layers = [(str(path), raw)]
+        layers = [(path.name, raw)]
         return [_setting(key, value, layers, origins) for key, value in _leaves(house)]
     name = manifest.resolve(profile)
     own = raw["profiles"][name]
-    layers = [(f"{path}, profiles.{name}", own), (f"{path}, defaults", raw.get("defaults", {}))]
+    layers = [(f"{path.name}, profiles.{name}", own), (f"{path.name}, defaults", raw.get("defaults", {}))]
     resolved = manifest.profiles[name].model_dump(mode="json")
     return [_setting(key, value, layers, origins) for key, value in _leaves(resolved)]
 

@@ -10,6 +10,7 @@ from quant_assets.settings.manifest.base import Strict
 from quant_assets.settings.manifest.house import (
     BudgetsConfig,
     LakehouseConfig,
+    PositionsConfig,
     ReplayConfig,
     SymbologyConfig,
     TrackingConfig,
@@ -18,6 +19,7 @@ from quant_assets.settings.manifest.house import (
 )
 from quant_assets.settings.manifest.profile import Profile
 from quant_assets.settings.names import safe_name, split_qualified
+from quant_assets.settings.quality import QualityConfig
 
 
 class Manifest(Strict):
@@ -28,7 +30,9 @@ class Manifest(Strict):
     lakehouse: LakehouseConfig = LakehouseConfig()
     tws: TwsConfig = TwsConfig()
     replay: ReplayConfig = ReplayConfig()
+    positions: PositionsConfig = PositionsConfig()
     symbology: SymbologyConfig = SymbologyConfig()
+    quality: QualityConfig = QualityConfig()
     tradingview: TradingViewConfig = TradingViewConfig()
     budgets: BudgetsConfig = BudgetsConfig()
     tracking: TrackingConfig = TrackingConfig()

@@ -1,5 +1,6 @@
 """A small lakehouse in memory, in which every instrument has a fate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from quant_assets.clock import ManualClock
-from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE, Table
+from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE, Table
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.screen import screen_session
 from quant_assets.flows.snapshot import Snapshot, freeze
@@ -100,7 +101,14 @@ def universe(session: date, ids: list[int], **changes: object) -> pl.DataFrame:
 
 def instruments(session: date, ids: list[int], long_name: str = "Company {} (synthetic)") -> pl.DataFrame:
     base = {"exchange": "SMART", "primary_exchange": "NYSE", "currency": "USD", "asset_class": "STK", "min_tick": 0.01}
-    base |= {"timezone": "US/Eastern", "category": "", "ids": "", "active": True, "valid_from": date(2020, 1, 2)}
+    base |= {
+        "timezone": "US/Eastern",
+        "category": "",
+        "ids": "",
+        "active": True,
+        "valid_from": date(2020, 1, 2),
+        "last_seen": session,
+    }
     rows = [
         {
             **base,
@@ -113,6 +121,18 @@ def instruments(session: date, ids: list[int], long_name: str = "Company {} (syn
         for k, i in enumerate(ids)
     ]
     return INSTRUMENTS.conform(INSTRUMENTS.frame(rows))
+
+
+def certificate(session: date, store: MemoryStore, tables: Sequence[Table]) -> pl.DataFrame:
+    """Return the certificate of a session's tables."""
+    rows = []
+    for table in tables:
+        footer = store.footer(table, Partition(session))
+        if footer:
+            rows.append({"table_name": table.name, "content_id": footer.content_id, "n_rows": footer.n_rows})
+    base = {"session": session, "warnings": "", "balance": "1 raw = 1 valid", "certificate_id": "c" * 64}
+    base |= {"certified_at": datetime(2024, 6, 28, 21, tzinfo=UTC)}
+    return CERTIFIED_SESSIONS.conform(CERTIFIED_SESSIONS.frame([{**base, **row} for row in rows]))
 
 
 def profile(**risk: object) -> Profile:
@@ -137,8 +157,17 @@ class World:
     def session(self) -> date:
         return self.sessions[-1]
 
-    def freeze(self, layout: Layout) -> Snapshot:
+    def freeze(self, layout: Layout, *, certify: bool = True) -> Snapshot:
+        """Freeze what stands; it is certified before, unless the test is about what is not."""
+        if certify:
+            self.certify()
         return freeze(self.store, layout, self.session, PROFILE, self.profile, self.sessions, self.clock)
+
+    def certify(self) -> None:
+        """Certify what stands of the session's tables, as the data cycle's last step does."""
+        tables = (UNIVERSE, INSTRUMENTS, CURATED_TWS_1D_BARS)
+        if any(self.store.footer(table, Partition(self.session)) for table in tables):
+            self.store.put(CERTIFIED_SESSIONS, Partition(self.session), certificate(self.session, self.store, tables))
 
     def publish_candidates(self) -> None:
         screened = screen_session(self.store, self.session, PROFILE, self.profile)
@@ -156,5 +185,6 @@ def world(prices: np.ndarray | None = None, *, n: int = 8, known_basis: str = "o
     store.put(INSTRUMENTS, at, instruments(sessions[-1], ids))
     store.put(CURATED_TWS_1D_BARS, at, daily(sessions, prices, known_basis=known_basis))
     result = World(sessions, store, profile(**risk), ManualClock(datetime(2024, 6, 28, 22, tzinfo=UTC)))
+    result.certify()
     result.publish_candidates()
     return result

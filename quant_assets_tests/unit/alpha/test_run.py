@@ -275,7 +275,9 @@ def test_runs_are_listed_with_method_and_state(finished):
 def test_the_report_is_offline_and_tells_the_essentials(finished):
     _, _, run = finished
     html = run.read("reports/report.html").decode()
-    assert not re.search(r"https?:|//\w|src=|href=|@import|url\(", html)
+    assert not re.search(r'https?:|//\w|src=|href="(?!#)|@import|url\(', html)
+    for name in re.findall(r'href="#([^"]+)"', html):
+        assert f'<section id="{name}">' in html
     for needed in ("Synthetic data", "In sample", "zero variance", "NYSE:S101", run.run_id, "quant run verify"):
         assert needed in html
     for table in run.inputs["tables"].values():

@@ -1,13 +1,17 @@
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from quant_assets.control.seal import is_sealed, network_seal
 from quant_assets.errors import NetworkSealedError
+from quant_assets.settings.seal import wants_namespace
 
 
 @pytest.fixture
@@ -106,3 +110,72 @@ def test_sqlite_and_files_work_inside(tmp_path):
     with network_seal(), sqlite3.connect(tmp_path / "x.db") as base:
         base.execute("create table t (a int)")
     base.close()
+
+
+def test_a_child_that_the_hook_cannot_hold_is_on_record():
+    with network_seal() as seal:
+        subprocess.run([sys.executable, "-c", ""], check=True)
+    assert seal.strength == "audit_hook"
+    assert seal.refused == []
+    assert Path(sys.executable).name in seal.children
+
+
+REACH = """
+import socket, sys
+try:
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5).close()
+    print("reached")
+except OSError as error:
+    print("refused", error.errno)
+"""
+
+ISOLATED = """
+import subprocess, sys
+from quant_assets.control.seal import isolate, network_seal
+if not isolate():
+    print("not allowed")
+    sys.exit()
+with network_seal() as seal:
+    print(seal.strength)
+# not the hook's work: outside the block, in this process, in a child, and in a child of that child
+exec(sys.argv[2])
+subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]])
+subprocess.run(["/bin/sh", "-c", '"$0" -c "$1" "$2"', sys.executable, sys.argv[2], sys.argv[1]])
+"""
+
+
+def test_where_the_system_allows_it_children_have_no_network_either(listener):
+    """The same socket answers before and after; inside the namespace nobody reaches it."""
+    port = str(listener.getsockname()[1])
+    root = Path(__file__).resolve().parents[3]
+    before = subprocess.run([sys.executable, "-c", REACH, port], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ISOLATED, port, REACH], cwd=root, capture_output=True, text=True, check=True
+    )
+    after = subprocess.run([sys.executable, "-c", REACH, port], capture_output=True, text=True, check=True)
+    assert (before.stdout.strip(), after.stdout.strip()) == ("reached", "reached")
+    if done.stdout.strip() == "not allowed":
+        pytest.skip("this system lets nobody make a network namespace")
+    strength, *tried = done.stdout.split("\n")[:-1]
+    assert strength == "network_namespace+audit_hook"
+    assert len(tried) == 3
+    assert all(one.startswith("refused") for one in tried)
+
+
+def test_a_process_with_threads_is_not_called_isolated():
+    """A namespace belongs to a thread: the others would still be outside."""
+    script = (
+        "import threading, time; from quant_assets.control.seal import isolate;"
+        "threading.Thread(target=time.sleep, args=(1,)).start(); print(isolate())"
+    )
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [({}, True), ({"QUANT_SEAL": "audit_hook"}, False), ({"DAGSTER_HOME": "/srv/dagster"}, False)],
+)
+def test_the_namespace_can_be_left_out(environ, expected):
+    assert wants_namespace(environ) is expected

@@ -94,7 +94,7 @@ def test_flattened_weights_are_the_live_exposures_of_the_atoms(mixed):
 def test_the_report_shows_scores_clusters_atoms_and_costs(mixed):
     _, run = mixed
     html = run.read("reports/report.html").decode()
-    for needed in ("Selection</h2>", "Clusters</h2>", "Atoms</h2>", "Costs of getting there", "momentum-SHORT-5"):
+    for needed in ("Selection</h2>", "Clusters</h2>", "Atoms</h2>", "Turnover and costs</h2>", "momentum-SHORT-5"):
         assert needed in html
     assert "directional" not in html
     assert "## Selection" in run.read("reports/report.md").decode()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import quant_assets
-from quant_assets.domain.tables import CANDIDATES, CURATED_TWS_1D_BARS, INSTRUMENTS
+from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS
 from quant_assets.errors import DefectError, SnapshotExistsError, SnapshotIncompleteError
 from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -42,6 +42,7 @@ def test_a_snapshot_holds_what_it_says_under_the_names_of_the_record(tmp_path):
     assert run.path == layout.runs / snapshot.run_id
     assert list(run.files()) == [
         "audit.jsonl",
+        "config/bias.json",
         "config/environment.json",
         "config/inputs.json",
         "config/resolved_manifest.json",
@@ -106,10 +107,31 @@ def test_nothing_published_lists_everything_with_its_mend(tmp_path):
         "candidates[default|2024-06-28] is not published",
         "curated_tws_1d_bars[2024-06-28] is not published",
         "instruments[2024-06-28] is not published",
+        "session 2024-06-28 is not certified",
     ]
     with pytest.raises(SnapshotIncompleteError, match="mend: quant flow data --session 2024-06-28"):
         world.freeze(Layout(tmp_path))
     assert not Layout(tmp_path).runs.exists()
+
+
+def test_only_certified_content_is_frozen(tmp_path):
+    world, layout = scenario.world(n=3), Layout(tmp_path)
+    at = Partition(world.session)
+    certificate = world.store.frames.pop((CERTIFIED_SESSIONS.name, at.key))
+    with pytest.raises(
+        SnapshotIncompleteError, match=r"is not certified\n.*mend: quant flow data --session 2024-06-28"
+    ):
+        world.freeze(layout, certify=False)
+    world.store.put(CERTIFIED_SESSIONS, at, certificate)
+    bars = world.store.read(CURATED_TWS_1D_BARS, at)
+    world.store.put(CURATED_TWS_1D_BARS, at, bars.with_columns(volume=pl.col("volume") + 1))
+    with pytest.raises(
+        SnapshotIncompleteError, match=r"curated_tws_1d_bars\[2024-06-28\] is not what certificate cccc"
+    ):
+        world.freeze(layout, certify=False)
+    world.store.put(CURATED_TWS_1D_BARS, at, bars)
+    run = world.freeze(layout, certify=False).run
+    assert '"certificate":"' + "c" * 64 in run.file("audit.jsonl").read_text()
 
 
 def test_every_unfit_instrument_is_listed_at_once(tmp_path):

@@ -34,14 +34,18 @@ def test_a_shorter_newer_answer_loses_no_minutes():
 def test_another_price_basis_is_never_mixed_in():
     old = raw_bars([100, 101, 102, 103], ingested_at=OLD)
     split = raw_bars([50, 50.5], request="b2-000", ingested_at=NEW)
-    assert spoken(old, split) == [(0, 50), (1, 50.5)]
+    assert spoken(old, split) == [(0, 50), (1, 50.5), (2, 51), (3, 51.5)], "the rest follows the split"
+    other = raw_bars([77, 77.77], request="b2-000", ingested_at=NEW)
+    assert spoken(old, other) == [(0, 77), (1, 77.77)], "77 % is no split"
+    lone = raw_bars([50], request="b2-000", ingested_at=NEW)
+    assert spoken(old, lone) == [(0, 50)], "one minute proves no split"
 
 
 def test_of_three_answers_those_on_the_basis_of_the_newest_count():
     oldest = raw_bars([200, 202, 204, 206], request="b0-000", ingested_at=OLD - timedelta(days=1))
     old = raw_bars([100, 101, 102], ingested_at=OLD)
     new = raw_bars([100, 101], request="b2-000", ingested_at=NEW)
-    assert spoken(oldest, old, new) == [(0, 100), (1, 101), (2, 102)]
+    assert spoken(oldest, old, new) == [(0, 100), (1, 101), (2, 102), (3, 103)], "206 is 103 after two for one"
 
 
 def test_instruments_have_their_own_newest_answer():

@@ -4,8 +4,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from quant_assets.domain.instruments import history
+from quant_assets.domain.costs import SCHEDULES
+from quant_assets.domain.instruments import described, exchanges, execution, history
+from quant_assets.domain.symbology import called, canonical, lineage
 from quant_assets.domain.tables import INSTRUMENTS, RAW_INSTRUMENTS
+from quant_assets.domain.venues import calendars_of
 
 DAYS = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4), date(2024, 1, 5)]
 BASE = {
@@ -51,3 +54,112 @@ def test_the_newest_batch_of_a_session_counts():
 def test_what_left_the_universe_is_inactive_and_keeps_its_details():
     rows = [details(DAYS[0]), details(DAYS[0], con_id=2, symbol="GONE"), details(DAYS[1])]
     assert fold(rows)[1] == (2, "GONE", DAYS[0], None, False)
+
+
+def dimension(rows, session=DAYS[-1], members=(1, 2)):
+    return history(RAW_INSTRUMENTS.frame(rows), pl.DataFrame({"con_id": list(members)}), session)
+
+
+def who(found, name, first, last=None, exchange=""):
+    return called(found, name, exchange, first, last or first)["con_id"].to_list()
+
+
+def test_a_symbol_that_was_reused_resolves_by_date():
+    """One is renamed from META to MVRS, then two takes the name META."""
+    rows = [
+        *(details(day, symbol="META") for day in DAYS[:2]),
+        *(details(day, symbol="MVRS") for day in DAYS[2:]),
+        *(details(day, con_id=2, symbol="FB") for day in DAYS[:3]),
+        details(DAYS[3], con_id=2, symbol="META"),
+    ]
+    found = dimension(rows)
+    assert [who(found, "META", day) for day in DAYS] == [[1], [1], [], [2]]
+    assert who(found, "META", DAYS[0], DAYS[2]) == [1], "over a stretch of time: who bore it last"
+    assert who(found, "META", DAYS[0], DAYS[3]) == [2]
+    assert who(found, "FB", DAYS[0], DAYS[3]) == [2]
+
+
+def test_two_exchanges_of_one_symbol_need_the_exchange():
+    rows = [details(DAYS[0], symbol="TWIN"), details(DAYS[0], con_id=2, symbol="TWIN", primary_exchange="ARCA")]
+    found = dimension(rows, DAYS[0])
+    assert who(found, "TWIN", DAYS[0]) == [1, 2]
+    assert who(found, "TWIN", DAYS[0], exchange="ARCA") == [2]
+
+
+def test_a_corporate_action_names_the_successor_and_its_evidence():
+    isin = "ISIN=US0378331005"
+    rows = [
+        *(details(day, con_id=1, symbol="OLD", ids=isin) for day in DAYS[:2]),
+        *(details(day, con_id=2, symbol="NEW", ids=isin) for day in DAYS[2:]),
+    ]
+    found = dimension(rows)
+    evidence = f"the same ISIN US0378331005, first seen on {DAYS[2]}"
+    assert found.filter(pl.col("con_id") == 1).select("successor", "successor_evidence").rows() == [(2, evidence)]
+    assert found.filter(pl.col("con_id") == 2)["successor"].to_list() == [None]
+    assert (lineage(found, 1), lineage(found, 2)) == ([1, 2], [2])
+
+
+def test_the_same_listing_and_name_is_evidence_too_but_only_soon_after():
+    late = DAYS[0] + timedelta(days=30)
+    for day, heirs in ((DAYS[1], [2]), (late, [None])):
+        rows = [details(DAYS[0]), details(day, con_id=2)]
+        found = dimension(rows, day)
+        assert found.filter(pl.col("con_id") == 1)["successor"].to_list() == heirs
+
+
+def test_a_listing_abroad_is_no_successor():
+    isin = "ISIN=GB0002374006"
+    rows = [
+        details(DAYS[0], ids=isin),
+        details(DAYS[1], con_id=2, ids=isin, currency="GBP", primary_exchange="LSE"),
+    ]
+    assert dimension(rows, DAYS[1])["successor"].to_list() == [None, None]
+
+
+def test_who_is_both_seen_at_once_does_not_succeed_one_another():
+    isin = "ISIN=US0378331005"
+    rows = [details(day, con_id=i, symbol=f"S{i}", ids=isin) for day in DAYS[:2] for i in (1, 2)]
+    assert dimension(rows, DAYS[1])["successor"].to_list() == [None, None]
+
+
+def test_execution_says_what_is_known_and_nothing_else():
+    rows = [
+        details(DAYS[0], min_size=1.0, size_increment=1.0),
+        details(DAYS[0], con_id=2, asset_class="CRYPTO", min_size=1e-8, size_increment=1e-8),
+    ]
+    table = execution(dimension(rows, DAYS[0]), SCHEDULES["ibkr_fixed_us"])
+    columns = ["lot", "step", "min_notional", "fee_per_unit", "fee_minimum", "fee_maximum_fraction", "fee_schedule"]
+    assert table.select(columns).rows() == [
+        (1.0, 1.0, None, 0.005, 1.0, 0.01, "ibkr_fixed_us"),
+        (1e-8, 1e-8, None, None, None, None, None),
+    ]
+
+
+def test_exchanges_have_a_country_and_a_zone():
+    rows = [
+        details(DAYS[0]),
+        details(DAYS[0], con_id=2, primary_exchange="LSE", currency="GBP", timezone="GB-Eire"),
+        details(DAYS[0], con_id=3, primary_exchange="", exchange="PAXOS", asset_class="CRYPTO", timezone="UTC"),
+    ]
+    found = dimension(rows, DAYS[0], (1, 2, 3))
+    named = calendars_of(pl.DataFrame({"con_id": [1, 2, 3], "asset_class": ["STK", "STK", "CRYPTO"],
+                                       "exchange": ["NYSE", "LSE", "PAXOS"]}))  # fmt: skip
+    columns = ["exchange", "calendar", "country", "timezone", "n_instruments"]
+    assert exchanges(found, named).select(columns).rows() == [
+        ("LSE", "XLON", "GB", "GB-Eire", 1),
+        ("NYSE", "XNYS", "US", "US/Eastern", 1),
+        ("PAXOS", "24/7", None, "UTC", 1),
+    ]
+
+
+def test_a_stock_without_an_industry_is_not_described_and_a_pair_is():
+    rows = [
+        details(DAYS[0], industry=""),
+        details(DAYS[0], con_id=2, industry="", asset_class="CASH", long_name="EUR.USD"),
+    ]
+    assert described(dimension(rows, DAYS[0]))["is_described"].to_list() == [False, True]
+
+
+def test_an_alias_stands_for_its_name():
+    aliases = {"AMEX:SPY": "ARCA:SPY"}
+    assert [canonical(name, aliases) for name in ("AMEX:SPY", "ARCA:SPY", "SPY")] == ["ARCA:SPY", "ARCA:SPY", "SPY"]

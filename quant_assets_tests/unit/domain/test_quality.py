@@ -17,6 +17,7 @@ from quant_assets_tests.builders import (
     minute,
     raw_bars,
     references,
+    trading,
     universe,
     vintage,
 )
@@ -26,7 +27,7 @@ GOOD = [100.0, 100.1, 100.2, 100.3]
 
 def curate(*answers, session=SESSION, reference=None):
     raw = pl.concat(answers)
-    found = quality.curate_minutes(raw, session, hours(session), references() if reference is None else reference)
+    found = quality.curate_minutes(raw, session, trading(session), references() if reference is None else reference)
     assert found.valid.height + found.quarantine.height + found.n_superseded == raw.height
     for table, frame in ((CURATED_TWS_1M_BARS, found.valid), (QUARANTINE_TWS_BARS, found.quarantine)):
         failures = validate(table, table.conform(frame))

@@ -17,11 +17,10 @@ from quant_assets.errors import (
     NotPublishedError,
     UnknownNameError,
 )
-from quant_assets.lakehouse import reading as reading_module
-from quant_assets.lakehouse import store as store_module
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR, hours, minute, universe
+from quant_assets_tests.opening import opened_files
 from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, write_session
 
 MINUTES = (["price_1m", "volume_1m"], ["v1", "v1"])
@@ -36,13 +35,10 @@ def store(lake):
 
 
 @pytest.fixture
-def opened(monkeypatch, lake):
+def opened(lake):
     """Files that are opened for their rows, relative to the lakehouse."""
-    paths = []
-    scan, read = pl.scan_parquet, store_module.read_parquet
-    monkeypatch.setattr(reading_module.pl, "scan_parquet", lambda files, **k: paths.extend(files) or scan(files, **k))
-    monkeypatch.setattr(store_module, "read_parquet", lambda path, *a: paths.append(path) or read(path, *a))
-    return lambda: [path.relative_to(lake.layout.lakehouse).as_posix() for path in paths]
+    with opened_files() as found:
+        yield lambda: [path.relative_to(lake.layout.lakehouse).as_posix() for path in found()]
 
 
 # ------------------------------------------------------------ training
@@ -247,7 +243,7 @@ def test_bars_of_minutes_and_of_days(store, opened):
         (lambda s: s.get_curated_bars([], DAYS[0], DAYS[0]), ConfigurationError, "at least one symbol"),
         (lambda s: s.get_curated_bars("S101", DAYS[0], DAYS[0]), ConfigurationError, "a list of at least one"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], "5min"), UnknownNameError, "frequency '5min'"),
-        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], adjust="splits"), ConfigurationError, "adjust='as_served'"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[1], adjust="splits"), NotPublishedError, "adjustment_factors.*--sessions 2024-01-02..2024-01-03"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], adjust="spilts"), UnknownNameError, "Did you mean 'splits'"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[1], DAYS[0]), NotASessionError, "reversed"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], as_of=datetime(2024, 2, 1)), ConfigurationError, "no time zone"),  # noqa: DTZ001

@@ -20,6 +20,7 @@ from quant_assets.domain.tables import (
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
 )
+from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.discover import Discovery
@@ -135,13 +136,14 @@ PER_MINUTE = [group for group in (*GROUPS.values(), *LABELS.values()) if group.i
 
 def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     """Discover, ingest, curate and derive, as the data cycle does."""
-    discovery, curator = Discovery(work), Curator(work)
+    discovery, adjuster, curator = Discovery(work), Adjuster(work), Curator(work)
     done = [discovery.publish(session) for session in sessions]
     ingest_details(work, sessions)
     ingest_minutes(work, sessions)
     ingest_daily(work, sessions)
     for session in sessions:
-        done += [curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
+        done += [adjuster.publish(session)]
+        done += [*curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
         done += [publish_group(work, group, session) for group in PER_MINUTE]
     return done
 

@@ -30,7 +30,8 @@ def write_configs(root: Path, names: list[str], scanners: tuple[str, ...] = ()) 
     (root / "lists").mkdir(parents=True, exist_ok=True)
     (root / "scanners").mkdir(exist_ok=True)
     (root / "lists" / "short.yaml").write_text(yaml.safe_dump({"symbols": names}))
-    (root / "scanners" / "busy.yaml").write_text(yaml.safe_dump({"scan_code": "MOST_ACTIVE", "n_rows": 5}))
+    busy = {"source": "tws", "limit": 5, "tws": {"scan_code": "MOST_ACTIVE"}}
+    (root / "scanners" / "busy.yaml").write_text(yaml.safe_dump(busy))
     manifest = {
         "default_profile": "calm",
         "lakehouse": {"start_session": "2025-03-03", "lock_wait_s": 5},

@@ -8,11 +8,10 @@ import pytest
 
 from quant_assets.clock import ManualClock
 from quant_assets.errors import CorruptFileError, NotPublishedError, ShapeError, StaleInputsError
-from quant_assets.lakehouse import footer as footer_module
-from quant_assets.lakehouse import store as store_module
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import CuratedStore, StorageReport
 from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
+from quant_assets_tests.opening import opened_files
 
 TABLE = small_table()
 AT = Partition(SESSION)
@@ -243,16 +242,9 @@ def test_a_write_that_fails_half_way_leaves_what_stood(store, monkeypatch):
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    paths = []
-    for module, name in ((store_module, "read_parquet"), (footer_module, "read_footer")):
-        original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda path, *a, f=original: paths.append(path) or f(path, *a))
-    import quant_assets.lakehouse.manifest as manifest_module
-
-    original_footer = manifest_module.read_footer
-    monkeypatch.setattr(manifest_module, "read_footer", lambda path: paths.append(path) or original_footer(path))
-    return paths
+def opened():
+    with opened_files() as found:
+        yield found
 
 
 def test_readers_open_the_files_that_they_need_and_no_other(store, opened):
@@ -263,7 +255,7 @@ def test_readers_open_the_files_that_they_need_and_no_other(store, opened):
     reader = another(store)
     wanted = [Partition(day) for day in days[3:5]]
     assert reader.read_many(TABLE, wanted).height == 2
-    assert opened == [reader.layout.file(TABLE, partition) for partition in wanted]
+    assert opened() == [reader.layout.file(TABLE, partition) for partition in wanted]
 
 
 def test_footers_and_partition_lists_open_no_file_at_all(store, opened):
@@ -274,7 +266,7 @@ def test_footers_and_partition_lists_open_no_file_at_all(store, opened):
     reader = another(store)
     assert [partition.session for partition in reader.partitions(TABLE)] == days
     assert all(reader.footer(TABLE, Partition(day)) for day in days)
-    assert opened == []
+    assert opened() == []
 
 
 def test_partitions_of_profiles_and_strange_directories(store):

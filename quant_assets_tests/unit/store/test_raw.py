@@ -9,6 +9,7 @@ from quant_assets.errors import CorruptFileError, ShapeError, UnsafeNameError
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
+from quant_assets_tests.opening import opened_files
 
 TABLE = small_table(zone="bronze", key=("session", "con_id", "batch_id"), append_only=True)
 AT = Partition(SESSION)
@@ -74,12 +75,13 @@ def test_an_equal_row_twice_in_one_batch_counts_once(store, tmp_path):
     assert store.content_id(table, AT) == other(tmp_path, small_rows({1: 1.0})).content_id(TABLE, AT)
 
 
-def test_the_input_id_changes_with_every_batch_and_opens_nothing(store, monkeypatch):
+def test_the_input_id_changes_with_every_batch_and_opens_nothing(store):
     store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
     first = store.input_id(TABLE, AT)
     store.append(TABLE, AT, small_rows({1: 1.0}, batch="b2"), "b2")
-    monkeypatch.setattr("quant_assets.lakehouse.store.read_parquet", None)
-    assert store.input_id(TABLE, AT) != first
+    with opened_files() as opened:
+        assert store.input_id(TABLE, AT) != first
+    assert opened() == []
     assert store.input_id(TABLE, Partition(SESSION.replace(day=9))) == RawStore(store.layout).input_id(
         small_table(name="x"), AT
     )

@@ -178,6 +178,7 @@ def minute_bars(n_instruments):
         wap=pl.Series(base + 0.2),
         bar_count=pl.Series(np.arange(n) % 100),
         dq_status=pl.lit("ok"),
+        dq_rules=pl.lit(None, pl.String),
         known_at=pl.lit(start),
         known_basis=pl.lit("observed"),
         transform_version=pl.lit("v1"),
@@ -197,7 +198,7 @@ def fastest(work, n=5):
 
 def test_validating_a_session_of_1000_instruments_costs_no_more_than_storing_it(tmp_path):
     frame = minute_bars(1_000)
-    assert frame.shape == (390_000, 20)
+    assert frame.shape == (390_000, 21)
     assert validate(CURATED_TWS_1M_BARS, frame) == []
 
     def write_and_read():

@@ -5,23 +5,31 @@ QuantAssetsError                     exit code
 │   ├── SourceUnavailableError            TWS is down, silent or restarting
 │   ├── SourceTimeoutError                one request got no answer in time
 │   ├── PacingError                       asked too fast; retry after .retry_after_s
+│   ├── ScannerUnavailableError           TradingView is down, silent, or asked too often
 │   ├── LockHeldError                     another process holds the lock; names its holder
 │   └── DiskFullError                     no space to commit a file; what stood before still stands
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
 │   ├── ConfigurationError                a file, key or value is wrong
 │   ├── UnknownNameError                  no such profile, table, run, scanner, …
+│   ├── NotInRunError                     an instrument that was judged, and left out before bars were frozen
 │   ├── NotARunError                      a path that holds no run directory
 │   ├── UnsafeNameError                   a name that must not become part of a path
 │   ├── NotASessionError                  a holiday, a weekend or a reversed range
 │   ├── FutureSessionError                the session has not closed yet
 │   ├── EmptyUniverseError                discovery found no instrument
+│   ├── LiveOnlyError                     a live scanner was asked about a past session
+│   ├── ScannerRefusedError               TradingView calls the scan malformed
 │   └── SourceRefusedError                TWS says no, and would say so again
 │       ├── UnknownContractError               no such instrument
 │       ├── NoPermissionError                  no market-data subscription, or a competing session
 │       └── BadRequestError                    TWS calls the request malformed
 ├── DataWrong                        65   bytes came, and they are not usable
 │   ├── ShapeError                        columns or dtypes differ from the declaration
+│   ├── MalformedAnswerError              TradingView answered something that is no scan result
+│   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
+│   ├── UnknownBarError                   no bar of that instrument and time was ever received
+│   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
@@ -42,30 +50,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import ClassVar
 
-
-def _listed(items: Iterable[object], limit: int = 12) -> str:
-    """Render a list for a message, cut after `limit` entries with the number left out."""
-    texts = [str(item) for item in items]
-    shown = ", ".join(texts[:limit])
-    rest = len(texts) - limit
-    return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-class QuantAssetsError(Exception):
-    """Base of all errors that quant_assets raises on purpose."""
-
-    exit_code: ClassVar[int] = 1
-
+from quant_assets.errors.base import DataWrong as DataWrong
+from quant_assets.errors.base import FixConfiguration as FixConfiguration
+from quant_assets.errors.base import QuantAssetsError as QuantAssetsError
+from quant_assets.errors.base import RetryLater as RetryLater
+from quant_assets.errors.base import listed
+from quant_assets.errors.discovery import EmptyUniverseError as EmptyUniverseError
+from quant_assets.errors.discovery import InvalidRecordsError as InvalidRecordsError
+from quant_assets.errors.discovery import LiveOnlyError as LiveOnlyError
+from quant_assets.errors.discovery import MalformedAnswerError as MalformedAnswerError
+from quant_assets.errors.discovery import ScannerRefusedError as ScannerRefusedError
+from quant_assets.errors.discovery import ScannerUnavailableError as ScannerUnavailableError
 
 # ---------------------------------------------------------------- retry later
-
-
-class RetryLater(QuantAssetsError):  # noqa: N818 - names what the caller does, not what broke
-    """Nothing is lost; the same command works later."""
-
-    exit_code = 75
 
 
 class SourceUnavailableError(RetryLater):
@@ -124,12 +122,6 @@ class DiskFullError(RetryLater):
 # ---------------------------------------------------------------- fix the configuration or the request
 
 
-class FixConfiguration(QuantAssetsError):  # noqa: N818
-    """The request or the configuration asks for the impossible."""
-
-    exit_code = 2
-
-
 class ConfigurationError(FixConfiguration):
     """A configuration file, key or value is wrong."""
 
@@ -145,7 +137,16 @@ class UnknownNameError(FixConfiguration):
         self.kind, self.name, self.known = kind, name, sorted(known)
         near = get_close_matches(name, self.known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {_listed(self.known) or 'none'}.")
+        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {listed(self.known) or 'none'}.")
+
+
+class NotInRunError(FixConfiguration):
+    """A run froze no bar of an instrument, because its screen rejected it."""
+
+    def __init__(self, run_id: str, symbol: str, reasons: str) -> None:
+        self.symbol, self.reasons = symbol, reasons
+        why = reasons.replace(";", "; ").replace("_", " ") or "it was not accepted"
+        super().__init__(f"{symbol} is not in run {run_id}: the screen left it out ({why}).")
 
 
 class NotARunError(FixConfiguration):
@@ -172,7 +173,7 @@ class NotASessionError(FixConfiguration):
 
     def __init__(self, label: str, reason: str, nearest: Sequence[date] = ()) -> None:
         self.label, self.nearest = label, tuple(nearest)
-        near = f" Nearest sessions: {_listed(nearest)}." if nearest else ""
+        near = f" Nearest sessions: {listed(nearest)}." if nearest else ""
         super().__init__(f"{label} is no session: {reason}.{near}")
 
 
@@ -182,17 +183,6 @@ class FutureSessionError(FixConfiguration):
     def __init__(self, session: date, latest: date) -> None:
         self.session, self.latest = session, latest
         super().__init__(f"Session {session} has not closed yet; the latest one that can be asked for is {latest}.")
-
-
-class EmptyUniverseError(FixConfiguration):
-    """Discovery found no instrument, which is never a valid universe."""
-
-    def __init__(self, session: date, sources: Iterable[str]) -> None:
-        self.session = session
-        super().__init__(
-            f"The universe of {session} is empty (sources: {_listed(sources) or 'none configured'}). "
-            "Add symbols to a list in configs/lists, or a scanner to discovery.scanners in configs/manifest.json."
-        )
 
 
 class SourceRefusedError(FixConfiguration):
@@ -218,18 +208,12 @@ class BadRequestError(SourceRefusedError):
 # ---------------------------------------------------------------- the data is wrong
 
 
-class DataWrong(QuantAssetsError):  # noqa: N818
-    """Bytes came, and they are not usable."""
-
-    exit_code = 65
-
-
 class ShapeError(DataWrong):
     """A frame's columns or dtypes differ from the table's declaration: our defect, never the data's."""
 
     def __init__(self, table: str, problems: Sequence[str]) -> None:
         self.table, self.problems = table, tuple(problems)
-        super().__init__(f"The frame does not have the shape of table {table!r}: {_listed(problems)}.")
+        super().__init__(f"The frame does not have the shape of table {table!r}: {listed(problems)}.")
 
 
 class CorruptFileError(DataWrong):
@@ -238,6 +222,25 @@ class CorruptFileError(DataWrong):
     def __init__(self, path: Path, cause: str, mend: str) -> None:
         self.path = path
         super().__init__(f"{path} is unreadable ({cause}). {mend}")
+
+
+class UnknownBarError(DataWrong):
+    """No bar of an instrument and a time is in bronze, in quarantine or in silver."""
+
+    def __init__(self, bar: str) -> None:
+        self.bar = bar
+        super().__init__(
+            f"No bar {bar} was ever received. A bar is named by its start, in UTC; "
+            "`quant status` shows which sessions there are."
+        )
+
+
+class CorruptCopyError(DataWrong):
+    """A month copy cannot be read, or is not equal to the session files that it was made from."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is no copy ({cause}). Nothing is lost: `quant lake compact` makes it anew.")
 
 
 class NotPublishedError(DataWrong):
@@ -265,7 +268,7 @@ class SessionsNotPublishedError(DataWrong):
     def __init__(self, table: str, failures: Mapping[str, str], n_published: int) -> None:
         self.table, self.failures, self.n_published = table, dict(failures), n_published
         total = n_published + len(failures)
-        what = _listed(f"{key} ({why})" for key, why in failures.items())
+        what = listed(f"{key} ({why})" for key, why in failures.items())
         super().__init__(f"{len(failures)} of {total} partitions of {table} were not published: {what}.")
 
 
@@ -274,7 +277,7 @@ class NoCandidatesError(DataWrong):
 
     def __init__(self, session: date, profile: str, n_judged: int, reasons: Mapping[str, int]) -> None:
         self.session, self.profile, self.reasons = session, profile, dict(reasons)
-        why = _listed(f"{reason} ({count})" for reason, count in reasons.items())
+        why = listed(f"{reason} ({count})" for reason, count in reasons.items())
         super().__init__(
             f"Profile {profile!r} accepted none of {n_judged} instruments of {session}: {why}. "
             "Fetch what is missing with `quant flow data`, or loosen data and selection in configs/manifest.json."
@@ -310,7 +313,7 @@ class VerificationError(DataWrong):
 
     def __init__(self, run_id: str, problems: Sequence[str]) -> None:
         self.run_id, self.problems = run_id, tuple(problems)
-        super().__init__(f"Run {run_id!r} failed verification: {_listed(problems)}.")
+        super().__init__(f"Run {run_id!r} failed verification: {listed(problems)}.")
 
 
 class InfeasibleError(DataWrong):

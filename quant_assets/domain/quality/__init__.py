@@ -1,0 +1,23 @@
+"""Data quality: rules as data, and a session divided by them into valid bars and quarantine."""
+
+from quant_assets.domain.quality.counting import accounting, rule_counts
+from quant_assets.domain.quality.curating import TRANSFORM_VERSION, Curation, curate_minutes
+from quant_assets.domain.quality.daily import finish_daily, sound_daily
+from quant_assets.domain.quality.kinds import Rule
+from quant_assets.domain.quality.overrides import OVERRIDES, row_hash
+from quant_assets.domain.quality.rules import RULES, severities
+
+__all__ = [
+    "OVERRIDES",
+    "RULES",
+    "TRANSFORM_VERSION",
+    "Curation",
+    "Rule",
+    "accounting",
+    "curate_minutes",
+    "finish_daily",
+    "row_hash",
+    "rule_counts",
+    "severities",
+    "sound_daily",
+]

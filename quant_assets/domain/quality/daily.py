@@ -1,0 +1,42 @@
+"""Rules of the daily window."""
+
+import polars as pl
+
+from quant_assets.domain import tables
+from quant_assets.settings.quality import PRICES
+
+
+def _is_sound_volume() -> pl.Expr:
+    """Return whether volume and number of trades are absent, or numbers that are not negative."""
+    volume, count = pl.col("volume"), pl.col("bar_count")
+    return (volume.is_finite() & (volume >= 0)).fill_null(value=True) & (count >= 0).fill_null(value=True)
+
+
+def sound_daily(window: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Divide a daily window into rows with positive, ordered prices and sound volumes, and the rest."""
+    is_sound = (
+        pl.all_horizontal((pl.col(name) > 0) & pl.col(name).is_finite() for name in (*PRICES, "adj_close"))
+        & _is_sound_volume()
+        & (pl.col("high") >= pl.max_horizontal("open", "low", "close"))
+        & (pl.col("low") <= pl.min_horizontal("open", "close"))
+    ).fill_null(value=False)
+    return window.filter(is_sound), window.filter(~is_sound)
+
+
+def finish_daily(window: pl.DataFrame, expected: pl.DataFrame, version: str) -> pl.DataFrame:
+    """Add coverage, status and version to a sound daily window.
+
+    Args:
+        window: sound rows.
+        expected: con_id, n_expected: sessions of the window in which the instrument's exchange was open.
+        version: of the transform.
+
+    Returns:
+        Rows of `curated_tws_1d_bars`; coverage is sessions present ÷ sessions expected.
+    """
+    counted = window.join(expected, on="con_id", how="left", maintain_order="left")
+    return counted.with_columns(
+        (pl.len().over("con_id") / pl.col("n_expected")).alias("coverage"),
+        pl.lit("ok").alias("dq_status"),
+        pl.lit(version).alias("transform_version"),
+    ).select(tables.CURATED_TWS_1D_BARS.schema.names())

@@ -1,0 +1,36 @@
+"""The trunk of the error tree: what a caller should do next."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+def listed(items: Iterable[object], limit: int = 12) -> str:
+    """Render a list for a message, cut after `limit` entries with the number left out."""
+    texts = [str(item) for item in items]
+    shown = ", ".join(texts[:limit])
+    rest = len(texts) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+class QuantAssetsError(Exception):
+    """Base of all errors that quant_assets raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class RetryLater(QuantAssetsError):  # noqa: N818 - names what the caller does, not what broke
+    """Nothing is lost; the same command works later."""
+
+    exit_code = 75
+
+
+class FixConfiguration(QuantAssetsError):  # noqa: N818
+    """The request or the configuration asks for the impossible."""
+
+    exit_code = 2
+
+
+class DataWrong(QuantAssetsError):  # noqa: N818
+    """Bytes came, and they are not usable."""
+
+    exit_code = 65

@@ -1,0 +1,116 @@
+"""Publishing `adjustment_factors`: what changed the price basis between a session and the one before it."""
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from quant_assets.domain import adjustments
+from quant_assets.domain.bars import daily_window, newest_answers
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, UNIVERSE
+from quant_assets.errors import NotPublishedError
+from quant_assets.flows.ingest.daily import vintages_near
+from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.content import combined_id
+from quant_assets.lakehouse.layout import Partition
+
+EXPLAINED = "every_change_explained"
+
+_MINUTE_COLUMNS = (
+    "con_id", "session", "ts", "open", "high", "low", "close", "ingested_at", "request_id", "answer_row",
+)  # fmt: skip
+_MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
+
+
+class Adjuster:
+    """Finds the factors of the sessions of one run; vintages that several sessions share are read once."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._vintages: dict[date, pl.DataFrame] = {}
+
+    def publish(self, session: date) -> Published:
+        """Publish `adjustment_factors` as of a session.
+
+        Raises:
+            NotPublishedError: the raw bars or the universe of the session are missing.
+        """
+        work, partition = self._work, Partition(session)
+        before = work.calendar.previous(session)
+        near = self._near(session, before)
+        inputs = self._inputs(session, before, near)
+        if standing := unchanged(work, ADJUSTMENT_FACTORS, partition, inputs):
+            return standing
+        if not work.lake.raw.batches(RAW_TWS_BARS, partition) and not near:
+            raise NotPublishedError("raw_tws_bars, raw_tws_daily_bars", partition.key, _MEND)
+        frame = self._detect(session, before, near)
+        return publish_frame(
+            work,
+            ADJUSTMENT_FACTORS,
+            partition,
+            frame,
+            inputs=inputs,
+            watermark=self._watermark(session, near),
+            findings=[_explained(frame)],
+            metadata=dict(frame.filter(pl.col("kind") != "none").group_by("kind").len().sort("kind").iter_rows()),
+        )
+
+    def _detect(self, session: date, before: date | None, near: list[date]) -> pl.DataFrame:
+        work = self._work
+        members = work.lake.curated.read(UNIVERSE, Partition(session))
+        window = work.calendar.window(session, adjustments.OVERLAP + 1)
+        vintages = self._rows(near, window[0])
+        now = daily_window(vintages, session, window)
+        then = daily_window(vintages, before, window[:-1]) if before and window[:-1] else now.clear()
+        everyone = pl.concat([members.select("con_id", "symbol"), now.select("con_id", "symbol")]).unique(
+            "con_id", keep="first"
+        )
+        minutes = [self._minutes(session, members)]
+        if before and not everyone.join(then, on="con_id", how="anti").is_empty():
+            minutes.append(self._minutes(before, members))
+        return adjustments.detect(session, before, everyone, now, then, pl.concat(minutes))
+
+    def _minutes(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
+        """Return the day's prices as the minutes that speak for a session give them, in each instrument's own hours."""
+        raw = self._work.lake.raw.read(RAW_TWS_BARS, Partition(session), _MINUTE_COLUMNS)
+        timed = raw.join(self._work.hours_of(session, members), on="con_id")
+        is_inside = pl.col("ts").is_between("opens_at", "closes_at", closed="left")
+        return adjustments.session_prices(newest_answers(timed.filter(is_inside).select(raw.columns)))
+
+    def _rows(self, near: list[date], start: date) -> pl.DataFrame:
+        """Return the vintages' rows from a session on; those of a margin before it tell how far a window reaches."""
+        for vintage in near:
+            if vintage not in self._vintages:
+                self._vintages[vintage] = self._work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage))
+        kept = pl.col("session") >= start - timedelta(days=7)
+        frames = [self._vintages[vintage].filter(kept) for vintage in near]
+        return pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty()
+
+    def _near(self, session: date, before: date | None) -> list[date]:
+        days = [session] if before is None else [before, session]
+        return sorted({vintage for day in days for vintage in vintages_near(self._work, day)})
+
+    def _inputs(self, session: date, before: date | None, near: list[date]) -> dict[str, str]:
+        raw = self._work.lake.raw
+        members = self._work.lake.curated.footer(UNIVERSE, Partition(session))
+        return {
+            "raw_tws_bars": raw.input_id(RAW_TWS_BARS, Partition(session)),
+            "raw_tws_bars_before": raw.input_id(RAW_TWS_BARS, Partition(before)) if before else "",
+            "raw_tws_daily_bars": combined_id(raw.input_id(RAW_TWS_DAILY_BARS, Partition(one)) for one in near),
+            "universe": members.content_id if members else "",
+            "transform": adjustments.VERSION,
+        }
+
+    def _watermark(self, session: date, near: list[date]) -> str:
+        raw = self._work.lake.raw
+        marks = [raw.watermark(RAW_TWS_BARS, Partition(session))]
+        marks += [raw.watermark(RAW_TWS_DAILY_BARS, one) for one in raw.partitions(RAW_TWS_DAILY_BARS)[-1:] if near]
+        return max(marks)
+
+
+def _explained(frame: pl.DataFrame) -> Finding:
+    odd = frame.filter(pl.col("kind") == "unexplained").sort("symbol")
+    told = "; ".join(f"{symbol}: {evidence}" for symbol, evidence in odd.select("symbol", "evidence").head(5).rows())
+    return Finding(
+        EXPLAINED, odd.is_empty(), f"{odd.height} changes of price that are no split: {told}", blocking=False
+    )

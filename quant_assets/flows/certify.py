@@ -1,0 +1,129 @@
+"""Certifying sessions: their tables passed, fit together and balance, and the content ids say of what this is true."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from quant_assets.domain.certificates import Certificate, judged
+from quant_assets.domain.tables import (
+    CERTIFIED_SESSIONS,
+    CURATED_TWS_1M_BARS,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_BARS,
+    UNIVERSE,
+)
+from quant_assets.errors import CorruptFileError
+from quant_assets.flows.care import DATA_TABLES
+from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.content import combined_id
+from quant_assets.lakehouse.footer import Footer
+from quant_assets.lakehouse.layout import Partition
+
+PUBLISHED = "every_table_published"
+COHERENT = "made_from_what_stands"
+BALANCED = "accounting_balances"
+CHECKS = {
+    PUBLISHED: "Every table of the data cycle is published, which its blocking checks allow only when they are green",
+    COHERENT: "No table was computed from what something newer has replaced",
+    BALANCED: "Every raw row is valid, in quarantine, or superseded",
+}
+
+CERTIFIED_TABLES = tuple(table for table in DATA_TABLES if table is not CERTIFIED_SESSIONS)
+
+
+def certify(work: Work, session: date) -> Published:
+    """Publish the certificate of a session, unless something about it is not in order: then it stays uncertified."""
+    partition = Partition(session)
+    footers = _footers(work, session)
+    found = {name: footer for name, footer in footers.items() if footer}
+    raw_id = work.lake.raw.input_id(RAW_TWS_BARS, partition)
+    inputs = {name: footer.content_id for name, footer in found.items()} | {RAW_TWS_BARS.name: raw_id}
+    if len(found) == len(footers) and (standing := unchanged(work, CERTIFIED_SESSIONS, partition, inputs)):
+        return standing
+    even, told = _balance(work, session, found)
+    findings = [
+        Finding(PUBLISHED, not (absent := sorted(footers.keys() - found.keys())), _absent(session, absent)),
+        Finding(COHERENT, not (stale := _stale(work, session, found)), "; ".join(stale)),
+        Finding(BALANCED, even, told),
+    ]
+    certificate = combined_id(f"{session}|{name}|{footer.content_id}" for name, footer in found.items())
+    rows = [
+        {
+            "session": session,
+            "table_name": name,
+            "content_id": footer.content_id,
+            "n_rows": footer.n_rows,
+            "warnings": ";".join(sorted(footer.warnings)),
+            "balance": told,
+            "certificate_id": certificate,
+            "certified_at": work.clock.now(),
+        }
+        for name, footer in found.items()
+    ]
+    return publish_frame(
+        work,
+        CERTIFIED_SESSIONS,
+        partition,
+        CERTIFIED_SESSIONS.frame(rows),
+        inputs=inputs,
+        watermark=max((footer.watermark for footer in found.values()), default=""),
+        findings=findings,
+        metadata={"certificate": certificate, "tables": len(found), "balance": told},
+    )
+
+
+def _footers(work: Work, session: date) -> dict[str, Footer | None]:
+    """Return what stands of every table; a file that cannot be read does not stand."""
+    footers: dict[str, Footer | None] = {}
+    for table in CERTIFIED_TABLES:
+        try:
+            footers[table.name] = work.lake.curated.footer(table, Partition(session))
+        except CorruptFileError:
+            footers[table.name] = None
+    return footers
+
+
+def _absent(session: date, absent: Sequence[str]) -> str:
+    return f"not published: {', '.join(absent)}; run `quant flow data --session {session}`" if absent else ""
+
+
+def _stale(work: Work, session: date, found: dict[str, Footer]) -> list[str]:
+    """Name tables that were computed from another state of their inputs than the one that stands."""
+    raw_id = work.lake.raw.input_id(RAW_TWS_BARS, Partition(session))
+    stands = {name: footer.content_id for name, footer in found.items()} | {RAW_TWS_BARS.name: raw_id}
+    return [
+        f"{name} was made from an older {source}; run `quant flow data --session {session}`"
+        for name, footer in found.items()
+        for source, used in footer.inputs.items()
+        if source in stands and stands[source] != used
+    ]
+
+
+def _balance(work: Work, session: date, found: dict[str, Footer]) -> tuple[bool, str]:
+    """Return whether the session's rows come out even, and the equation."""
+    partition = Partition(session)
+    n_raw = work.lake.raw.n_rows(RAW_TWS_BARS, partition)
+    valid, rejected = (
+        found[table.name].n_rows if table.name in found else 0 for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS)
+    )
+    superseded = n_raw - valid - rejected
+    return superseded >= 0, f"{n_raw} raw = {valid} valid + {rejected} quarantined + {superseded} superseded"
+
+
+# ------------------------------------------------------------ asking
+
+
+def certificate_of(work: Work, session: date) -> Certificate:
+    """Return a session's certificate, held against what stands now."""
+    partition = Partition(session)
+    if not work.lake.curated.exists(CERTIFIED_SESSIONS, partition):
+        return Certificate(session, "none")
+    rows = work.lake.curated.read(CERTIFIED_SESSIONS, partition)
+    footers = _footers(work, session)
+    return judged(session, rows, {name: footer.content_id if footer else None for name, footer in footers.items()})
+
+
+def published_certificates(work: Work, newest: int | None = None) -> list[Certificate]:
+    """Return the certificates of the sessions that have a universe, ascending; of the newest ones only, if asked."""
+    sessions = [partition.session for partition in work.lake.curated.partitions(UNIVERSE)]
+    return [certificate_of(work, session) for session in (sessions[-newest:] if newest else sessions)]

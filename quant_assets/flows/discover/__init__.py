@@ -1,0 +1,7 @@
+"""Discovery: what is ingested for a session, and who asked for it."""
+
+from quant_assets.flows.discover.discovery import Discovery, standing_universe
+from quant_assets.flows.discover.given import Given, read_candidates
+from quant_assets.flows.discover.sources import Asked, Named, Sources, load_sources
+
+__all__ = ["Asked", "Discovery", "Given", "Named", "Sources", "load_sources", "read_candidates", "standing_universe"]

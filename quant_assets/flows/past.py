@@ -1,0 +1,316 @@
+"""The lakehouse as it was known at an instant: bronze up to then, and what the same transforms make of it.
+
+A past lake is a directory of its own. Whatever is read of it is put there first: a bronze batch that had arrived by the
+instant, a stored file that was made from nothing later, or else the partition computed again by the very code that
+publishes it. So every reader, and SQL, works on it unchanged, and nothing here knows how a table is made.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from quant_assets.clock import ManualClock
+from quant_assets.domain.features import GROUPS, LABELS
+from quant_assets.domain.tables import (
+    ADJUSTMENT_FACTORS,
+    CURATED_TWS_1D_BARS,
+    CURATED_TWS_1M_BARS,
+    INSTRUMENTS,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_BARS,
+    RAW_TWS_REQUESTS,
+    UNIVERSE,
+    Table,
+)
+from quant_assets.errors import CorruptFileError, DataWrong, DefectError
+from quant_assets.flows.adjust import Adjuster
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.derive import publish_group
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.footer import Footer, read_footer
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import CuratedStore, Lakehouse, RawStore
+
+Origin = Literal["stored", "recomputed", "unknown"]
+"""Where a partition of the past came from: the stored file, bronze through the transform, or nowhere."""
+
+Key = tuple[str, str]
+"""(table, partition key)"""
+
+_LEFT_OVER = timedelta(days=1)
+
+
+class _NoGate:
+    """There is no way to the source from the past."""
+
+    def run(self, job: Any) -> Any:
+        raise DefectError(f"a reader of the past asked the source for {job}")
+
+    @property
+    def budget(self) -> Any:
+        raise DefectError("a reader of the past asked for a pacing budget")
+
+
+class _PastRaw(RawStore):
+    """Bronze up to an instant; batches are linked into the past lake when they are first asked for."""
+
+    present: RawStore
+    as_of: datetime
+    seen: set[Key]
+
+    def partitions(self, table: Table) -> list[Partition]:
+        """Return the partitions that had a batch by then."""
+        return [one for one in self.present.partitions(table) if self.batches(table, one)]
+
+    def batches(self, table: Table, partition: Partition) -> list[Path]:
+        """Return the batches that had arrived, of one that was arriving its rows up to then."""
+        if (key := (table.name, partition.key)) not in self.seen:
+            self.seen.add(key)
+            for file in self.present.batches(table, partition):
+                self._take(table, partition, file)
+        return super().batches(table, partition)
+
+    def _take(self, table: Table, partition: Partition, file: Path) -> None:
+        footer = self.present.manifest(table).lookup(file)
+        if footer is None or _after(footer.known_from, self.as_of):
+            return
+        if not _after(footer.known_until, self.as_of):
+            link(file, self.layout.batch(table, partition, file.stem))
+            return
+        rows = pl.read_parquet(file, hive_partitioning=False).filter(pl.col("ingested_at") <= self.as_of)
+        self.append(table, partition, rows, f"{_CUT}{file.stem}")
+
+
+_CUT = "cut-"
+"""Before the name of a batch of which only a part had arrived."""
+
+
+class _PastCurated(CuratedStore):
+    """Silver and gold as they could have been published by an instant, made when they are first asked for."""
+
+    present: CuratedStore
+    make: Callable[[Table, Partition], Origin]
+    origins: dict[Key, Origin]
+
+    def ensure(self, table: Table, partition: Partition) -> Origin:
+        """Put a partition into the past lake, if it can be known there; what is being made is not made again."""
+        if (key := (table.name, partition.key)) not in self.origins:
+            self.origins[key] = "unknown"
+            self.origins[key] = self.make(table, partition)
+        return self.origins[key]
+
+    def footer(self, table: Table, partition: Partition) -> Footer | None:
+        """Return what stood in a partition."""
+        self.ensure(table, partition)
+        return super().footer(table, partition)
+
+    def exists(self, table: Table, partition: Partition) -> bool:
+        """Return whether a partition could be known."""
+        self.ensure(table, partition)
+        return super().exists(table, partition)
+
+    def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return a partition as it was known."""
+        self.ensure(table, partition)
+        return super().read(table, partition, columns)
+
+    def read_many(self, table: Table, partitions: Any, *args: Any, **options: Any) -> pl.DataFrame:
+        """Return partitions as they were known."""
+        wanted = list(partitions)
+        for partition in wanted:
+            self.ensure(table, partition)
+        return super().read_many(table, wanted, *args, **options)
+
+    def partitions(self, table: Table) -> list[Partition]:
+        """Return the partitions that could be known."""
+        return [one for one in self.present.partitions(table) if self.ensure(table, one) != "unknown"]
+
+
+@dataclass(frozen=True)
+class _PastLakehouse(Lakehouse):
+    stores: tuple[RawStore, CuratedStore] | None = None
+
+    @cached_property
+    def raw(self) -> RawStore:
+        assert self.stores is not None
+        return self.stores[0]
+
+    @cached_property
+    def curated(self) -> CuratedStore:
+        assert self.stores is not None
+        return self.stores[1]
+
+
+@dataclass(frozen=True)
+class _PastWork(Work):
+    stores: tuple[RawStore, CuratedStore] | None = None
+
+    @cached_property
+    def lake(self) -> Lakehouse:
+        return _PastLakehouse(self.layout, run_id=self.run_id, clock=self.clock, stores=self.stores)
+
+
+@dataclass
+class PastLake:
+    """A past lake and the unit of work that reads it; use `open_past`."""
+
+    present: Work
+    as_of: datetime
+    root: Path
+    origins: dict[Key, Origin] = field(default_factory=dict)
+
+    @cached_property
+    def work(self) -> Work:
+        """Unit of work on the past lake: its clock stands at the instant, and no source can be asked."""
+        clock = ManualClock(self.as_of)
+        settings = replace(self.present.settings, data=self.root)
+        layout = type(self.present.layout)(self.root)
+        raw = _PastRaw(layout, run_id="past", clock=clock)
+        raw.present, raw.as_of, raw.seen = self.present.lake.raw, self.as_of, set()
+        curated = _PastCurated(layout, run_id="past", clock=clock)
+        curated.present, curated.make, curated.origins = self.present.lake.curated, self._make, self.origins
+        return _PastWork(settings, _NoGate(), "past", clock, stores=(raw, curated))
+
+    @property
+    def curated(self) -> CuratedStore:
+        """The store that readers of the past read."""
+        return self.work.lake.curated
+
+    def summary(self) -> dict[str, int]:
+        """Return how many partitions came from where."""
+        return dict(sorted(Counter(self.origins.values()).items()))
+
+    @cached_property
+    def _curator(self) -> Curator:
+        return Curator(self.work)
+
+    @cached_property
+    def _adjuster(self) -> Adjuster:
+        return Adjuster(self.work)
+
+    def _make(self, table: Table, partition: Partition) -> Origin:
+        """Link the stored file when nothing later entered it, else compute the partition again."""
+        if table is UNIVERSE:
+            return self._universe(partition)
+        if self._stands(table, partition):
+            link(self.present.layout.file(table, partition), self.work.layout.file(table, partition))
+            return "stored"
+        if partition.profile or self.present.calendar.hours(partition.session).opens_at > self.as_of:
+            return "unknown"
+        with contextlib.suppress(DataWrong):
+            self._publish(table, partition.session)
+        return "recomputed" if self.work.layout.file(table, partition).is_file() else "unknown"
+
+    def _stands(self, table: Table, partition: Partition) -> bool:
+        """Return whether the stored file was made from what was known, and from all of it.
+
+        The index tells on which inputs a file was last confirmed, the file itself on which it was made: one will do.
+        """
+        file = self.present.layout.file(table, partition)
+        try:
+            confirmed = self.present.lake.curated.footer(table, partition)
+            return confirmed is not None and any(
+                self._is_of_then(footer, partition) for footer in (confirmed, read_footer(file))
+            )
+        except CorruptFileError:
+            return False
+
+    def _is_of_then(self, footer: Footer, partition: Partition) -> bool:
+        if not footer.watermark or _after(footer.watermark, self.as_of):
+            return False
+        current: dict[str, Callable[[], str]] = {
+            RAW_TWS_BARS.name: lambda: self.work.lake.raw.input_id(RAW_TWS_BARS, partition),
+            CURATED_TWS_1M_BARS.name: lambda: self._content(CURATED_TWS_1M_BARS, partition),
+            CURATED_TWS_1D_BARS.name: lambda: self._content(CURATED_TWS_1D_BARS, partition),
+        }
+        return all(footer.inputs[name] == ask() for name, ask in current.items() if name in footer.inputs)
+
+    def _content(self, table: Table, partition: Partition) -> str:
+        footer = self.curated.footer(table, partition)
+        return footer.content_id if footer else ""
+
+    def _publish(self, table: Table, session: date) -> None:
+        group = next((one for one in (*GROUPS.values(), *LABELS.values()) if one.table is table), None)
+        if group:
+            publish_group(self.work, group, session)
+        elif table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS):
+            self._curator.minute_bars(session)
+            self._same_pass(session)
+        elif table is CURATED_TWS_1D_BARS:
+            self._curator.daily_bars(session)
+        elif table is INSTRUMENTS:
+            self._curator.instruments(session)
+        elif table is ADJUSTMENT_FACTORS:
+            self._adjuster.publish(session)
+
+    def _same_pass(self, session: date) -> None:
+        for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS):
+            if self.work.layout.file(table, Partition(session)).is_file():
+                self.origins[table.name, Partition(session).key] = "recomputed"
+
+    def _universe(self, partition: Partition) -> Origin:
+        """Take the members that were observed by then, or that somebody had asked TWS about by then."""
+        store = self.present.lake.curated
+        if not store.exists(UNIVERSE, partition):
+            return "unknown"
+        members = store.read(UNIVERSE, partition)
+        asked = self.work.lake.raw.read(RAW_TWS_REQUESTS, partition, ["con_id"])["con_id"].unique().to_list()
+        known = members.filter((pl.col("observed_at") <= self.as_of) | pl.col("con_id").is_in(asked))
+        if known.is_empty():
+            return "unknown"
+        if known.height == members.height:
+            link(self.present.layout.file(UNIVERSE, partition), self.work.layout.file(UNIVERSE, partition))
+            return "stored"
+        self.work.lake.curated.write(UNIVERSE, partition, known)
+        return "recomputed"
+
+
+@contextlib.contextmanager
+def open_past(work: Work, as_of: datetime) -> Iterator[PastLake]:
+    """Open the lakehouse as it was known at an instant; the directory is removed at the end.
+
+    Args:
+        work: on the lakehouse of now.
+        as_of: aware instant; what was ingested after it does not exist.
+    """
+    where = work.layout.metadata / "past"
+    with contextlib.suppress(OSError):
+        where.mkdir(parents=True, exist_ok=True)
+    _sweep(where, work.clock.now())
+    base = where if os.access(where, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="as-of-", dir=base, ignore_cleanup_errors=True) as root:
+        yield PastLake(work, as_of.astimezone(UTC), Path(root))
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a committed file a second name; where the file system cannot, copy it.
+
+    Writers replace files by renaming over them and never write into one, so the linked bytes stay what they are.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _after(text: str, instant: datetime) -> bool:
+    return bool(text) and datetime.fromisoformat(text) > instant
+
+
+def _sweep(where: Path, now: datetime) -> None:
+    """Remove what a reader that was killed left behind."""
+    for old in where.glob("as-of-*"):
+        with contextlib.suppress(OSError):
+            if now - datetime.fromtimestamp(old.stat().st_mtime, UTC) > _LEFT_OVER:
+                shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""The price basis of what readers return: factors from the lakehouse, put to rows of any table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from quant_assets.domain.adjustments import chained, rebased
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS
+from quant_assets.errors import NotPublishedError, UnknownNameError
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import CuratedStore
+
+ADJUSTMENTS = ("as_served", "splits", "total")
+PER_SHARE = "quote currency per share"
+SHARES = "shares"
+
+
+def require_adjustment(adjust: str) -> str:
+    """Return the name of an adjustment.
+
+    Raises:
+        UnknownNameError: it is none of ADJUSTMENTS.
+    """
+    if adjust not in ADJUSTMENTS:
+        raise UnknownNameError("adjustment", adjust, ADJUSTMENTS)
+    return adjust
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Factors of some instruments over consecutive sessions, to the price basis of the last one."""
+
+    factors: pl.DataFrame
+    """con_id, session, own, split, total: see `domain.adjustments.chained`."""
+    session: date
+    """The session whose basis it is."""
+
+    @classmethod
+    def read(
+        cls, store: CuratedStore, calendar: TradingCalendar, con_ids: Sequence[int], first: date, last: date
+    ) -> "Basis":
+        """Read the factors that lead from any session of a range to the basis of its last one.
+
+        Raises:
+            NotPublishedError: factors of a session of the range are missing: a split in it would go unseen.
+        """
+        sessions = calendar.between(first, last)
+        missing = [day for day in sessions if not store.exists(ADJUSTMENT_FACTORS, Partition(day))]
+        if missing:
+            span = f"{missing[0]}..{missing[-1]}" if len(missing) > 1 else str(missing[0])
+            raise NotPublishedError(
+                ADJUSTMENT_FACTORS.name, span, f"Run `quant flow data --sessions {missing[0]}..{missing[-1]}`."
+            )
+        columns = ["as_of_session", "con_id", "session", "split_factor", "total_return_factor"]
+        rows = store.read_many(ADJUSTMENT_FACTORS, [Partition(day) for day in sessions], columns)
+        mine = rows.filter(pl.col("con_id").is_in(list(con_ids)))
+        return cls(chained(mine, list(con_ids), sessions), last)
+
+    def of_minutes(
+        self, rows: pl.DataFrame, adjust: str, prices: Sequence[str], volumes: Sequence[str]
+    ) -> pl.DataFrame:
+        """Put rows that were made from stored 1-minute bars on the basis."""
+        return rebased(rows, self.factors, adjust, prices=tuple(prices), volumes=tuple(volumes))
+
+    def of_windows(
+        self,
+        rows: pl.DataFrame,
+        adjust: str,
+        prices: Sequence[str],
+        volumes: Sequence[str],
+        calendar: TradingCalendar | None = None,
+    ) -> pl.DataFrame:
+        """Put rows that were made from daily windows on the basis.
+
+        Args:
+            rows: con_id, session, and what is scaled.
+            adjust: `splits` or `total`.
+            prices: columns in quote currency per share.
+            volumes: columns in shares.
+            calendar: given where the values beside a session's minutes are those of the session before.
+        """
+        windows = self.factors.with_columns((pl.col(name) / pl.col("own")).alias(name) for name in ("split", "total"))
+        if calendar:
+            days = {day: calendar.following(day) for day in windows["session"].unique()}
+            windows = windows.with_columns(pl.col("session").replace_strict(days, return_dtype=pl.Date))
+        return rebased(rows, windows, adjust, prices=tuple(prices), volumes=tuple(volumes))
+
+
+def total_return(window: pl.DataFrame) -> pl.DataFrame:
+    """Take the dividends out of the prices of a daily window, which is adjusted for splits as it is served."""
+    factor = pl.col("adj_close") / pl.col("close")
+    prices = ("open", "high", "low", "close", "wap")
+    return window.with_columns(*((pl.col(name) * factor).alias(name) for name in prices))

@@ -1,0 +1,43 @@
+"""Which partitions a table has, from its directories alone."""
+
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from quant_assets.lakehouse.layout import Partition
+
+
+def partitions_below(root: Path) -> Iterator[Partition]:
+    """Look at directories only, each once: a history of thousands of sessions is listed in milliseconds."""
+    for name, path in _directories(root):
+        session = _session_of(name)
+        if session is None:
+            continue
+        if _has_files(path):
+            yield Partition(session)
+        for inner, below in _directories(path):
+            if inner.startswith("profile=") and _has_files(below):
+                yield Partition(session, inner.removeprefix("profile="))
+
+
+def _directories(path: Path | str) -> list[tuple[str, str]]:
+    try:
+        with os.scandir(path) as entries:
+            return [(entry.name, entry.path) for entry in entries if "=" in entry.name and entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _has_files(path: str) -> bool:
+    with os.scandir(path) as entries:
+        return any(entry.name.endswith(".parquet") and not entry.name.startswith(".") for entry in entries)
+
+
+def _session_of(name: str) -> date | None:
+    """Return the session of a directory name; None for one that somebody set aside."""
+    label, _, text = name.partition("=")
+    try:
+        return date.fromisoformat(text) if label in ("session", "vintage") else None
+    except ValueError:
+        return None

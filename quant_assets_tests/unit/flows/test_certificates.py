@@ -1,0 +1,103 @@
+"""A certificate covers what passed, fits together and balances, and loses its word when any of it changes."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from quant_assets.domain.features import GROUPS
+from quant_assets.domain.tables import CERTIFIED_SESSIONS, CURATED_TWS_1M_BARS, RAW_TWS_BARS, TV_TECHNICALS_1D
+from quant_assets.flows.certify import CERTIFIED_TABLES, certificate_of, certify
+from quant_assets.flows.derive import publish_group
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, files
+
+AT = Partition(SESSION)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    made = Lab(tmp_path, symbols=("ARCA:QMKT",))
+    made.run([SESSION])
+    return made
+
+
+def certified(lab: Lab, *, later: timedelta = timedelta()):
+    with lab.at(after(SESSION) + later) as work:
+        publish_group(work, GROUPS["tv_technicals_1d", "v1"], SESSION)
+        return certify(work, SESSION)
+
+
+def test_a_whole_session_is_certified_with_the_content_of_every_table(lab):
+    published = certified(lab)
+    assert published.is_committed, published.reason
+    rows = lab.lake.curated.read(CERTIFIED_SESSIONS, AT)
+    stands = {table.name: lab.lake.curated.footer(table, AT).content_id for table in CERTIFIED_TABLES}
+    assert dict(rows.select("table_name", "content_id").iter_rows()) == stands
+    assert rows["certificate_id"].n_unique() == 1
+    assert rows["balance"][0] == "390 raw = 390 valid + 0 quarantined + 0 superseded"
+    with lab.at(after(SESSION)) as work:
+        assert certificate_of(work, SESSION).state == "valid"
+
+
+def test_what_a_lakehouse_holds_only_on_request_is_not_demanded():
+    names = {table.name for table in CERTIFIED_TABLES}
+    assert not {"positions", "accounts"} & names
+    assert {"curated_tws_1m_bars", "curated_tws_1d_bars", "instruments", "universe", "adjustment_factors"} < names
+
+
+def test_certifying_again_writes_nothing(lab):
+    certified(lab)
+    before = files(lab.root)
+    again = certified(lab, later=timedelta(days=2))
+    assert again.report.inserted + again.report.updated == 0
+    assert files(lab.root) == before
+
+
+def test_a_missing_table_is_named_with_its_mend(lab):
+    with lab.at(after(SESSION)) as work:
+        published = certify(work, SESSION)
+        assert certificate_of(work, SESSION).state == "none"
+    assert not published.is_committed
+    assert published.reason == f"not published: tv_technicals_1d; run `quant flow data --session {SESSION}`"
+
+
+def test_a_certificate_loses_its_word_when_a_table_changes_and_gets_another_after(lab):
+    first = certified(lab).metadata["certificate"]
+    bars = lab.lake.curated.read(CURATED_TWS_1M_BARS, AT)
+    lab.lake.curated.write(CURATED_TWS_1M_BARS, AT, bars.with_columns(volume=pl.col("volume") + 1), watermark="2030")
+    with lab.at(after(SESSION)) as work:
+        found = certificate_of(work, SESSION)
+    assert (found.state, found.changed, found.certificate_id) == ("changed", ("curated_tws_1m_bars",), first)
+    refused = certified(lab)
+    assert not refused.is_committed, "features were made from other bars"
+    assert "features_price_1m_v1 was made from an older curated_tws_1m_bars" in refused.reason
+
+
+def test_bronze_that_nobody_curated_yet_is_not_certified(lab):
+    certified(lab)
+    raw = lab.lake.raw.read(RAW_TWS_BARS, AT)
+    lab.lake.raw.append(RAW_TWS_BARS, AT, raw.with_columns(batch_id=pl.lit("b9"), request_id=pl.lit("b9-000")), "b9")
+    refused = certified(lab)
+    assert not refused.is_committed
+    assert "curated_tws_1m_bars was made from an older raw_tws_bars" in refused.reason
+
+
+def test_an_unreadable_table_is_not_certified(lab):
+    certified(lab)
+    lab.lake.layout.file(TV_TECHNICALS_1D, AT).write_bytes(b"no parquet")
+    with lab.at(after(SESSION)) as work:
+        assert certificate_of(work, SESSION).changed == ("tv_technicals_1d",)
+        assert "not published: tv_technicals_1d" in certify(work, SESSION).reason
+
+
+def test_status_shows_the_certificate(lab, monkeypatch):
+    from quant_assets.cli import cli
+
+    published = certified(lab)
+    monkeypatch.setenv("QUANT_DATA", str(lab.root / "data"))
+    monkeypatch.setenv("QUANT_CONFIGS", str(lab.root / "configs"))
+    shown = CliRunner().invoke(cli, ["status"], catch_exceptions=False).output
+    assert published.metadata["certificate"][:12] in shown
+    assert "valid" in shown

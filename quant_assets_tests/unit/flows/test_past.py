@@ -1,0 +1,208 @@
+"""What was known then is what readers answer: the vendor revises, and the old answer can still be had, bit for bit."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from quant_assets.cli import cli
+from quant_assets.domain.tables import (
+    CURATED_TWS_1M_BARS,
+    FEATURES_PRICE_1M_V1,
+    LABELS_TWS_RETURNS,
+    RAW_TWS_BARS,
+    RAW_TWS_REQUESTS,
+)
+from quant_assets.errors import ConfigurationError, DefectError, NotPublishedError
+from quant_assets.flows.past import open_past
+from quant_assets.flows.readers import feature_store, sql_as_of
+from quant_assets.lakehouse.content import content_id
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content, files
+
+AT = Partition(SESSION)
+GROUPS = (["price_1m"], ["v1"], ["QMKT"], SESSION, SESSION)
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Revised:
+    """A session that was ingested on its evening, and again two days later, when TWS said otherwise of ten minutes."""
+
+    lab: Lab
+    published: dict[tuple[str, str], str] = field(default_factory=dict)
+    bars: pl.DataFrame = field(default_factory=pl.DataFrame)
+    revised: pl.DataFrame = field(default_factory=pl.DataFrame)
+    between: datetime = after(SESSION) + timedelta(days=1)
+    now: datetime = after(SESSION) + timedelta(days=3)
+
+    def store(self, work):
+        return feature_store(work)
+
+
+@pytest.fixture(scope="module")
+def revised(tmp_path_factory) -> Revised:
+    made = Revised(Lab(tmp_path_factory.mktemp("revised"), symbols=("ARCA:QMKT", "NYSE:QFID")))
+    made.lab.run([SESSION])
+    made.published = content(made.lab.lake)
+    made.bars = made.lab.lake.curated.read(CURATED_TWS_1M_BARS, AT)
+    raw = made.lab.lake.raw.read(RAW_TWS_BARS, AT)
+    when = after(SESSION) + timedelta(days=2)
+    place = pl.int_range(pl.len()).over("con_id")
+    other = raw.with_columns(
+        (pl.when(place < 10).then(pl.col("volume") + 100).otherwise(pl.col("volume"))).alias("volume"),
+        pl.lit("b9").alias("batch_id"),
+        ("b9-" + pl.col("request_id").str.slice(-3)).alias("request_id"),
+        pl.lit(when).cast(RAW_TWS_BARS.schema["ingested_at"]).alias("ingested_at"),
+    )
+    made.lab.lake.raw.append(RAW_TWS_BARS, AT, other, "b9")
+    ran = made.lab.run([SESSION], when + HOUR)
+    assert all(one.is_committed for one in ran.published)
+    made.revised = made.lab.lake.curated.read(CURATED_TWS_1M_BARS, AT)
+    return made
+
+
+def test_the_revision_changed_what_stands(revised):
+    assert content(revised.lab.lake)["curated_tws_1m_bars", AT.key] != revised.published["curated_tws_1m_bars", AT.key]
+    assert (revised.revised["volume"] != revised.bars["volume"]).sum() == 20
+
+
+def test_before_the_revision_the_old_bars_are_the_answer_to_the_bit(revised):
+    with revised.lab.at(revised.now) as work:
+        then = feature_store(work).get_curated_bars(["QMKT", "QFID"], SESSION, SESSION, as_of=revised.between)
+        now = feature_store(work).get_curated_bars(["QMKT", "QFID"], SESSION, SESSION, as_of=revised.now)
+    assert then.equals(revised.bars)
+    said = content_id(then, CURATED_TWS_1M_BARS.content_columns, CURATED_TWS_1M_BARS.key)
+    assert said == revised.published["curated_tws_1m_bars", AT.key]
+    assert now.equals(revised.revised)
+
+
+def test_every_table_of_then_has_the_content_id_that_was_published_then(revised):
+    """Features and labels are computed again from the old bars, by the code that published them."""
+    with revised.lab.at(revised.now) as work, open_past(work, revised.between) as past:
+        for name in ("curated_tws_1m_bars", "features_price_1m_v1", "labels_tws_returns", "adjustment_factors",
+                     "quarantine_tws_bars", "curated_tws_1d_bars", "instruments", "universe"):  # fmt: skip
+            table = next(one for one in _tables() if one.name == name)
+            footer = past.curated.footer(table, AT)
+            assert footer is not None, name
+            assert footer.content_id == revised.published[name, AT.key], name
+        origins = past.origins
+        assert origins["curated_tws_1m_bars", AT.key] == "recomputed"
+        assert origins["curated_tws_1d_bars", AT.key] == "stored"
+        assert past.work.lake.raw.content_id(RAW_TWS_BARS, AT) == revised.published["raw_tws_bars", AT.key]
+
+
+def _tables():
+    from quant_assets.domain.tables import ALL
+
+    return ALL
+
+
+def test_what_nothing_later_touched_is_served_from_its_file(revised):
+    with revised.lab.at(revised.now) as work, open_past(work, revised.now) as past:
+        past.curated.read(FEATURES_PRICE_1M_V1, AT)
+        past.curated.read(LABELS_TWS_RETURNS, AT)
+        assert set(past.origins.values()) == {"stored"}
+        linked = past.work.layout.file(FEATURES_PRICE_1M_V1, AT)
+        assert linked.read_bytes() == work.layout.file(FEATURES_PRICE_1M_V1, AT).read_bytes()
+
+
+def test_features_as_of_then_say_which_partitions_were_computed_again(revised):
+    groups = (["price_1m", "volume_1m"], ["v1", "v1"], *GROUPS[2:])
+    with revised.lab.at(revised.now) as work:
+        answer = feature_store(work).get_features_for_training(*groups, include_labels=True, as_of=revised.between)
+    metadata = answer["metadata"]
+    assert metadata["as_of"] == revised.between
+    assert metadata["origins"]["features_volume_1m_v1"] == {AT.key: "recomputed"}
+    assert metadata["origins"]["features_price_1m_v1"] == {AT.key: "stored"}, "the revision was of volumes alone"
+    for name in ("features_volume_1m_v1", "features_price_1m_v1"):
+        assert metadata["content_ids"][name][SESSION] == revised.published[name, AT.key]
+    assert answer["features"].height == 390
+    assert answer["labels"].height > 0
+
+
+def test_inference_as_of_then_equals_training_as_of_then(revised):
+    with revised.lab.at(revised.now) as work:
+        store = feature_store(work)
+        training = store.get_features_for_training(*GROUPS, as_of=revised.between)["features"]
+        row = store.get_features_for_inference(*GROUPS[:3], training["ts"][77], as_of=revised.between)["features"]
+    assert row.equals(training.slice(77, 1))
+
+
+def test_before_anything_was_known_there_is_no_answer(revised):
+    with revised.lab.at(revised.now) as work:
+        with pytest.raises(NotPublishedError):
+            feature_store(work).get_curated_bars(["QMKT"], SESSION, SESSION, as_of=after(SESSION) - 5 * HOUR)
+        with pytest.raises(ConfigurationError, match="no time zone"):
+            feature_store(work).get_curated_bars(["QMKT"], SESSION, SESSION, as_of=datetime(2024, 3, 20))  # noqa: DTZ001
+
+
+def test_reading_the_past_changes_nothing_and_leaves_nothing(revised):
+    before = files(revised.lab.root)
+    with revised.lab.at(revised.now) as work:
+        feature_store(work).get_curated_bars(["QMKT"], SESSION, SESSION, as_of=revised.between)
+        assert list((work.layout.metadata / "past").iterdir()) == []
+    assert files(revised.lab.root) == before
+
+
+def test_the_past_cannot_ask_the_source(revised):
+    with (
+        revised.lab.at(revised.now) as work,
+        open_past(work, revised.between) as past,
+        pytest.raises(DefectError, match="reader of the past"),
+    ):
+        past.work.gate.run(None)
+
+
+def test_a_batch_that_was_arriving_counts_as_far_as_it_had_arrived(tmp_path):
+    """Two answers of one commit, a minute apart: between the two, only the first is known."""
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT", "NYSE:QFID"))
+    lab.run([SESSION])
+    raw = lab.lake.raw.read(RAW_TWS_BARS, AT)
+    arrivals = raw.group_by("con_id").agg(pl.col("ingested_at").first()).sort("ingested_at")
+    first, second = arrivals["ingested_at"]
+    with lab.at(after(SESSION) + HOUR) as work, open_past(work, first + (second - first) / 2) as past:
+        known = past.work.lake.raw.read(RAW_TWS_BARS, AT)
+        assert known["con_id"].unique().to_list() == [arrivals["con_id"][0]]
+        assert past.work.lake.raw.read(RAW_TWS_REQUESTS, AT).filter(pl.col("bar_size") == "1 min").height == 1
+
+
+def test_sql_answers_as_of_then_over_bronze_silver_and_gold(revised):
+    query = (
+        "SELECT (SELECT sum(volume) FROM curated_tws_1m_bars) AS curated, "
+        "(SELECT sum(volume) FROM raw_tws_bars) AS raw, (SELECT count(*) FROM features_price_1m_v1) AS features"
+    )
+    with revised.lab.at(revised.now) as work:
+        then, origins = sql_as_of(work, query, revised.between)
+    volume = revised.bars["volume"].sum()
+    assert then.row(0) == (volume, volume, 780)
+    assert origins["recomputed"] >= 2
+
+
+def test_the_sql_command_takes_an_instant_and_says_what_it_did(revised, monkeypatch):
+    monkeypatch.setenv("QUANT_DATA", str(revised.lab.root / "data"))
+    monkeypatch.setenv("QUANT_CONFIGS", str(revised.lab.root / "configs"))
+    query = "SELECT sum(volume) AS v FROM curated_tws_1m_bars"
+    ran = CliRunner().invoke(cli, ["sql", query, "--json", "--as-of", revised.between.isoformat()])
+    assert json.loads(ran.stdout) == [{"v": revised.bars["volume"].sum()}]
+    assert "recomputed" in ran.stderr
+    with pytest.raises(ConfigurationError, match="2026-03-14T21:00Z"):
+        CliRunner().invoke(cli, ["sql", query, "--as-of", "yesterday"], catch_exceptions=False, standalone_mode=False)
+
+
+def test_strict_readers_accept_what_was_observed_only(revised):
+    """The second ingestion came two days late: the ten minutes that it changed are assumed, the others observed."""
+    with revised.lab.at(revised.now) as work:
+        store = feature_store(work)
+        bars = store.get_curated_bars(["QMKT"], SESSION, SESSION, strict=True)
+        assert bars.height == 380
+        assert set(bars["known_basis"]) == {"observed"}
+        strict = store.get_features_for_training(*GROUPS, strict=True)
+        assert strict["features"].is_empty()
+        assert strict["metadata"]["known_basis"] == {"observed": 0, "left_out": 1}
+        then = store.get_features_for_training(*GROUPS, strict=True, as_of=revised.between)
+        assert then["features"].height == 390
+        assert then["metadata"]["known_basis"] == {"observed": 1, "left_out": 0}

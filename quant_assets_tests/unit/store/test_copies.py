@@ -1,0 +1,271 @@
+"""Month copies: equal to the session files, preferred only while they are, and never missed when they are gone."""
+
+import json
+import os
+import shutil
+from datetime import date, timedelta
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
+from quant_assets.domain.tables import RAW_TWS_BARS
+from quant_assets.errors import CorruptCopyError, CorruptFileError
+from quant_assets.lakehouse import compaction, copies
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import CuratedStore
+from quant_assets_tests.builders import curated_bars
+from quant_assets_tests.opening import opened_files
+
+MAY = [date(2024, 5, day) for day in (29, 30, 31)]
+JUNE = [date(2024, 6, day) for day in (3, 4, 5)]
+DAYS = [*MAY, *JUNE]
+EVERY = [Partition(day) for day in DAYS]
+IDS = (101, 102, 205)
+
+
+def bars(session, ids=IDS, shift=0.0):
+    parts = [
+        curated_bars(
+            [100.0 + con_id + minute + session.day / 100 + shift for minute in range(5)], session=session, con_id=con_id
+        )
+        for con_id in ids
+    ]
+    return pl.concat(parts)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """Sessions of two months, no copies."""
+    store = CuratedStore(Layout(tmp_path / "data"))
+    for day in DAYS:
+        store.write(BARS, Partition(day), bars(day))
+    return store
+
+
+@pytest.fixture
+def store(plain):
+    """The same with a copy of each month, one instrument to a row group."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compaction, "_GROUP_ROWS", 1)
+        for month in ("2024-05", "2024-06"):
+            compaction.compact(plain, BARS, month)
+    return CuratedStore(plain.layout)
+
+
+def read_files(store, partitions=EVERY):
+    """The independent answer: each session's file, read whole by Polars itself."""
+    files = [store.layout.file(BARS, partition) for partition in partitions]
+    return pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files])
+
+
+def test_readers_answer_from_copies_what_the_session_files_hold(store):
+    whole = read_files(store)
+    assert store.read_many(BARS, EVERY).equals(whole)
+    assert store.read_many(BARS, EVERY, con_ids=[102]).equals(whole.filter(pl.col("con_id") == 102))
+    some = store.read_many(BARS, EVERY[1:5], ["ts", "close"], [101, 205])
+    inside = whole.filter(pl.col("session").is_between(DAYS[1], DAYS[4]) & pl.col("con_id").is_in([101, 205]))
+    assert some.equals(inside.select("ts", "close"))
+    assert store.read_many(BARS, EVERY, con_ids=[]).is_empty()
+    assert store.read_many(BARS, EVERY, con_ids=[1, 103, 999]).equals(BARS.empty())
+    assert store.read_many(BARS, [*EVERY, Partition(date(2024, 6, 6))]).equals(whole), "a session that is missing"
+
+
+def test_many_instruments_in_one_row_group_are_told_apart(plain):
+    compaction.compact(plain, BARS, "2024-05")
+    metadata = pq.read_metadata(plain.layout.copy(BARS, "2024-05"))
+    assert metadata.num_row_groups == 1
+    expected = read_files(plain, EVERY[:3])
+    for ids in ([102], [101, 205], [205, 102]):
+        found = plain.read_many(BARS, EVERY[:3], ["ts", "close"], ids)
+        assert found.equals(expected.filter(pl.col("con_id").is_in(ids)).select("ts", "close"))
+
+
+def test_one_instrument_and_month_open_one_file_and_a_year_as_many_as_months(store):
+    with opened_files() as opened:
+        store.read_many(BARS, EVERY[:3], con_ids=[102])
+        assert set(opened()) == {store.layout.copy(BARS, "2024-05")}
+        opened.clear()
+        store.read_many(BARS, EVERY, con_ids=[102])
+        assert set(opened()) == {store.layout.copy(BARS, month) for month in ("2024-05", "2024-06")}
+        opened.clear()
+        store.read_many(BARS, EVERY, con_ids=[102])
+        assert len(opened()) == 2, "the second time, the indexes are known and each copy is opened once"
+
+
+def test_only_the_asked_row_group_is_decoded(store, monkeypatch):
+    asked = []
+    original = copies._row_groups
+    monkeypatch.setattr(
+        copies,
+        "_row_groups",
+        lambda share, stream, groups, names: asked.append((groups, names)) or original(share, stream, groups, names),
+    )
+    store.read_many(BARS, EVERY[:3], ["close"], [102])
+    assert asked == [([1], ["close"])]
+
+
+def test_without_copies_the_files_of_the_asked_sessions_are_opened_and_no_other(plain):
+    with opened_files() as opened:
+        plain.read_many(BARS, EVERY[1:3], con_ids=[102])
+        assert opened() == [plain.layout.file(BARS, partition) for partition in EVERY[1:3]]
+
+
+def test_no_reader_opens_a_file_behind_pythons_back(store, monkeypatch):
+    for module, name in ((pl, "scan_parquet"), (pl, "read_parquet"), (pq, "ParquetFile"), (pq, "read_metadata")):
+        original = getattr(module, name)
+
+        def watched(source, *args, _original=original, **kwargs):
+            sources = source if isinstance(source, list) else [source]
+            assert all(hasattr(one, "fileno") for one in sources), sources
+            return _original(source, *args, **kwargs)
+
+        monkeypatch.setattr(module, name, watched)
+    copies._load.cache_clear()
+    assert store.read_many(BARS, EVERY, con_ids=[102]).height == 5 * len(DAYS)
+    assert store.read_many(BARS, EVERY).height == 15 * len(DAYS)
+    shutil.rmtree(store.layout.copies)
+    assert store.read_many(BARS, EVERY, con_ids=[102]).height == 5 * len(DAYS)
+    assert store.read(BARS, EVERY[0]).height == 15
+
+
+def test_a_session_that_was_published_again_is_read_from_its_own_file(store):
+    store.write(BARS, Partition(DAYS[1]), bars(DAYS[1], shift=7.0))
+    with opened_files() as opened:
+        found = store.read_many(BARS, EVERY, con_ids=[102])
+        assert store.layout.file(BARS, Partition(DAYS[1])) in opened()
+        assert store.layout.file(BARS, Partition(DAYS[0])) not in opened()
+    assert found.equals(read_files(store).filter(pl.col("con_id") == 102)), "in the order of the sessions"
+    assert store.read_many(BARS, EVERY).equals(read_files(store))
+    month = compaction.months(store, BARS)[0]
+    assert (month.state, str(DAYS[1]) in month.why) == ("stale", True)
+
+
+def test_a_session_that_was_withdrawn_is_not_answered_from_a_copy(store):
+    store.layout.file(BARS, Partition(DAYS[0])).unlink()
+    assert store.read_many(BARS, EVERY, con_ids=[102])["session"].unique().sort().to_list() == DAYS[1:]
+
+
+def test_a_session_that_is_newer_than_the_copy_is_added(store):
+    newer = date(2024, 6, 6)
+    store.write(BARS, Partition(newer), bars(newer))
+    partitions = [*EVERY, Partition(newer)]
+    assert store.read_many(BARS, partitions).equals(read_files(store, partitions))
+    assert [month.state for month in compaction.months(store, BARS)] == ["current", "behind"]
+
+
+def test_a_file_that_was_restored_from_a_backup_is_still_the_one_that_was_copied(store):
+    file = store.layout.file(BARS, EVERY[0])
+    os.utime(file, ns=(1, 1))
+    with opened_files() as opened:
+        assert store.read_many(BARS, EVERY[:3], con_ids=[102]).height == 15
+        assert store.layout.file(BARS, EVERY[1]) not in opened()
+    assert compaction.months(store, BARS)[0].state == "current"
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 5000])
+def test_a_damaged_copy_costs_no_answer(store, damage):
+    store.layout.copy(BARS, "2024-05").write_bytes(damage)
+    assert store.read_many(BARS, EVERY, con_ids=[102]).equals(read_files(store).filter(pl.col("con_id") == 102))
+    assert compaction.months(store, BARS)[0].state == "stale"
+    compaction.compact(store, BARS, "2024-05")
+    assert compaction.months(store, BARS)[0].state == "current"
+
+
+def test_rotten_pages_of_a_copy_cost_no_answer(store):
+    path = store.layout.copy(BARS, "2024-05")
+    data = bytearray(path.read_bytes())
+    start = pq.read_metadata(path).row_group(0).column(0).dictionary_page_offset
+    data[start : start + 40] = b"\xff" * 40
+    path.write_bytes(bytes(data))
+    assert store.read_many(BARS, EVERY, con_ids=[101]).equals(read_files(store).filter(pl.col("con_id") == 101))
+
+
+def test_all_copies_can_be_deleted(store):
+    before = store.read_many(BARS, EVERY)
+    shutil.rmtree(store.layout.copies)
+    assert store.read_many(BARS, EVERY).equals(before)
+    assert [month.state for month in compaction.months(store, BARS)] == ["absent", "absent"]
+
+
+def test_what_is_written_wrongly_is_never_put_in_place(store, monkeypatch):
+    path = store.layout.copy(BARS, "2024-05")
+    before = path.read_bytes()
+    original = pq.ParquetWriter.write_table
+
+    def wrong(self, table, **options):
+        close = table.schema.get_field_index("close")
+        changed = pl.Series(table["close"].to_pylist()) + 1e-9
+        return original(self, table.set_column(close, table.schema.field(close), changed.to_arrow()), **options)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", wrong)
+    with pytest.raises(CorruptCopyError, match=r"2024-05-29 differs"):
+        compaction.compact(store, BARS, "2024-05")
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob(".staged-*"))
+
+
+def test_a_session_file_that_is_not_what_its_footer_says_is_not_copied(store):
+    file = store.layout.file(BARS, EVERY[0])
+    other = bars(DAYS[0], shift=1.0)
+    metadata = pl.read_parquet_metadata(file)
+    other.write_parquet(file, metadata={"quant_assets": metadata["quant_assets"]})
+    before = store.layout.copy(BARS, "2024-05").read_bytes()
+    with pytest.raises(CorruptFileError, match="not what its footer says"):
+        compaction.compact(store, BARS, "2024-05")
+    assert store.layout.copy(BARS, "2024-05").read_bytes() == before
+
+
+def test_the_proof_finds_a_row_too_many(store, tmp_path):
+    path = store.layout.copy(BARS, "2024-05")
+    index = store.copies.index(BARS, "2024-05")
+    frame = pl.read_parquet(path, hive_partitioning=False)
+    foreign = frame.head(1).with_columns(pl.lit(date(2024, 5, 28)).alias("session"))
+    more = tmp_path / "more.parquet"
+    pl.concat([frame, foreign]).write_parquet(more)
+    with pytest.raises(CorruptCopyError, match="46 rows, its session files 45"):
+        compaction.prove(store, BARS, more, dict(index.sources))
+    compaction.prove(store, BARS, path, dict(index.sources))
+
+
+def test_a_copy_records_the_content_ids_that_it_was_made_from(store):
+    said = json.loads(pq.read_metadata(store.layout.copy(BARS, "2024-05")).metadata[copies.KEY.encode()])
+    ids = {day: source["content_id"] for day, source in said["sources"].items()}
+    assert ids == {str(day): store.footer(BARS, Partition(day)).content_id for day in MAY}
+
+
+def test_blocks_of_instruments_bound_the_memory_and_change_nothing(store, monkeypatch):
+    before = pl.read_parquet(store.layout.copy(BARS, "2024-05"), hive_partitioning=False)
+    monkeypatch.setattr(compaction, "_BLOCK_ROWS", 16)
+    monkeypatch.setattr(compaction, "_GROUP_ROWS", 1)
+    made = compaction.compact(store, BARS, "2024-05")
+    assert made.rows == before.height
+    assert pl.read_parquet(store.layout.copy(BARS, "2024-05"), hive_partitioning=False).equals(before)
+
+
+def test_a_leftover_of_a_killed_compaction_is_removed_and_is_no_copy(store):
+    leftover = store.layout.copies / BARS.name / ".staged-0123456789ab-month=2024-05.parquet"
+    leftover.write_bytes(b"half")
+    assert [month.state for month in compaction.months(store, BARS)] == ["current", "current"]
+    compaction.compact(store, BARS, "2024-05")
+    assert not leftover.exists()
+
+
+def test_bronze_is_never_copied(store):
+    assert not copies.has_copies(RAW_TWS_BARS)
+    assert compaction.months(store, RAW_TWS_BARS) == []
+
+
+def test_the_rows_of_one_instrument_ascend_without_the_sort(store):
+    found = store.read_many(BARS, EVERY, ["con_id", "ts"], in_order=False)
+    assert found.sort("con_id", "ts").equals(read_files(store).select("con_id", "ts").sort("con_id", "ts"))
+    for con_id in IDS:
+        assert found.filter(pl.col("con_id") == con_id)["ts"].is_sorted()
+
+
+def test_sessions_far_apart_and_in_any_order(store):
+    asked = [EVERY[4], EVERY[0], EVERY[4]]
+    assert store.read_many(BARS, asked).equals(read_files(store, [EVERY[0], EVERY[4]]))
+    beyond = Partition(DAYS[-1] + timedelta(days=400))
+    assert store.read_many(BARS, [beyond, *asked]).height == 30

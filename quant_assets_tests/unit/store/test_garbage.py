@@ -1,0 +1,185 @@
+"""Garbage: what goes, what stays and why; nothing that a snapshot, a run or a tag names, and never bronze."""
+
+import json
+import os
+from datetime import date
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
+from quant_assets.domain.tables import RAW_TWS_BARS as RAW
+from quant_assets.domain.tables import SNAPSHOTS
+from quant_assets.lakehouse.compaction import compact
+from quant_assets.lakehouse.garbage import Garbage, referenced_ids
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import Lakehouse
+from quant_assets_tests.builders import SESSION, curated_bars, instant, raw_bars
+
+AT = Partition(SESSION)
+TABLES = (BARS, RAW, SNAPSHOTS)
+NOW = 2_000_000_000.0
+OLD = 1_500_000_000
+
+
+@pytest.fixture
+def lake(tmp_path):
+    made = Lakehouse(Layout(tmp_path / "data"))
+    made.curated.write(BARS, AT, curated_bars([1.0, 2.0]))
+    made.raw.append(RAW, AT, raw_bars([1.0, 2.0]), "b1")
+    return made
+
+
+def garbage(lake, older_than_s=86400.0):
+    return Garbage(lake, TABLES, NOW, older_than_s)
+
+
+def leftover(directory, age=OLD):
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / ".staged-0123456789ab-part.parquet"
+    path.write_bytes(b"half")
+    os.utime(path, (age, age))
+    return path
+
+
+def run(lake, name, *, finished=False, age=OLD, inputs=None):
+    path = lake.layout.runs / name
+    (path / "config").mkdir(parents=True)
+    if inputs is not None:
+        (path / "config" / "inputs.json").write_text(json.dumps(inputs))
+    if finished:
+        (path / "manifest.json").write_text("{}")
+    for one in [*path.rglob("*"), path]:
+        os.utime(one, (age, age))
+    return path
+
+
+def snapshot_of(lake, run_id):
+    row = {
+        "session": SESSION,
+        "profile": "p",
+        "run_id": run_id,
+        "merkle_root": "0" * 64,
+        "n_instruments": 1,
+        "n_sessions": 1,
+        "stale_policy": "fail",
+        "known_basis": "observed",
+        "is_pit": True,
+        "created_at": instant("2024-01-03 23:00"),
+    }
+    lake.curated.write(
+        SNAPSHOTS, Partition(SESSION, "p"), SNAPSHOTS.frame([{k: v for k, v in row.items() if k in SNAPSHOTS.schema}])
+    )
+
+
+def everything(lake):
+    return {
+        path: path.read_bytes() for path in lake.layout.data.rglob("*") if path.is_file() and ".lock" not in path.name
+    }
+
+
+def test_leftovers_of_killed_writers_go_and_young_ones_and_those_in_bronze_stay(lake):
+    old = leftover(lake.layout.directory(BARS, AT))
+    young = leftover(lake.layout.directory(BARS, Partition(date(2024, 1, 4))), age=NOW - 60)
+    bronze = leftover(lake.layout.directory(RAW, AT))
+    removed = garbage(lake).collect()
+    assert [item.path for item in removed] == [lake.layout.relative(old)]
+    assert (old.exists(), young.exists(), bronze.exists()) == (False, True, True)
+
+
+def test_a_dry_survey_changes_nothing(lake):
+    leftover(lake.layout.directory(BARS, AT))
+    run(lake, "half")
+    before = everything(lake)
+    assert {(item.kind, item.goes) for item in garbage(lake).survey()} >= {("leftover", True), ("run", True)}
+    assert everything(lake) == before
+
+
+def test_a_stale_copy_goes_and_a_current_one_stays(lake):
+    compact(lake.curated, BARS, "2024-01")
+    path = lake.layout.copy(BARS, "2024-01")
+    assert garbage(lake).collect() == []
+    assert path.is_file()
+    lake.curated.write(BARS, AT, curated_bars([3.0]))
+    (gone,) = [item for item in garbage(lake).collect() if item.kind == "copy"]
+    assert ("2024-01-03" in gone.why, path.exists()) == (True, False)
+
+
+def test_unfinished_runs_go_unless_somebody_names_them(lake):
+    names = {"half": False, "done": True, "young": True, "shown": True, "tagged": True, "sleeve": True}
+    run(lake, "half")
+    run(lake, "done", finished=True, inputs={"sleeves": ["sleeve"]})
+    run(lake, "young", age=NOW - 60)
+    run(lake, "shown")
+    run(lake, "tagged")
+    run(lake, "sleeve", inputs={"run_id": "sleeve"})
+    snapshot_of(lake, "shown")
+    tags = lake.layout.metadata / "tags"
+    tags.mkdir(parents=True)
+    (tags / "release.json").write_text(json.dumps({"name": "release", "runs": ["tagged"]}))
+    survey = {item.path.rsplit("/", 1)[1]: item for item in garbage(lake).survey() if item.kind == "run"}
+    assert {name: not item.goes for name, item in survey.items()} == names
+    assert [survey[name].why.split(":")[0] for name in ("done", "young", "shown", "tagged", "sleeve")] == [
+        "finished",
+        "young",
+        "a snapshot names it",
+        "a tag or another run names it",
+        "a tag or another run names it",
+    ]
+    garbage(lake).collect()
+    assert {path.name for path in lake.layout.runs.glob("[!.]*")} == {name for name, stays in names.items() if stays}
+
+
+def test_superseded_lines_go_and_those_that_a_tag_or_a_run_names_stay(lake):
+    first = lake.curated.footer(BARS, AT).content_id
+    second = lake.curated.write(BARS, AT, curated_bars([3.0])).content_id
+    third = lake.curated.write(BARS, AT, curated_bars([4.0])).content_id
+    tags = lake.layout.metadata / "tags"
+    tags.mkdir(parents=True)
+    (tags / "release.json").write_text(json.dumps({"tables": {BARS.name: {str(SESSION): first}}}))
+    run(lake, "done", finished=True, inputs={"tables": {BARS.name: {"content_id": second}}})
+    assert referenced_ids(lake.layout) >= {first, second}
+    assert [item for item in garbage(lake).collect() if item.kind == "manifest"] == []
+    (tags / "release.json").unlink()
+    (gone,) = [item for item in garbage(lake).collect() if item.kind == "manifest"]
+    assert gone.lines == 1
+    lines = lake.layout.manifest(BARS).read_text().splitlines()
+    assert [json.loads(line)["content_id"] for line in lines] == [second, third]
+    assert Lakehouse(lake.layout).curated.footer(BARS, AT).content_id == third
+
+
+def test_a_manifest_without_garbage_is_not_rewritten(lake):
+    path = lake.layout.manifest(BARS)
+    before = path.stat()
+    garbage(lake).collect()
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_notes_of_batches_go_when_the_batches_are_others(lake):
+    lake.raw.append(RAW, AT, raw_bars([5.0], first=7, request="b2-000"), "b2")
+    said = lake.raw.content_id(RAW, AT)
+    note = lake.layout.content(RAW, AT)
+    assert note.is_file()
+    assert garbage(lake).collect() == []
+    lake.raw.append(RAW, AT, raw_bars([6.0], first=9, request="b3-000"), "b3")
+    assert [item.kind for item in garbage(lake).collect()] == ["cache"]
+    assert (note.exists(), lake.raw.content_id(RAW, AT) == said) == (False, False)
+
+
+def test_bronze_and_session_files_are_never_touched(lake):
+    run(lake, "half")
+    leftover(lake.layout.directory(BARS, AT))
+    files = {path: path.stat().st_mtime_ns for path in lake.layout.lakehouse.rglob("[!.]*.parquet")}
+    garbage(lake, older_than_s=0).collect()
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_the_content_of_several_batches_is_hashed_once(lake, monkeypatch):
+    lake.raw.append(RAW, AT, raw_bars([5.0], first=7, request="b2-000"), "b2")
+    said = lake.raw.content_id(RAW, AT)
+    whole = pl.concat([raw_bars([1.0, 2.0]), raw_bars([5.0], first=7, request="b2-000")])
+    fresh = Lakehouse(Layout(lake.layout.data / "other"))
+    fresh.raw.append(RAW, AT, whole.with_columns(pl.lit("one").alias("batch_id")), "one")
+    assert said == fresh.raw.content_id(RAW, AT), "the same rows, however they are cut"
+    monkeypatch.setattr(type(lake.raw), "read", None)
+    assert Lakehouse(lake.layout).raw.content_id(RAW, AT) == said
