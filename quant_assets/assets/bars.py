@@ -16,6 +16,7 @@ from quant_assets.domain.tables import (
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest import ingest_daily, ingest_minutes
 from quant_assets.flows.ingested import PERMITTED, SERVED, SETTLED, raw_daily, raw_minutes
+from quant_assets.flows.live import promote
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.resources.work import WorkResource
@@ -36,6 +37,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     )
     def raw_tws_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, partitions: list[Partition]) -> Build:
+            promote(work)
             added = ingest_minutes(work, [partition.session for partition in partitions]).metadata()
             return lambda partition: [raw_minutes(work, partition.session, added)]
 

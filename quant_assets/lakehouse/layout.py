@@ -49,6 +49,11 @@ class Layout:
         return self.metadata / "catalog.json"
 
     @property
+    def catalog_state(self) -> Path:
+        """What the last summary saw of each table; it can be deleted."""
+        return self.metadata / "catalog_state.json"
+
+    @property
     def artifacts(self) -> Path:
         """Runs and the audit log."""
         return self.data / "artifacts"

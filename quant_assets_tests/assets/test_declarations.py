@@ -30,7 +30,7 @@ GROUPS = {
         "candidates",
     },
     "alpha": {"snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report"},
-    "ops": {"catalog"},
+    "ops": {"catalog", "month_copies"},
 }
 UPSTREAM = {
     "universe": set(),

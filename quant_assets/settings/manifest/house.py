@@ -87,6 +87,14 @@ class PositionsConfig(Strict):
     enabled: bool = False
 
 
+class CaptureConfig(Strict):
+    """Near real time: minutes of open sessions, staged until the close. Off by default."""
+
+    enabled: bool = False
+    every_s: float = Field(default=300.0, ge=10)
+    """Seconds between two rounds; each asks once per instrument, under the same pacing as everything else."""
+
+
 class SymbologyConfig(Strict):
     """Names that mean the same instrument."""
 
