@@ -54,6 +54,7 @@ def run(
     """Decide at each rebalance from what was known then, hold until the next, and tell what it came from."""
     from quant_assets.domain.backtest import Plan, plan_folds
     from quant_assets.flows.backtest import FileHistory, LakeHistory, store, walk
+    from quant_assets.flows.screens import load_screens
 
     begin, _, end = sessions.partition("..")
     first, last, walked_by = parse_day(begin), parse_day(end or begin), Plan(**plan)
@@ -66,11 +67,15 @@ def run(
             raise ConfigurationError(f"profile {name}", "it is a meta portfolio.", "Backtest the profiles it is of.")
         history: History
         if bars is not None:
+            if config.selection.screens:
+                raise ConfigurationError(
+                    f"profile {name}, key selection.screens", "a file has no features.", "Backtest over the lakehouse."
+                )
             history = FileHistory.read(bars, sectors, work.calendar, name)
             last = min(last, history.sessions[-1])
         else:
             print_synthetic_banner(work.settings)
-            history = LakeHistory(work, config.data.lookback_sessions, last)
+            history = LakeHistory(work, config.data.lookback_sessions, last, load_screens(work, config))
         folds = plan_folds(history.sessions, first, last, walked_by)
         if dry_run:
             _show_plan([(one.number, one.known, one.traded, one.earns[0], one.earns[-1]) for one in folds], as_json)

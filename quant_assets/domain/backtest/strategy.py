@@ -25,7 +25,8 @@ class Past:
     """Everything that is known after the close of the last of `sessions`.
 
     `daily`: rows in the shape of CURATED_TWS_1D_BARS on one price basis. `universe`, `instruments`: rows of those
-    tables as known then. `held`: the weights of now, which a turnover limit is measured from.
+    tables as known then. `held`: the weights of now, which a turnover limit is measured from. `screened`: what the
+    profile's own screens have against each instrument, where it has screens.
     """
 
     sessions: tuple[date, ...]
@@ -33,6 +34,7 @@ class Past:
     universe: pl.DataFrame
     instruments: pl.DataFrame
     held: Mapping[int, float] | None = None
+    screened: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         newest = self.daily["session"].max()
@@ -79,7 +81,9 @@ def alpha_strategy(name: str, profile: Profile) -> Strategy:
 
 def _decide(past: Past, name: str, profile: Profile) -> Decision:
     window = past.sessions[-profile.data.lookback_sessions :]
-    judged = screen(past.daily, past.universe, past.instruments, name, past.session, profile.selection, profile.data)
+    judged = screen(
+        past.daily, past.universe, past.instruments, name, past.session, profile.selection, profile.data, past.screened
+    )
     accepted = judged.filter(pl.col("verdict") == "accepted")["con_id"].to_list()
     bars = past.daily.filter(pl.col("con_id").is_in(accepted), pl.col("session") >= window[0])
     made = returns_matrix(

@@ -1,7 +1,7 @@
 """Where a backtest's history comes from: the lakehouse as of each session, or one file of daily bars."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import polars as pl
 
 from quant_assets.connectors.files import DailyFile, read_daily
+from quant_assets.connectors.scanners import Scanner
 from quant_assets.domain.backtest import Past, Prices, chained, cut, prices_of
 from quant_assets.domain.calendar import TradingCalendar
-from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE, Table
 from quant_assets.errors import SnapshotIncompleteError
+from quant_assets.flows.screen import screened_by
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -79,21 +81,28 @@ class FileHistory:
         members = self._file.members.join(seen.select("con_id").unique(), on="con_id", how="semi").sort("con_id")
         return Past(
             sessions=sessions,
-            daily=seen.with_columns(coverage=coverage),
-            universe=members.select(
-                "con_id",
-                "symbol",
-                pl.lit("FILE").alias("exchange"),
-                pl.lit("STK").alias("asset_class"),
-                pl.lit(self._profile).alias("profiles"),
-                pl.lit(value=False).alias("is_pit"),
+            daily=_shaped(seen.with_columns(coverage=coverage, dq_status=pl.lit("ok")), CURATED_TWS_1D_BARS),
+            universe=_shaped(
+                members.select(
+                    "con_id",
+                    "symbol",
+                    pl.lit("FILE").alias("exchange"),
+                    pl.lit("STK").alias("asset_class"),
+                    pl.lit(self._profile).alias("profiles"),
+                    pl.lit("file").alias("sources"),
+                    pl.lit(value=False).alias("is_pit"),
+                ),
+                UNIVERSE,
             ),
-            instruments=members.select(
-                "con_id",
-                pl.lit("FILE").alias("primary_exchange"),
-                pl.col("sector").alias("industry"),
-                pl.lit(self._sessions[0]).alias("valid_from"),
-                pl.lit(None, dtype=pl.Date).alias("valid_until"),
+            instruments=_shaped(
+                members.select(
+                    "con_id",
+                    pl.lit("FILE").alias("primary_exchange"),
+                    pl.col("sector").alias("industry"),
+                    pl.lit(self._sessions[0]).alias("valid_from"),
+                    pl.lit(None, dtype=pl.Date).alias("valid_until"),
+                ),
+                INSTRUMENTS,
             ),
         )
 
@@ -124,6 +133,12 @@ class FileHistory:
         return dict(self._file.members.select("con_id", "symbol").iter_rows())
 
 
+def _shaped(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Return a frame with every column of a table; what a file cannot know is null."""
+    missing = {name: dtype for name, dtype in table.schema.items() if name not in frame.columns}
+    return frame.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in missing.items())
+
+
 @dataclass(frozen=True)
 class LakeHistory:
     """The lakehouse: each decision reads what was published as of its own session."""
@@ -132,6 +147,8 @@ class LakeHistory:
     n_sessions: int
     """The longest window that a decision looks at."""
     last: date
+    screens: Mapping[str, Scanner] = field(default_factory=dict)
+    """The profile's own screens, by name."""
 
     @cached_property
     def sessions(self) -> tuple[date, ...]:
@@ -146,7 +163,8 @@ class LakeHistory:
         at, lake = Partition(known), self.work.lake.curated
         sessions = tuple(self.work.calendar.window(known, n_sessions or self.n_sessions))
         daily, universe = lake.read(CURATED_TWS_1D_BARS, at), lake.read(UNIVERSE, at)
-        return Past(sessions, daily, universe, lake.read(INSTRUMENTS, at))
+        screened, _ = screened_by(lake, known, self.screens)
+        return Past(sessions, daily, universe, lake.read(INSTRUMENTS, at), screened=screened)
 
     def require(self, decisions: Sequence[date], last: date, profile: str) -> None:
         """Prove that everything is published.
@@ -189,12 +207,18 @@ class LakeHistory:
         bars = [lake.read(CURATED_TWS_1D_BARS, Partition(day)) for day in decisions]
         observed = all(bool((frame["known_basis"] == "observed").all()) for frame in bars)
         members = [lake.read(UNIVERSE, Partition(day)) for day in decisions]
+        screens = [screened_by(lake, day, self.screens)[1].inputs for day in decisions]
         return {
             "label": self.work.source_label,
             "tables": {
                 f"{name}[{day}]": {"partition": str(day), "content_id": one.content_id, "n_rows": one.n_rows}
                 for (name, day), one in sorted(footers.items())
                 if one is not None
+            }
+            | {
+                name: {"partition": name.partition("|")[2], "content_id": told, "n_rows": 0}
+                for one in screens
+                for name, told in one.items()
             },
             "known_basis": "observed" if observed else "assumed",
             "is_pit": observed and all(bool(frame["is_pit"].all()) for frame in members),

@@ -1,7 +1,7 @@
 """Walking forward: one decision per fold from its own past, then three portfolios held through the same sessions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -157,7 +157,7 @@ def _with_held(past: Past, way: _Walk, answers: Sequence[_Answer]) -> Past:
         return past
     now = held.after[rows[-1]]
     weights = {way.prices.con_ids[place]: float(now[place]) for place in np.flatnonzero(now)}
-    return Past(past.sessions, past.daily, past.universe, past.instruments, weights)
+    return replace(past, held=weights)
 
 
 def _hold(prices: Prices, folds: Sequence[Fold], answers: Sequence[_Answer], profile: Profile, which: str) -> Held:
