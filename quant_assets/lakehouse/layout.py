@@ -131,6 +131,10 @@ class Layout:
         """Return the note of one bronze partition."""
         return self.contents / table.name / f"{partition.session}.json"
 
+    def daily_report(self, name: str) -> Path:
+        """Return the CSV of one instrument's last month."""
+        return self.lakehouse / "gold" / "reports" / f"{safe_name('report', name)}_daily_report.csv"
+
     def relative(self, path: Path) -> str:
         """Return a path relative to the data directory, with forward slashes."""
         return path.relative_to(self.data).as_posix()
