@@ -10,7 +10,7 @@ import polars as pl
 
 from quant_assets.errors import ShapeError
 
-Zone = Literal["discovery", "bronze", "silver", "gold"]
+Zone = Literal["discovery", "bronze", "silver", "gold", "staging"]
 PartitionBy = Literal["session", "vintage", "session_profile"]
 
 UTC_MICROS = pl.Datetime("us", "UTC")

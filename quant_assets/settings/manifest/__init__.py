@@ -2,6 +2,7 @@
 
 from quant_assets.settings.manifest.house import (
     BudgetsConfig,
+    CaptureConfig,
     DailyHours,
     LakehouseConfig,
     MlflowConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "AtomConfig",
     "Bounds",
     "BudgetsConfig",
+    "CaptureConfig",
     "CostsConfig",
     "DailyHours",
     "DataConfig",

@@ -23,6 +23,8 @@ class LakehouseConfig(Strict):
     canonical_timeframe: Literal["1 min"] = "1 min"
     base_currency: str = "USD"
     fetch_throttle_hours: float = Field(default=12.0, ge=0)
+    reread_previous_session: bool = True
+    """Fetch a session once more with the one after it, when it had been fetched on its own day: vendors revise."""
     lock_wait_s: float = Field(default=600.0, ge=0)
 
 
@@ -85,6 +87,14 @@ class PositionsConfig(Strict):
     """Whether TWS is asked what the accounts hold. Off by default: then no account message is ever sent."""
 
     enabled: bool = False
+
+
+class CaptureConfig(Strict):
+    """Near real time: minutes of open sessions, staged until the close. Off by default."""
+
+    enabled: bool = False
+    every_s: float = Field(default=300.0, ge=10)
+    """Seconds between two rounds; each asks once per instrument, under the same pacing as everything else."""
 
 
 class SymbologyConfig(Strict):

@@ -9,6 +9,7 @@ from quant_assets.errors import UnknownNameError
 from quant_assets.settings.manifest.base import Strict
 from quant_assets.settings.manifest.house import (
     BudgetsConfig,
+    CaptureConfig,
     LakehouseConfig,
     PositionsConfig,
     ReplayConfig,
@@ -30,6 +31,7 @@ class Manifest(Strict):
     lakehouse: LakehouseConfig = LakehouseConfig()
     tws: TwsConfig = TwsConfig()
     replay: ReplayConfig = ReplayConfig()
+    capture: CaptureConfig = CaptureConfig()
     positions: PositionsConfig = PositionsConfig()
     symbology: SymbologyConfig = SymbologyConfig()
     quality: QualityConfig = QualityConfig()
