@@ -53,6 +53,8 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             warning={SERVED: "Some vintage holds daily history of every instrument of the universe"},
         ),
         backfill_policy=SINGLE,
+        op_tags={"dagster/priority": "1"},  # before the minutes, whose completeness its volumes prove; no edge, for
+        # minutes do without: then a second answer has to confirm the first
     )
     def raw_tws_daily_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, partitions: list[Partition]) -> Build:
