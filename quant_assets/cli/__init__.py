@@ -28,6 +28,11 @@ _COMMANDS = {
     "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
     "resume": ("quant_assets.cli.pause", "resume", "Let a paused ingestion go on."),
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
+    "quarantine": (
+        "quant_assets.cli.quarantine",
+        "quarantine",
+        "Look at rows that were kept out of silver; release or confirm one.",
+    ),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
 
