@@ -1,21 +1,27 @@
-"""Operations: what the lakehouse holds, on one page."""
+"""Operations: what the lakehouse holds, on one page, and its copies for research."""
+
+from dataclasses import asdict
 
 import dagster as dg
+import polars as pl
 
 from quant_assets.assets.describe import OWNER, Catalogue
 from quant_assets.assets.pictures import table
-from quant_assets.domain.tables import ALL
 from quant_assets.flows.catalog import refresh_catalog
-from quant_assets.resources.sql import LakehouseSql
+from quant_assets.flows.compact import compact_months, due_months, prove_copies
 from quant_assets.resources.work import WorkResource
+
+COPIES_EQUAL = "copies_equal"
+WEEKLY = "0 18 * * 6"
+"""Saturday evening: the week's sessions are there, and nobody is waiting for the disk."""
 
 
 def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
-    """Return `catalog`."""
+    """Return `catalog` and `month_copies`."""
 
     @dg.asset(
         group_name="ops",
-        kinds={"json", "duckdb"},
+        kinds={"json"},
         owners=[OWNER],
         deps=[
             "curated_tws_1m_bars",
@@ -28,16 +34,49 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
         description="data/lakehouse/_metadata/catalog.json: partitions, rows, freshness and coverage of every table.",
         automation_condition=dg.AutomationCondition.eager(),
     )
-    def catalog(quant: WorkResource, sql: LakehouseSql) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def catalog(quant: WorkResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         summary = refresh_catalog(quant.work)
-        counts = " UNION ALL ".join(
-            f"SELECT '{one.name}' AS \"table\", count(*) AS rows FROM {one.name}"  # noqa: S608 - names are declared
-            for one in ALL
+        held = summary["tables"].items()
+        rows = pl.DataFrame(
+            {
+                "table": [name for name, _ in held],
+                "rows": [one["rows"] for _, one in held],
+                "health": [one["health"] for _, one in held],
+                "why": ["; ".join(one["reasons"]) for _, one in held],
+            }
         )
-        with sql.get_connection() as connection:
-            rows = connection.sql(f'SELECT * FROM ({counts}) ORDER BY "table"').pl()  # noqa: S608
         return dg.MaterializeResult(
             metadata={"rows_by_table": table(rows), "latest_expected_session": str(summary["latest_expected_session"])}
         )
 
-    return [catalog]
+    @dg.asset(
+        group_name="ops",
+        kinds={"parquet"},
+        owners=[OWNER],
+        deps=["curated_tws_1m_bars", "features_price_1m_v1", "features_volume_1m_v1", "labels_tws_returns"],
+        description="Month copies for research reads: derived, proven equal before they are used, never the only copy.",
+        automation_condition=dg.AutomationCondition.cron_tick_passed(WEEKLY) & ~dg.AutomationCondition.in_progress(),
+        check_specs=[
+            dg.AssetCheckSpec(
+                COPIES_EQUAL, asset="month_copies", description="Every copy equals its session files, value by value"
+            )
+        ],
+    )
+    def month_copies(quant: WorkResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        made = compact_months(quant.work, due_months(quant.work))
+        proofs = prove_copies(quant.work)
+        broken = [one for one in proofs if not one.equal]
+        shown = pl.DataFrame([asdict(one) for one in proofs], schema=["table", "month", "equal", "why"], orient="row")
+        return dg.MaterializeResult(
+            metadata={"made": len(made), "rows": sum(one.rows for one in made), "copies": table(shown)},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=COPIES_EQUAL,
+                    passed=not broken,
+                    description="; ".join(one.why for one in broken) or None,
+                    metadata={"copies": len(proofs)},
+                )
+            ],
+        )
+
+    return [catalog, month_copies]

@@ -21,6 +21,7 @@ def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[AssetJob], list[dg.Sc
     data = dg.define_asset_job("data_cycle", selection=list(DATA))
     alpha = dg.define_asset_job("alpha_cycle", selection=["candidates", *ALPHA])
     catalog = dg.define_asset_job("refresh_catalog", selection=["catalog"])
+    compaction = dg.define_asset_job("compact", selection=["month_copies"])
 
     @dg.schedule(
         name="daily_data_cycle",
@@ -45,4 +46,4 @@ def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[AssetJob], list[dg.Sc
     def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         return dg.RunRequest(run_key=f"catalog|{context.scheduled_execution_time:%Y-%m-%d}")
 
-    return [data, alpha, catalog], [daily, weekly]
+    return [data, alpha, catalog, compaction], [daily, weekly]

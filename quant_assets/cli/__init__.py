@@ -18,7 +18,7 @@ _COMMANDS = {
     "why": ("quant_assets.cli.why", "why", "Explain a weight back to its bars, or follow a bar to every weight."),
     "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
-    "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: rebuild an index, refresh the catalog."),
+    "lake": ("quant_assets.cli.lake", "lake", "Maintain the lakehouse: health, compaction, garbage, clean slate."),
     "manifest": ("quant_assets.cli.manifest", "manifest", "Check and show configs/manifest.json."),
     "scanner": ("quant_assets.cli.scanner", "scanner", "List the scanners, and show what their layers resolve to."),
     "candidates": ("quant_assets.cli.candidates", "candidates", "Show candidates, and why the others are none."),
@@ -27,6 +27,11 @@ _COMMANDS = {
     "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
     "resume": ("quant_assets.cli.pause", "resume", "Let a paused ingestion go on."),
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
+    "quarantine": (
+        "quant_assets.cli.quarantine",
+        "quarantine",
+        "Look at rows that were kept out of silver; release or confirm one.",
+    ),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
 

@@ -3,6 +3,7 @@
 import click
 
 from quant_assets.cli.common import open_work
+from quant_assets.cli.health import health
 from quant_assets.cli.keeping import compact, gc, rebuild, wipe
 from quant_assets.domain.tables import ALL, table
 from quant_assets.flows.catalog import refresh_catalog
@@ -25,11 +26,11 @@ def reindex(names: tuple[str, ...]) -> None:
 
 @lake.command()
 def catalog() -> None:
-    """Refresh data/lakehouse/_metadata/catalog.json."""
+    """Refresh data/lakehouse/_metadata/catalog.json from every file."""
     with open_work() as work:
-        refresh_catalog(work)
+        refresh_catalog(work, full=True)
         click.echo(str(work.layout.catalog))
 
 
-for command in (compact, gc, wipe, rebuild):
+for command in (health, compact, gc, wipe, rebuild):
     lake.add_command(command)

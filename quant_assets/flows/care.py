@@ -70,7 +70,7 @@ def runs_of(sessions: Sequence[date], calendar_sessions: Sequence[date]) -> list
 
 def audit_data(work: Work) -> list[CareFinding]:
     """Look for unreadable files, missing and stale sessions, leftovers of killed writers, and toxic prices."""
-    catalog = refresh_catalog(work)
+    catalog = refresh_catalog(work, full=True)
     findings = [found for table in ALL for found in _of_table(table, catalog["tables"][table.name])]
     leftovers = list(work.layout.lakehouse.rglob(".staged-*"))
     if leftovers:

@@ -1,21 +1,31 @@
 """Refreshing catalog.json."""
 
+from copy import deepcopy
 from typing import Any
 
 from quant_assets.domain import tables
 from quant_assets.flows.work import Work
-from quant_assets.lakehouse.catalog import build_catalog, read_catalog, write_catalog
+from quant_assets.lakehouse.catalog import CatalogState, build_catalog, read_catalog, write_catalog
 from quant_assets.lakehouse.layout import Layout
 
 _STAMP = "generated_at"
 
 
-def refresh_catalog(work: Work) -> dict[str, Any]:
-    """Summarize the lakehouse, and write catalog.json when it says anything new."""
+def refresh_catalog(work: Work, *, full: bool = False) -> dict[str, Any]:
+    """Summarize the lakehouse, and write catalog.json when it says anything new.
+
+    Args:
+        work: stores and calendar.
+        full: look at every file; else only at what was committed since the last summary, however long history is.
+    """
     layout: Layout = work.layout
     start, latest = work.settings.manifest.lakehouse.start_session, work.latest_session()
     expected = work.calendar.between(start, latest)
-    catalog = build_catalog(layout, tables.ALL, expected, work.clock.now())
+    state = CatalogState() if full else CatalogState.load(layout)
+    before = deepcopy(state.tables)
+    catalog = build_catalog(layout, tables.ALL, expected, work.clock.now(), hours=work.hours_of, state=state)
+    if state.tables != before:
+        state.save(layout)
     standing = read_catalog(layout)
     if standing is None or _said(standing) != _said(catalog):
         write_catalog(layout, catalog)

@@ -6,24 +6,27 @@ looks when something is wrong.
 """
 
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.health import WEIGHTS, WINDOW, freshness, instrument_parts, score, verdict
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS, Table
 from quant_assets.errors import CorruptFileError, NotPublishedError
 from quant_assets.lakehouse.files import write_text
+from quant_assets.lakehouse.health import Hours, instrument_days, observed_since
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
     """One partition as its files describe it."""
 
     partition: Partition
@@ -32,8 +35,88 @@ class _Held:
     unreadable: tuple[str, ...] = ()
 
 
+@dataclass
+class CatalogState:
+    """What the last summary saw of each table, so that the next one looks only at what was committed since.
+
+    A table's manifest grows by a line with each commit: lines beyond the remembered length name the partitions to look
+    at again. A manifest that was replaced, or a directory that changed without a line, means a look at all of them.
+    What somebody does inside a session's directory by hand is seen by a full refresh (`quant lake catalog`,
+    `quant audit data`), which starts from an empty state.
+    """
+
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, layout: Layout) -> "CatalogState":
+        """Return the state of the last summary; an empty one when there is none."""
+        try:
+            return cls(dict(json.loads(layout.catalog_state.read_text(encoding="utf-8"))))
+        except (FileNotFoundError, ValueError, TypeError):
+            return cls()
+
+    def save(self, layout: Layout) -> None:
+        """Replace the state atomically."""
+        write_text(layout.catalog_state, json.dumps(self.tables) + "\n")
+
+    def held(self, lakehouse: Lakehouse, table: Table) -> list[Held]:
+        """Return every partition of a table, ascending."""
+        before, now = self.tables.get(table.name), self._marks(lakehouse.layout, table)
+        known: dict[str, list[Any]] = dict(before["held"]) if before else {}
+        changed = self._changed(lakehouse.layout, table, before, now)
+        if changed is None:
+            known, changed = {}, {one.key for one in lakehouse.curated.partitions(table)}
+        for key in changed:
+            partition = Partition.from_key(key)
+            if _files(lakehouse, table, partition):
+                one = _held(lakehouse, table, partition)
+                known[key] = [one.rows, one.bytes, list(one.unreadable)]
+            else:
+                known.pop(key, None)
+        self.tables[table.name] = {**now, "held": known}
+        found = (Held(Partition.from_key(key), rows, size, tuple(bad)) for key, (rows, size, bad) in known.items())
+        return sorted(found, key=lambda one: one.partition)
+
+    @staticmethod
+    def _marks(layout: Layout, table: Table) -> dict[str, Any]:
+        manifest, directory = _stat(layout.manifest(table)), _stat(layout.table(table))
+        return {
+            "inode": manifest.st_ino if manifest else 0,
+            "length": manifest.st_size if manifest else 0,
+            "directory": directory.st_mtime_ns if directory else 0,
+        }
+
+    @staticmethod
+    def _changed(layout: Layout, table: Table, before: dict[str, Any] | None, now: dict[str, Any]) -> set[str] | None:
+        """Return the keys of the partitions that were committed since; None when only a full look can tell."""
+        if before is None or before["inode"] != now["inode"] or before["length"] > now["length"]:
+            return None
+        if before["length"] == now["length"]:
+            return set() if before["directory"] == now["directory"] else None
+        with layout.manifest(table).open("rb") as stream:
+            stream.seek(before["length"])
+            lines = stream.read(now["length"] - before["length"]).splitlines()
+        try:
+            return {json.loads(line)["partition"] for line in lines}
+        except (ValueError, KeyError):
+            return None
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
 def build_catalog(
-    layout: Layout, tables: Iterable[Table], calendar_sessions: Sequence[date], now: datetime
+    layout: Layout,
+    tables: Iterable[Table],
+    calendar_sessions: Sequence[date],
+    now: datetime,
+    *,
+    hours: Hours | None = None,
+    state: CatalogState | None = None,
 ) -> dict[str, Any]:
     """Summarize tables and instruments.
 
@@ -42,17 +125,20 @@ def build_catalog(
         tables: declarations to summarize.
         calendar_sessions: every session that had closed by `now`, ascending; the last one is what fresh means.
         now: aware instant that the summary speaks of.
+        hours: opening and closing by instrument; without it nothing is said of instruments' minutes.
+        state: what the last summary saw; with it, only partitions that were committed since are looked at.
 
     Returns:
         Plain values for JSON, keys in a fixed order, so that equal lakehouses give equal text.
     """
     lakehouse = Lakehouse(layout)
     sessions = sorted(set(calendar_sessions))
+    seen = state if state is not None else CatalogState()
     return {
         "generated_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "latest_expected_session": str(sessions[-1]) if sessions else None,
-        "tables": {table.name: _table_entry(lakehouse, table, sessions) for table in tables},
-        "instruments": _instruments(lakehouse, sessions),
+        "tables": {table.name: _table_entry(lakehouse, table, sessions, seen) for table in tables},
+        "instruments": _instruments(lakehouse, sessions, hours),
     }
 
 
@@ -81,10 +167,11 @@ def read_catalog(layout: Layout) -> dict[str, Any] | None:
     return dict(catalog)
 
 
-def _table_entry(lakehouse: Lakehouse, table: Table, sessions: Sequence[date]) -> dict[str, Any]:
-    held = [_held(lakehouse, table, partition) for partition in lakehouse.curated.partitions(table)]
+def _table_entry(lakehouse: Lakehouse, table: Table, sessions: Sequence[date], seen: CatalogState) -> dict[str, Any]:
+    held = seen.held(lakehouse, table)
     days = sorted({one.partition.session for one in held})
     unreadable = [path for one in held for path in one.unreadable]
+    behind, missing = _behind(days[-1] if days else None, sessions), _missing(table, days, sessions)
     return {
         "zone": table.zone,
         "n_partitions": len(held),
@@ -93,14 +180,43 @@ def _table_entry(lakehouse: Lakehouse, table: Table, sessions: Sequence[date]) -
         "rows": sum(one.rows for one in held),
         "bytes": sum(one.bytes for one in held),
         "last_content_id": _last_content_id(lakehouse, table, held),
-        "sessions_behind": _behind(days[-1] if days else None, sessions),
-        "missing_sessions": [str(day) for day in _missing(table, days, sessions)],
+        "sessions_behind": behind,
+        "missing_sessions": [str(day) for day in missing],
         "unreadable_files": unreadable,
         "conditions": _conditions(table, held, days, sessions),
+        **_quality(
+            {
+                "coverage": len(days) / (len(days) + len(missing)) if days else None,
+                "freshness": freshness(behind) if table.partition_by == "session" else None,
+                "sound": 1.0 - sum(bool(one.unreadable) for one in held) / len(held) if held else None,
+            },
+            behind if table.partition_by == "session" else None,
+            missing=len(missing),
+            unreadable=unreadable,
+        ),
     }
 
 
-def _held(lakehouse: Lakehouse, table: Table, partition: Partition) -> _Held:
+def _quality(
+    parts: dict[str, float | None],
+    behind: int | None,
+    *,
+    missing: int = 0,
+    degraded: int = 0,
+    unreadable: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return score, parts, colour and reasons, as tables and instruments show them."""
+    total = score(parts)
+    judged = verdict(total, behind, missing=missing, degraded=degraded, unreadable=unreadable)
+    return {
+        "data_quality_score": total,
+        "data_quality_parts": {name: None if part is None else round(part, 4) for name, part in parts.items()},
+        "health": judged.colour,
+        "reasons": list(judged.reasons),
+    }
+
+
+def _held(lakehouse: Lakehouse, table: Table, partition: Partition) -> Held:
     rows, size, unreadable = 0, 0, []
     manifest = lakehouse.raw.manifest(table)
     for file in _files(lakehouse, table, partition):
@@ -111,16 +227,17 @@ def _held(lakehouse: Lakehouse, table: Table, partition: Partition) -> _Held:
             unreadable.append(lakehouse.layout.relative(file))
         else:
             rows += footer.n_rows if footer else 0
-    return _Held(partition, rows, size, tuple(unreadable))
+    return Held(partition, rows, size, tuple(unreadable))
 
 
 def _files(lakehouse: Lakehouse, table: Table, partition: Partition) -> list[Path]:
     if table.append_only:
         return lakehouse.raw.batches(table, partition)
-    return [lakehouse.layout.file(table, partition)]
+    file = lakehouse.layout.file(table, partition)
+    return [file] if file.is_file() else []
 
 
-def _last_content_id(lakehouse: Lakehouse, table: Table, held: Sequence[_Held]) -> str | None:
+def _last_content_id(lakehouse: Lakehouse, table: Table, held: Sequence[Held]) -> str | None:
     if not held or held[-1].unreadable:
         return None
     if table.append_only:
@@ -142,15 +259,21 @@ def _missing(table: Table, days: Sequence[date], sessions: Sequence[date]) -> li
     return [day for day in sessions if days[0] <= day <= days[-1] and day not in present]
 
 
-def _conditions(table: Table, held: Sequence[_Held], days: Sequence[date], sessions: Sequence[date]) -> dict[str, str]:
-    """Return session → available, degraded (a file cannot be read) or missing, ascending."""
-    found = dict.fromkeys(_missing(table, days, sessions), "missing") | dict.fromkeys(days, "available")
+def _conditions(table: Table, held: Sequence[Held], days: Sequence[date], sessions: Sequence[date]) -> dict[str, str]:
+    """Return session → available, degraded (a file cannot be read), missing or pending, ascending.
+
+    Pending is the newest expected session, whose data cycle may not have run yet.
+    """
+    found = dict.fromkeys(_missing(table, days, sessions), "missing")
+    if days and table.partition_by == "session":
+        found |= {day: "pending" if day == sessions[-1] else "missing" for day in sessions if day > days[-1]}
+    found |= dict.fromkeys(days, "available")
     found |= {one.partition.session: "degraded" for one in held if one.unreadable}
     return {str(day): found[day] for day in sorted(found)}
 
 
-def _instruments(lakehouse: Lakehouse, sessions: Sequence[date]) -> dict[str, Any]:
-    """Summarize each instrument of the newest daily window, with its minute bars of the newest session."""
+def _instruments(lakehouse: Lakehouse, sessions: Sequence[date], hours: Hours | None) -> dict[str, Any]:
+    """Summarize each instrument of the newest daily window, and its minutes of the last sessions."""
     daily = _newest(lakehouse, CURATED_TWS_1D_BARS, ("con_id", "symbol", "session", "coverage"))
     minutes = _newest(lakehouse, CURATED_TWS_1M_BARS, ("con_id", "session"))
     n_minutes = dict(minutes.group_by("con_id").len().iter_rows())
@@ -161,6 +284,8 @@ def _instruments(lakehouse: Lakehouse, sessions: Sequence[date]) -> dict[str, An
         n_sessions=pl.len(),
         coverage=pl.col("coverage").sort_by("session").last(),
     )
+    judged = observed_since(lakehouse.curated, sessions[-WINDOW:])
+    quality = instrument_quality(instrument_days(lakehouse.curated, judged, hours)) if hours else {}
     return {
         str(row["con_id"]): {
             "symbol": row["symbol"],
@@ -170,9 +295,26 @@ def _instruments(lakehouse: Lakehouse, sessions: Sequence[date]) -> dict[str, An
             "coverage": row["coverage"],
             "sessions_behind": _behind(row["last_session"], sessions),
             "n_minutes_in_newest_session": n_minutes.get(row["con_id"], 0),
+            **quality.get(row["con_id"], {}),
         }
         for row in summary.sort("con_id").iter_rows(named=True)
     }
+
+
+def instrument_quality(days: pl.DataFrame) -> dict[int, dict[str, Any]]:
+    """Return, per con_id, score, parts, colour, reasons, and the condition of each session."""
+    found: dict[int, dict[str, Any]] = {}
+    calendars = {con_id: part for (con_id,), part in days.group_by("con_id", maintain_order=True)}
+    for row in instrument_parts(days).iter_rows(named=True):
+        part = calendars[row["con_id"]]
+        counts = dict(part.group_by("condition").len().iter_rows())
+        parts = {name: row[name] for name in WEIGHTS}
+        told = _quality(
+            parts, row["sessions_behind"], missing=counts.get("missing", 0), degraded=counts.get("degraded", 0)
+        )
+        conditions = {str(day): one for day, one in part.select("session", "condition").iter_rows()}
+        found[row["con_id"]] = {**told, "conditions": conditions}
+    return found
 
 
 def _newest(lakehouse: Lakehouse, table: Table, columns: Sequence[str]) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
 from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
 from quant_assets.lakehouse.assembly import Assembly
+from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.reading import Plan, aware, plan_reads, read_instruments, resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
@@ -51,7 +52,7 @@ class PastReading:
 
 
 @dataclass(frozen=True)
-class FeatureStore:
+class FeatureStore(DatasetReaders):
     """Readers of one lakehouse."""
 
     layout: Layout

@@ -49,6 +49,11 @@ class Layout:
         return self.metadata / "catalog.json"
 
     @property
+    def catalog_state(self) -> Path:
+        """What the last summary saw of each table; it can be deleted."""
+        return self.metadata / "catalog_state.json"
+
+    @property
     def artifacts(self) -> Path:
         """Runs and the audit log."""
         return self.data / "artifacts"
@@ -57,6 +62,11 @@ class Layout:
     def audit(self) -> Path:
         """The audit log."""
         return self.artifacts / "audit.jsonl"
+
+    @property
+    def overrides(self) -> Path:
+        """What people said about quarantined rows."""
+        return self.metadata / "overrides.jsonl"
 
     @property
     def runs(self) -> Path:

@@ -21,6 +21,7 @@ GRAPH = {
     "adjustment_factors": ("silver", ("raw_tws_bars", "raw_tws_daily_bars", "universe")),
     "curated_tws_1m_bars": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
     "quarantine_tws_bars": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
+    "dq_metrics": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
     "curated_tws_1d_bars": ("silver", ("raw_tws_daily_bars", "universe")),
     "features_price_1m_v1": ("gold", ("curated_tws_1m_bars",)),
     "features_volume_1m_v1": ("gold", ("curated_tws_1m_bars",)),
@@ -32,6 +33,7 @@ GRAPH = {
             "adjustment_factors",
             "curated_tws_1d_bars",
             "curated_tws_1m_bars",
+            "dq_metrics",
             "exchanges",
             "execution",
             "features_price_1m_v1",
@@ -60,6 +62,10 @@ GRAPH = {
     "synthetic_returns": ("alpha", ("selection", "snapshots")),
     "weights": ("alpha", ("selection", "snapshots", "synthetic_returns")),
     "report": ("alpha", ("snapshots", "weights")),
+    "month_copies": (
+        "ops",
+        ("curated_tws_1m_bars", "features_price_1m_v1", "features_volume_1m_v1", "labels_tws_returns"),
+    ),
     "catalog": (
         "ops",
         (
@@ -117,9 +123,9 @@ def test_every_asset_says_what_it_is(specs):
 
 
 def test_every_table_of_the_graph_shows_its_columns_and_its_freshness(specs):
-    """The catalog is a document and no table; it has neither columns nor sessions."""
+    """The catalog is a document and the copies are extra files, no tables; they have neither columns nor sessions."""
     for name, spec in specs.items():
-        if name == "catalog":
+        if name in ("catalog", "month_copies"):
             continue
         assert spec.partitions_def is not None, name
         assert spec.freshness_policy is not None, name
@@ -129,7 +135,7 @@ def test_every_table_of_the_graph_shows_its_columns_and_its_freshness(specs):
 
 
 def test_the_cycles_name_assets_of_the_graph(specs):
-    assert {*DATA, *ALPHA, "candidates", "catalog"} == set(specs)
+    assert {*DATA, *ALPHA, "candidates", "catalog", "month_copies"} == set(specs)
 
 
 def test_every_declared_table_has_a_producer_in_the_graph(specs):

@@ -19,6 +19,7 @@ GROUPS = {
         "exchanges",
         "curated_tws_1m_bars",
         "quarantine_tws_bars",
+        "dq_metrics",
         "curated_tws_1d_bars",
     },
     "gold": {
@@ -30,7 +31,7 @@ GROUPS = {
         "candidates",
     },
     "alpha": {"snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report"},
-    "ops": {"catalog"},
+    "ops": {"catalog", "month_copies"},
 }
 UPSTREAM = {
     "universe": set(),

@@ -38,7 +38,13 @@ def test_a_table_in_numbers(catalog, lakehouse, layout):
             "2024-01-03": "available",
             "2024-01-04": "missing",
             "2024-01-05": "available",
+            "2024-01-08": "missing",
+            "2024-01-09": "pending",
         },
+        "data_quality_parts": {"coverage": 0.75, "freshness": 0.5, "sound": 1.0},
+        "data_quality_score": round((0.40 * 0.75 + 0.20 * 0.5 + 0.15 * 1.0) / 0.75, 4),
+        "health": "RED",
+        "reasons": ["quality score 0.73", "2 sessions behind", "1 sessions missing"],
     }
 
 

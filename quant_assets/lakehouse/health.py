@@ -1,0 +1,102 @@
+"""The calendar of conditions: what each instrument has of each session, from a bounded number of files."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import polars as pl
+
+from quant_assets.domain.health import DAYS, condition
+from quant_assets.domain.tables import BY_NAME, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, UNIVERSE
+from quant_assets.errors import CorruptFileError
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import CuratedStore
+
+Hours = Callable[[date, pl.DataFrame], pl.DataFrame]
+"""Session and members (con_id, asset_class, exchange) → con_id, opens_at, closes_at; closed ones have no row."""
+
+_MEMBER = ("session", "con_id", "symbol", "asset_class", "exchange")
+
+
+def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours) -> pl.DataFrame:
+    """Return one row per instrument and session with the columns of `DAYS`, sorted by con_id and session.
+
+    Who was asked for is what the session's universe says; of a session without one, what the newest universe of the
+    sessions says.
+
+    Args:
+        store: the lakehouse.
+        sessions: expected sessions, ascending; the last one may not have been fetched yet.
+        hours: opening and closing by instrument.
+    """
+    asked = _members(store, sessions)
+    if asked.is_empty() or not sessions:
+        return pl.DataFrame(schema=DAYS)
+    counted = [_counts(store, session) for session in sessions]
+    found = asked.join(_expected(asked, hours), on=["session", "con_id"], how="left")
+    joined = found.join(pl.concat(counted), on=["session", "con_id"], how="left")
+    filled = joined.with_columns(pl.col("expected", "present", "rejected", "warned").fill_null(0))
+    return filled.with_columns(condition(latest=pl.lit(sessions[-1]))).select(list(DAYS)).sort("con_id", "session")
+
+
+def observed_since(store: CuratedStore, sessions: Sequence[date]) -> list[date]:
+    """Return the sessions from the first published universe on: a lakehouse begins where its owner begins it."""
+    stored = store.partitions(UNIVERSE)
+    return [session for session in sessions if stored and session >= stored[0].session]
+
+
+def _members(store: CuratedStore, sessions: Sequence[date]) -> pl.DataFrame:
+    universes = {session: _read(store, UNIVERSE.name, session, _MEMBER) for session in sessions}
+    published = [one for one in universes.values() if one.height]
+    if not published:
+        return UNIVERSE.empty().select(_MEMBER)
+    newest = published[-1]
+    return pl.concat(
+        one if one.height else newest.with_columns(pl.lit(session).alias("session"))
+        for session, one in universes.items()
+    )
+
+
+def _expected(asked: pl.DataFrame, hours: Hours) -> pl.DataFrame:
+    parts = []
+    for (session,), members in asked.group_by("session", maintain_order=True):
+        assert isinstance(session, date)
+        length = (pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes()
+        open_ = hours(session, members.select("con_id", "asset_class", "exchange"))
+        parts.append(open_.select("con_id", pl.lit(session).alias("session"), length.cast(pl.Int64).alias("expected")))
+    return pl.concat(parts)
+
+
+def _counts(store: CuratedStore, session: date) -> pl.DataFrame:
+    bars = _read(store, CURATED_TWS_1M_BARS.name, session, ("session", "con_id", "dq_status"))
+    rejected = _read(store, QUARANTINE_TWS_BARS.name, session, ("session", "con_id", "verdict"))
+    key = ["session", "con_id"]
+    present = bars.group_by(key).agg(
+        pl.len().cast(pl.Int64).alias("present"),
+        (pl.col("dq_status") != "ok").sum().cast(pl.Int64).alias("warned"),
+    )
+    gone = rejected.group_by(key).agg(pl.len().cast(pl.Int64).alias("rejected"))
+    joined = present.join(gone, on=key, how="full", coalesce=True)
+    return joined.join(_unexplained(store, session), on=key, how="full", coalesce=True).select(
+        *key, "present", "warned", "rejected", "unexplained"
+    )
+
+
+def _unexplained(store: CuratedStore, session: date) -> pl.DataFrame:
+    """Return the unexplained minutes by instrument, where a table accounts for minutes."""
+    schema = {"session": pl.Date, "con_id": pl.Int64, "unexplained": pl.Int64}
+    table = BY_NAME.get("bar_accounting")
+    if table is None:
+        return pl.DataFrame(schema=schema)
+    if "unexplained" in table.schema:
+        return _read(store, table.name, session, tuple(schema)).cast({"unexplained": pl.Int64})
+    rows = _read(store, table.name, session, ("session", "con_id", "reason", "minutes"))
+    minutes = pl.col("minutes").filter(pl.col("reason") == "unexplained").sum().cast(pl.Int64)
+    return rows.group_by("session", "con_id").agg(minutes.alias("unexplained"))
+
+
+def _read(store: CuratedStore, name: str, session: date, columns: Sequence[str]) -> pl.DataFrame:
+    """Return some columns; a file that cannot be read has none here: the table's own health says so."""
+    try:
+        return store.read_many(BY_NAME[name], [Partition(session)], columns)
+    except CorruptFileError:
+        return BY_NAME[name].empty().select(columns)

@@ -1,0 +1,221 @@
+"""Health: every number of a score is worked out by hand here."""
+
+import json
+from datetime import date, timedelta
+from unittest import mock
+
+import polars as pl
+import pytest
+
+from quant_assets.clock import ManualClock
+from quant_assets.domain.health import DAYS, condition, instrument_parts, score, verdict
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
+from quant_assets.domain.tables import FEATURES_PRICE_1M_V1, UNIVERSE
+from quant_assets.errors import UnknownNameError
+from quant_assets.flows.catalog import refresh_catalog
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.features import FeatureStore
+from quant_assets.lakehouse.health import instrument_days
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.settings import Settings
+from quant_assets_tests.builders import CALENDAR, curated_bars, hours, instant, universe
+from quant_assets_tests.opening import opened_files
+
+WEEK = [date(2024, 1, day) for day in (2, 3, 4, 5, 8)]
+"""Tuesday to Monday; the last one is the newest expected session."""
+
+
+def by_calendar(session, members):
+    found = hours(session)
+    return members.select("con_id", opens_at=pl.lit(found.opens_at), closes_at=pl.lit(found.closes_at))
+
+
+@pytest.fixture
+def store(tmp_path):
+    """101 is whole but for a session of 100 minutes; 102 has one session; nobody has the last one yet."""
+    made = CuratedStore(Layout(tmp_path / "data"))
+    for session in WEEK[:4]:
+        made.write(UNIVERSE, Partition(session), universe(session, (101, 102)))
+        whole = curated_bars([10.0] * (100 if session == WEEK[1] else 390), session=session, con_id=101)
+        other = [curated_bars([10.0] * 390, session=session, con_id=102)] if session == WEEK[0] else []
+        made.write(BARS, Partition(session), pl.concat([whole, *other]))
+    return made
+
+
+def test_a_condition_for_each_instrument_and_session(store):
+    days = instrument_days(store, WEEK, by_calendar)
+    assert dict(days.schema) == DAYS
+    found = {con_id: part["condition"].to_list() for (con_id,), part in days.group_by("con_id")}
+    assert found == {
+        101: ["available", "degraded", "available", "available", "pending"],
+        102: ["available", "missing", "missing", "missing", "pending"],
+    }
+    assert days.filter(pl.col("con_id") == 101)["present"].to_list() == [390, 100, 390, 390, 0]
+
+
+def test_the_parts_of_a_score_by_hand(store):
+    days = instrument_days(store, WEEK, by_calendar).with_columns(
+        rejected=pl.when(pl.col("session") == WEEK[0]).then(10).otherwise(0).cast(pl.Int64),
+        warned=pl.when(pl.col("present") == 390).then(39).otherwise(0).cast(pl.Int64),
+    )
+    one, other = instrument_parts(days).iter_rows(named=True)
+    present, expected = 3 * 390 + 100, 4 * 390
+    assert one["coverage"] == pytest.approx(present / expected)
+    assert one["sound"] == pytest.approx(present / (present + 10))
+    assert one["unwarned"] == pytest.approx(1 - 3 * 39 / present)
+    assert (one["sessions_behind"], one["freshness"], one["explained"]) == (1, 0.75, None)
+    assert (other["sessions_behind"], other["freshness"], other["coverage"]) == (4, 0.0, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"coverage": 1.0, "freshness": 1.0, "sound": 1.0, "explained": 1.0, "unwarned": 1.0}, 1.0),
+        ({"coverage": 0.5, "freshness": 1.0, "sound": 1.0, "explained": 1.0, "unwarned": 1.0}, 0.8),
+        ({"coverage": 0.5, "freshness": None, "sound": 1.0}, round((0.4 * 0.5 + 0.15) / 0.55, 4)),
+        ({"coverage": None, "freshness": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_score_is_the_weighted_mean_of_what_is_known(parts, expected):
+    assert score(parts) == expected
+
+
+def test_unexplained_minutes_degrade_and_lower_the_score():
+    row = {"session": WEEK[0], "con_id": 1, "symbol": "S", "expected": 390, "present": 390, "rejected": 0, "warned": 0}
+    days = pl.DataFrame([{**row, "unexplained": 39}, {**row, "con_id": 2, "unexplained": 0}])
+    days = days.with_columns(condition(latest=pl.lit(WEEK[1])))
+    assert days["condition"].to_list() == ["degraded", "available"]
+    assert instrument_parts(days)["explained"].to_list() == pytest.approx([0.9, 1.0])
+
+
+def test_an_instrument_whose_exchange_was_closed_lacks_nothing(store):
+    closed = instrument_days(
+        store, WEEK[:2], lambda session, members: by_calendar(session, members).filter(pl.col("con_id") == 101)
+    )
+    assert closed.filter(pl.col("con_id") == 102)["condition"].to_list() == ["available", "available"]
+
+
+@pytest.mark.parametrize(
+    ("given", "colour", "words"),
+    [
+        ({"score_": 1.0, "sessions_behind": 0}, "GREEN", []),
+        ({"score_": 1.0, "sessions_behind": None}, "GREEN", []),
+        ({"score_": 0.96, "sessions_behind": 1}, "YELLOW", ["1 sessions behind"]),
+        ({"score_": 0.9, "sessions_behind": 0}, "YELLOW", ["score 0.90"]),
+        ({"score_": None, "sessions_behind": None}, "YELLOW", ["nothing is published"]),
+        ({"score_": 1.0, "sessions_behind": 3}, "RED", ["3 sessions behind"]),
+        ({"score_": 0.79, "sessions_behind": 0}, "RED", ["score 0.79"]),
+        ({"score_": 1.0, "sessions_behind": 0, "unreadable": ["x.parquet"]}, "RED", ["x.parquet"]),
+        (
+            {"score_": 1.0, "sessions_behind": 0, "missing": 2, "degraded": 1},
+            "YELLOW",
+            ["2 sessions missing", "1 sessions degraded"],
+        ),
+    ],
+)
+def test_colours_say_why(given, colour, words):
+    judged = verdict(**given)
+    assert judged.colour == colour
+    assert len(judged.reasons) == len(words)
+    assert all(word in " ".join(judged.reasons) for word in words)
+
+
+@pytest.fixture
+def readers(store):
+    return FeatureStore(store.layout, CALENDAR)
+
+
+def test_the_health_of_a_dataset(readers):
+    now = hours(WEEK[-1]).closes_at + timedelta(days=1)
+    told = readers.get_dataset_health("curated_tws_1m_bars", as_of=now)
+    assert (told["health"], told["sessions_behind"], told["last_partition"]) == ("YELLOW", 1, "2024-01-05")
+    assert told["conditions"] == {**dict.fromkeys(map(str, WEEK[:4]), "available"), str(WEEK[4]): "pending"}
+    assert told["data_quality_score"] == round((0.4 * 1 + 0.2 * 0.75 + 0.15 * 1) / 0.75, 4)
+    assert readers.get_dataset_health("weights", as_of=now)["reasons"] == ["nothing is published, so nothing is known"]
+    with pytest.raises(UnknownNameError, match="curated_tws_1m_bars"):
+        readers.get_dataset_health("curated_tws_1m_bar")
+
+
+def test_a_summary_of_instruments_and_the_lists(readers):
+    summary = readers.get_data_quality_summary(start=WEEK[0], end=WEEK[-1])
+    assert summary.select("con_id", "health", "available", "degraded", "missing", "pending").rows() == [
+        (102, "RED", 1, 0, 3, 1),
+        (101, "YELLOW", 3, 1, 0, 1),
+    ]
+    assert readers.get_data_quality_summary(["S101"], WEEK[0], WEEK[-1])["con_id"].to_list() == [101]
+    datasets = {row["name"]: row for row in readers.list_datasets().iter_rows(named=True)}
+    assert (datasets["universe"]["n_partitions"], datasets["universe"]["last_partition"]) == (4, "2024-01-05")
+    groups = readers.list_feature_groups().filter(pl.col("feature_group") == "price_1m")
+    assert {"ret_1", "vol_20"} <= set(groups["feature"].to_list())
+    assert groups["table"].unique().to_list() == [FEATURES_PRICE_1M_V1.name]
+
+
+# ------------------------------------------------------------ the cost of a refresh
+
+
+@pytest.fixture
+def work(store, tmp_path):
+    (tmp_path / "configs" / "lists").mkdir(parents=True)
+    (tmp_path / "configs" / "lists" / "l.yaml").write_text("symbols: [NYSE:S101]\n")
+    profile = {"discovery": {"lists": ["l"]}}
+    manifest = {"default_profile": "p", "lakehouse": {"start_session": "2024-01-02"}, "profiles": {"p": profile}}
+    (tmp_path / "configs" / "manifest.json").write_text(json.dumps(manifest))
+    settings = Settings.from_env({}, data=tmp_path / "data", configs=tmp_path / "configs")
+    return Work(settings, mock.Mock(), clock=ManualClock(instant("2024-01-09 12:00")))
+
+
+def test_a_refresh_after_one_commit_says_what_a_full_one_says(work, store):
+    first = refresh_catalog(work)
+    assert first["instruments"] == {}
+    store.write(BARS, Partition(WEEK[4]), curated_bars([1.0], session=WEEK[4]))
+    store.write(BARS, Partition(WEEK[0]), curated_bars([1.0, 2.0], session=WEEK[0]))
+    store.layout.file(UNIVERSE, Partition(WEEK[2])).unlink()
+    store.layout.directory(UNIVERSE, Partition(WEEK[2])).rmdir()
+    quick = refresh_catalog(work)
+    entry = quick["tables"]["curated_tws_1m_bars"]
+    assert (entry["n_partitions"], entry["rows"]) == (5, 1 + 2 + 100 + 390 + 390)
+    assert quick["tables"]["universe"]["missing_sessions"] == ["2024-01-04"]
+    assert refresh_catalog(work, full=True) == quick
+
+
+def test_a_refresh_looks_at_committed_partitions_only(work, store, monkeypatch):
+    refresh_catalog(work)
+    looked = []
+    from quant_assets.lakehouse import catalog as module
+
+    original = module._held
+    monkeypatch.setattr(
+        module, "_held", lambda lake, table, one: looked.append((table.name, one.key)) or original(lake, table, one)
+    )
+    refresh_catalog(work)
+    assert looked == []
+    store.write(BARS, Partition(WEEK[4]), curated_bars([1.0], session=WEEK[4]))
+    refresh_catalog(work)
+    assert looked == [("curated_tws_1m_bars", "2024-01-08")]
+    refresh_catalog(work, full=True)
+    assert len(looked) == 1 + 4 + 5
+
+
+def test_a_file_that_cannot_be_read_is_red_in_a_full_refresh(work, store):
+    refresh_catalog(work)
+    store.layout.file(BARS, Partition(WEEK[1])).write_bytes(b"rot")
+    entry = refresh_catalog(work, full=True)["tables"]["curated_tws_1m_bars"]
+    assert (entry["health"], entry["conditions"]["2024-01-03"]) == ("RED", "degraded")
+    assert "session=2024-01-03" in entry["reasons"][0]
+
+
+def test_a_state_that_is_no_json_only_costs_a_full_look(work, store):
+    before = refresh_catalog(work)
+    store.layout.catalog_state.write_text("{")
+    assert refresh_catalog(work) == before
+
+
+def test_the_window_bounds_what_a_refresh_opens(work):
+    with opened_files() as opened:
+        refresh_catalog(work)
+        n_first = len(opened())
+        opened.clear()
+        refresh_catalog(work)
+        assert len(opened()) <= n_first
