@@ -9,6 +9,7 @@ from quant_assets.assets.publish import Build, Events, publish
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
+    DQ_METRICS,
     QUARANTINE_TWS_BARS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
@@ -52,6 +53,8 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             warning={SERVED: "Some vintage holds daily history of every instrument of the universe"},
         ),
         backfill_policy=SINGLE,
+        op_tags={"dagster/priority": "1"},  # before the minutes, whose completeness its volumes prove; no edge, for
+        # minutes do without: then a second answer has to confirm the first
     )
     def raw_tws_daily_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, partitions: list[Partition]) -> Build:
@@ -64,7 +67,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
         name="curated_tws_1m_bars",
         specs=[
             catalogue.spec(table, deps=["raw_tws_bars", "raw_tws_daily_bars", "adjustment_factors"])
-            for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS)
+            for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, DQ_METRICS)
         ],
         check_specs=[
             *checks(
@@ -72,9 +75,16 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
                 blocking={"accounted": "Every raw row is valid, in quarantine, or superseded by a newer answer"},
             ),
             *checks("quarantine_tws_bars"),
+            *checks(
+                "dq_metrics",
+                warning={
+                    "within_limits": "Coverage and the shares of bad rows keep to the limits of configs/manifest.json",
+                    "reconciled": "High, low, close and volume of the minutes equal the daily bar's, within tolerance",
+                },
+            ),
         ],
         backfill_policy=SINGLE,
-        can_subset=True,  # so that one of the two can be named alone; the pass over the rows makes both
+        can_subset=True,  # so that one of them can be named alone; the pass over the rows makes all
     )
     def curated_tws_1m_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, _: list[Partition]) -> Build:
@@ -85,7 +95,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
         yield from publish(
             context,
             work,
-            [CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS],
+            [CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, DQ_METRICS],
             build,
             finish=lambda partitions: coverage_pictures(work, partitions),
         )

@@ -14,7 +14,8 @@ _COMMANDS = {
     "repair": ("quant_assets.cli.repair", "repair", "Fetch and build the sessions that are missing."),
     "status": ("quant_assets.cli.status", "status", "Show what is published, how fresh it is, and what is missing."),
     "sql": ("quant_assets.cli.sql", "sql", "Ask the lakehouse in SQL, read-only."),
-    "run": ("quant_assets.cli.run", "run", "List, show, verify and compare runs of the alpha cycle."),
+    "backtest": ("quant_assets.cli.backtest", "backtest", "Walk a profile's alpha cycle forward through the past."),
+    "run": ("quant_assets.cli.run", "run", "List, show, verify, compare and size runs of the alpha cycle."),
     "why": ("quant_assets.cli.why", "why", "Explain a weight back to its bars, or follow a bar to every weight."),
     "meta": ("quant_assets.cli.meta", "meta", "Weigh finished runs against each other."),
     "gateway": ("quant_assets.cli.gateway", "gateway", "Serve a replay TWS gateway, or list its planted events."),
@@ -27,6 +28,11 @@ _COMMANDS = {
     "pause": ("quant_assets.cli.pause", "pause", "Hold the ingestion before its next request to TWS."),
     "resume": ("quant_assets.cli.pause", "resume", "Let a paused ingestion go on."),
     "doctor": ("quant_assets.cli.doctor", "doctor", "Check configuration, disk and TWS, and say what to mend."),
+    "quarantine": (
+        "quant_assets.cli.quarantine",
+        "quarantine",
+        "Look at rows that were kept out of silver; release or confirm one.",
+    ),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
 

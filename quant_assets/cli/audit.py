@@ -10,10 +10,8 @@ from quant_assets.flows.care import audit_data
 
 
 class _Tampered(DataWrong):
-    def __init__(self, lines: list[int]) -> None:
-        super().__init__(
-            f"The audit log was altered at line(s) {', '.join(map(str, lines))}. Restore it from a backup."
-        )
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(f"A file of record was altered at line(s) {', '.join(lines)}. Restore it from a backup.")
 
 
 class _DamagedError(DataWrong):
@@ -29,20 +27,23 @@ def audit() -> None:
 @audit.command()
 @json_option
 def verify(*, as_json: bool) -> None:
-    """Check the hash chain of data/artifacts/audit.jsonl."""
+    """Check the hash chains of the audit log and of the quarantine overrides, and that both tell the same."""
+    from quant_assets.control.audit import Finding
     from quant_assets.control.audit import verify as verify_log
+    from quant_assets.flows.overriding import Doubt, doubts
 
     with open_work() as work:
-        findings = verify_log(work.layout.audit) if work.layout.audit.exists() else []
+        found: list[tuple[str, Finding | Doubt]] = [("audit.jsonl", one) for one in verify_log(work.layout.audit)]
+        found += [("overrides.jsonl", one) for one in doubts(work)]
     if as_json:
-        print_json([{"line": one.line, "problem": one.problem, "detail": one.detail} for one in findings])
+        print_json([{"file": name, "line": x.line, "problem": x.problem, "detail": x.detail} for name, x in found])
     else:
-        for one in findings:
-            click.echo(f"line {one.line}: {one.problem}: {one.detail}")
-    if tampered := [one.line for one in findings if one.is_tampering]:
+        for name, one in found:
+            click.echo(f"{name} line {one.line}: {one.problem}: {one.detail}")
+    if tampered := [f"{name} {one.line}" for name, one in found if one.is_tampering]:
         raise _Tampered(tampered)
     if not as_json:
-        click.echo("the chain holds")
+        click.echo("the chains hold")
 
 
 @audit.command()

@@ -25,10 +25,12 @@ QuantAssetsError                     exit code
 │       └── BadRequestError                    TWS calls the request malformed
 ├── DataWrong                        65   bytes came, and they are not usable
 │   ├── ShapeError                        columns or dtypes differ from the declaration
+│   ├── WrongUnitError                    volumes came in lots of 100 instead of shares
 │   ├── MalformedAnswerError              TradingView answered something that is no scan result
 │   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
+│   ├── HardRuleError                     a quarantined row that silver's schema forbids
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
@@ -216,6 +218,18 @@ class ShapeError(DataWrong):
         super().__init__(f"The frame does not have the shape of table {table!r}: {listed(problems)}.")
 
 
+class WrongUnitError(DataWrong):
+    """Volumes came in round lots of 100 instead of shares; nothing of such an answer is stored."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = sorted(set(names))
+        super().__init__(
+            f"TWS sends volumes in lots of 100 instead of shares for {listed(self.names)}; they were refused. "
+            "In TWS or IB Gateway, under Configuration > API > Settings, switch off *Send market data in lots for US "
+            "Stocks for dual-mode API clients*, and run the same command again."
+        )
+
+
 class CorruptFileError(DataWrong):
     """A file cannot be read, or its content is not what its footer says."""
 
@@ -232,6 +246,17 @@ class UnknownBarError(DataWrong):
         super().__init__(
             f"No bar {bar} was ever received. A bar is named by its start, in UTC; "
             "`quant status` shows which sessions there are."
+        )
+
+
+class HardRuleError(DataWrong):
+    """A quarantined row that nobody can release, because silver's own schema forbids it."""
+
+    def __init__(self, row: str, rules: Sequence[str]) -> None:
+        self.row, self.rules = row, tuple(rules)
+        super().__init__(
+            f"Row {row} cannot be released: it breaks {listed(rules)}, and silver's schema rests on that. "
+            "Fetch the session again when TWS serves another value; `quant quarantine confirm` keeps it out for good."
         )
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
+import quant_assets
 from quant_assets.domain import instruments as instruments_domain
 from quant_assets.domain import quality, venues
 from quant_assets.domain.bars import daily_window
@@ -15,6 +16,7 @@ from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
+    DQ_METRICS,
     EXCHANGES,
     EXECUTION,
     INSTRUMENTS,
@@ -28,6 +30,7 @@ from quant_assets.domain.tables import (
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.ingest.daily import vintages_near
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
+from quant_assets.flows.overriding import overrides_id, overrides_of
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -36,6 +39,7 @@ from quant_assets.lakehouse.layout import Partition
 _ACCOUNTED = "accounted"
 INSTRUMENTS_VERSION = "2"
 DAILY_VERSION = "1"
+_MADE_TOGETHER = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, DQ_METRICS)
 _USUAL_SESSIONS = 20
 """How many sessions before tell what volume is usual."""
 
@@ -70,8 +74,8 @@ class Curator:
 
     # ------------------------------------------------------------ 1-minute bars
 
-    def minute_bars(self, session: date) -> tuple[Published, Published]:
-        """Publish `curated_tws_1m_bars` and `quarantine_tws_bars` of a session, in one pass over its raw rows.
+    def minute_bars(self, session: date) -> tuple[Published, ...]:
+        """Publish `curated_tws_1m_bars`, `quarantine_tws_bars` and `dq_metrics` of a session, in one pass.
 
         Raises:
             NotPublishedError: the raw bars or the universe of the session are missing.
@@ -84,12 +88,13 @@ class Curator:
                 "raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {_MEND}"
             )
         inputs = self._minute_inputs(session)
-        standing = unchanged(work, CURATED_TWS_1M_BARS, partition, inputs)
-        rejected = unchanged(work, QUARANTINE_TWS_BARS, partition, inputs)
-        return (standing, rejected) if standing and rejected else self._curate(session, inputs)
+        standing = [unchanged(work, table, partition, inputs) for table in _MADE_TOGETHER]
+        found = tuple(one for one in standing if one is not None)
+        return found if len(found) == len(_MADE_TOGETHER) else self._curate(session, inputs)
 
     def _minute_inputs(self, session: date) -> dict[str, str]:
-        lake, partition = self._work.lake, Partition(session)
+        work, partition = self._work, Partition(session)
+        lake = work.lake
         members = lake.curated.footer(UNIVERSE, partition)
         factors = lake.curated.footer(ADJUSTMENT_FACTORS, partition)
         return {
@@ -99,6 +104,7 @@ class Curator:
             "universe": members.content_id if members else "",
             "transform": quality.TRANSFORM_VERSION,
             "quality": self._quality_id,
+            "overrides": overrides_id(work, session),
         }
 
     @cached_property
@@ -107,7 +113,7 @@ class Curator:
         said = self._work.settings.manifest.quality.model_dump_json()
         return hashlib.sha256(said.encode()).hexdigest()
 
-    def _curate(self, session: date, inputs: Mapping[str, str]) -> tuple[Published, Published]:
+    def _curate(self, session: date, inputs: Mapping[str, str]) -> tuple[Published, ...]:
         work, partition = self._work, Partition(session)
         hours = work.calendar.hours(session)
         raw = work.lake.raw.read(RAW_TWS_BARS, partition)
@@ -118,6 +124,7 @@ class Curator:
             self._hours(session, members, raw),
             self._day_bars(session),
             config=work.settings.manifest.quality,
+            overrides=overrides_of(work, session),
         )
         counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
         findings = [_balance(raw, divided)]
@@ -129,6 +136,10 @@ class Curator:
             work, CURATED_TWS_1M_BARS, partition, divided.valid, inputs=inputs, watermark=watermark, findings=findings
         )
         by_rule = quality.rule_counts(divided.quarantine)
+        measured = self._metrics(session, divided, counts, members)
+        measures = publish_frame(
+            work, DQ_METRICS, partition, measured, inputs=inputs, watermark=watermark, findings=_said(measured, members)
+        )
         return (
             published.with_metadata(
                 coverage=round(counts.select(pl.col("coverage").mean()).item() or 0.0, 4),
@@ -137,6 +148,18 @@ class Curator:
                 rescaled_rows=divided.n_rescaled,
             ),
             rejected.with_metadata(**{f"rule_{rule}": n for rule, n in by_rule.items()}),
+            measures,
+        )
+
+    def _metrics(
+        self, session: date, divided: quality.Curation, counts: pl.DataFrame, members: pl.DataFrame
+    ) -> pl.DataFrame:
+        limits = self._work.settings.manifest.quality.metrics
+        expected = counts.join(members, on="con_id", how="semi").filter(pl.col("expected") > 0)
+        measured = quality.session_metrics(divided, expected, session, limits)
+        now = pl.lit(self._work.clock.now()).cast(DQ_METRICS.schema["recorded_at"])
+        return measured.with_columns(
+            pl.lit(quant_assets.__version__).alias("pipeline_version"), now.alias("recorded_at")
         )
 
     def _hours(self, session: date, members: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
@@ -314,9 +337,18 @@ COVERAGE = 0.95
 _MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
 
 
+def _said(measured: pl.DataFrame, members: pl.DataFrame) -> tuple[Finding, ...]:
+    """Return the warnings of a session's metrics."""
+    session, daily = quality.complaints(measured, members)
+    return (
+        Finding("within_limits", passed=not session, message=session, blocking=False),
+        Finding("reconciled", passed=not daily, message=daily, blocking=False),
+    )
+
+
 def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
     """Check that every raw row is valid, rejected, or superseded by a newer answer: none is silently gone."""
-    accounted = divided.valid.height + divided.quarantine.height + divided.n_superseded
+    accounted = divided.valid.height - divided.n_imputed + divided.quarantine.height + divided.n_superseded
     return Finding(
         _ACCOUNTED,
         accounted == raw.height,

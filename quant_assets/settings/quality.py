@@ -28,6 +28,7 @@ RuleName = Literal[
     "toxic_price",
     "far_outside_daily_range",
     "volume_unit",
+    "confirmed",
     "out_of_order",
     "real_move",
     "rescaled",
@@ -54,9 +55,10 @@ HARD: frozenset[RuleName] = frozenset(
         "other_session",
         "duplicate_conflicting",
         "duplicate_equal",
+        "confirmed",
     }
 )
-"""Rules that silver's own schema rests on; their severity is `quarantine` whatever anybody says."""
+"""Rules that silver's own schema rests on, and a person's own word; their severity is always `quarantine`."""
 
 
 class Thresholds(Strict):
@@ -146,7 +148,7 @@ class QualityConfig(Strict):
     @classmethod
     def _hard_rules_stay(cls, given: Mapping[RuleName, Severity]) -> Mapping[RuleName, Severity]:
         if lowered := sorted(name for name, severity in given.items() if name in HARD and severity != "quarantine"):
-            raise ValueError(f"silver's schema rests on {', '.join(lowered)}: the severity is always quarantine")
+            raise ValueError(f"the severity of {', '.join(lowered)} is always quarantine: silver rests on it")
         return given
 
     @field_validator("asset_classes", mode="before")

@@ -121,7 +121,8 @@ def test_a_revised_upstream_recomputes_what_stands_on_it(house: House):
 
     shown = {asset: found for asset, _, found in metadata(again)}
     changed = {name for name in DATA if shown[name]["content_id"] != versions[name]}
-    assert changed == {"raw_tws_bars", "curated_tws_1m_bars", "features_price_1m_v1", "labels_tws_returns"}
+    stands_on_it = {"curated_tws_1m_bars", "dq_metrics", "features_price_1m_v1", "labels_tws_returns"}
+    assert changed == {"raw_tws_bars", *stands_on_it, "certified_sessions"}
     curated = shown["curated_tws_1m_bars"]
     assert (curated["inserted"], curated["updated"], curated["unchanged"]) == (0, 1, 6 * 390 - 1)
     stored = house.work().lake.curated.read(CURATED_TWS_1M_BARS, partition)
@@ -169,4 +170,4 @@ def test_either_of_two_tables_that_are_made_together_can_be_named_alone(house: H
     assert run.success
     assert {check.asset_key.to_user_string() for check in run.get_asset_check_evaluations()} == {one}
     shown = {asset for asset, _, _ in metadata(run)}
-    assert shown == {"curated_tws_1m_bars", "quarantine_tws_bars"}, "both were written, so both are told"
+    assert shown == {"curated_tws_1m_bars", "quarantine_tws_bars", "dq_metrics"}, "what was written is told"

@@ -139,8 +139,8 @@ def test_an_open_or_just_closed_session_is_never_asked(tmp_path):
         from quant_assets.flows.discover import Discovery
 
         Discovery(work).publish(day)
-        assert [need.contract.symbol for need in minute_needs(work, [day])] == ["QMKT"]
+        assert [need.contract.symbol for need in minute_needs(work, [day]).open] == ["QMKT"]
         assert ingest_minutes(work, [day]).outcomes == {"bars": 1}
     lab.n_opened = -1
     with lab.at(instant("2026-07-16 00:16")) as work:
-        assert [need.contract.symbol for need in minute_needs(work, [day])] == ["BTC.USD"]
+        assert [need.contract.symbol for need in minute_needs(work, [day]).open] == ["BTC.USD"]

@@ -55,6 +55,7 @@ def test_exit_codes_belong_to_branches(branch, code):
 DAY = date(2024, 1, 2)
 
 SAMPLES = [
+    (errors.HardRuleError("20260109-1f3a", ["ohlc_order"]), ["20260109-1f3a", "ohlc_order", "confirm"]),
     (
         errors.SourceUnavailableError("127.0.0.1:7497", "connection refused", "Start TWS."),
         ["127.0.0.1:7497", "Start TWS"],

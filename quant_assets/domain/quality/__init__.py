@@ -4,20 +4,24 @@ from quant_assets.domain.quality.counting import accounting, rule_counts
 from quant_assets.domain.quality.curating import TRANSFORM_VERSION, Curation, curate_minutes
 from quant_assets.domain.quality.daily import finish_daily, sound_daily
 from quant_assets.domain.quality.kinds import Rule
-from quant_assets.domain.quality.overrides import OVERRIDES, row_hash
+from quant_assets.domain.quality.metrics import complaints, session_metrics
+from quant_assets.domain.quality.overrides import OVERRIDES, ROW_KEY, row_hash
 from quant_assets.domain.quality.rules import RULES, severities
 
 __all__ = [
     "OVERRIDES",
+    "ROW_KEY",
     "RULES",
     "TRANSFORM_VERSION",
     "Curation",
     "Rule",
     "accounting",
+    "complaints",
     "curate_minutes",
     "finish_daily",
     "row_hash",
     "rule_counts",
+    "session_metrics",
     "severities",
     "sound_daily",
 ]

@@ -223,6 +223,8 @@ def bases(summed: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms) -> pl.Da
         scale.alias("scale"),
         (off & one_factor & inverse).fill_null(value=False).alias("is_other_basis"),
         (~off & lots).fill_null(value=False).alias("is_lots"),
+        terms["daily_tolerance"].alias("daily_tolerance"),
+        terms["volume_tolerance"].alias("volume_tolerance"),
     )
 
 

@@ -10,7 +10,7 @@ from quant_assets.domain.bars import as_served, newest_answers, one_answer_each
 from quant_assets.domain.quality import checks
 from quant_assets.domain.quality.findings import Book, by_row, found
 from quant_assets.domain.quality.imputation import impute
-from quant_assets.domain.quality.overrides import released_rows
+from quant_assets.domain.quality.overrides import named_rows
 from quant_assets.domain.quality.rules import RULES
 from quant_assets.domain.quality.terms import SessionTerms
 from quant_assets.domain.tables.core import in_strict_order
@@ -93,7 +93,10 @@ def curate_minutes(
     spoken = newest_answers(ordered)
     rows = (spoken if alone else spoken.sort(_ROW)).with_row_index("_row")
     terms = SessionTerms.of(rows["con_id"].unique(maintain_order=True), hours, session, config)
-    book = Book(config, released_rows(rows, overrides))
+    book = Book(config, named_rows(rows, overrides, "release")["_row"])
+    told = pl.format("{} by {}, as {} confirmed", "verdict", "rule", "who")
+    confirmed = named_rows(rows, overrides, "confirm")
+    book.add(found(confirmed, "confirmed", told, verdict=pl.col("verdict")))
     compared = _judge(book, rows, terms, hours, _day_of(daily, factors))
     findings = book.all()
     valid = _valid(rows, findings, raw, session, alone=alone)

@@ -23,6 +23,9 @@ OVERRIDES = pl.Schema(
         "answer_row": pl.Int64(),
         "values_hash": pl.String(),
         "action": pl.String(),
+        "verdict": pl.String(),
+        "rule": pl.String(),
+        "who": pl.String(),
     }
 )
 """One row per named row of a session: the newest word about it, `release` or `confirm`."""
@@ -34,9 +37,12 @@ def row_hash(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def released_rows(rows: pl.DataFrame, overrides: pl.DataFrame | None) -> list[int]:
-    """Return `_row` of the rows that are released: the newest word says so, and the values are still the same."""
-    if overrides is None or overrides.is_empty():
-        return []
-    named = as_served(rows.join(overrides.filter(pl.col("action") == "release"), on=list(ROW_KEY), how="inner"))
-    return [row["_row"] for row in named.iter_rows(named=True) if row_hash(row) == row["values_hash"]]
+def named_rows(rows: pl.DataFrame, overrides: pl.DataFrame | None, action: str) -> pl.DataFrame:
+    """Return the rows that the newest word on them releases, or confirms: `_row`, and what was said.
+
+    A row whose values changed since is not meant, whatever its key says.
+    """
+    words = pl.DataFrame(schema=OVERRIDES) if overrides is None else overrides.filter(pl.col("action") == action)
+    named = as_served(rows.join(words, on=list(ROW_KEY), how="inner"))
+    still = [row_hash(row) == row["values_hash"] for row in named.iter_rows(named=True)]
+    return named.filter(pl.Series(still, dtype=pl.Boolean)).select("_row", "verdict", "rule", "who")

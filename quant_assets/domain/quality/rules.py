@@ -152,6 +152,12 @@ RULES: tuple[Rule, ...] = (
         parameters=("trade_size_factor",),
     ),
     Rule(
+        name="confirmed",
+        severity="quarantine",
+        verdict="confirmed",
+        about="Somebody looked at the row and confirmed that it is bad; whatever the rules say, it stays out",
+    ),
+    Rule(
         name="session_volume_unit",
         severity="error",
         verdict="unit_error",

@@ -1,0 +1,220 @@
+"""People's words on quarantined rows: kept in a hash chain of their own, and anchored in the audit log.
+
+A release lets a row into silver at the next curation of its session, a confirmation keeps it out whatever the rules
+say. The newest word about a row counts, as long as the row still has the values that it had then. Nothing is removed.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from quant_assets.control.audit import AuditLog, read, verify
+from quant_assets.domain.quality import OVERRIDES, ROW_KEY, RULES, row_hash
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_BARS, RAW_TWS_REQUESTS
+from quant_assets.errors import HardRuleError, UnknownNameError
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.content import combined_id
+from quant_assets.lakehouse.layout import Partition
+
+Action = Literal["release", "confirm"]
+_EVENTS = {"quarantine_release": "release", "quarantine_confirm": "confirm"}
+_NEIGHBOURS = 3
+_ID_LENGTH = 10
+
+
+def overrides_of(work: Work, session: date) -> pl.DataFrame:
+    """Return the newest word about each row of a session, as `OVERRIDES`."""
+    newest = {tuple(line[name] for name in ROW_KEY): line for line in _lines(work, session)}
+    rows = [
+        {**line, "ts": datetime.fromisoformat(line["ts"]), "action": _EVENTS[line["event"]]} for line in newest.values()
+    ]
+    return pl.DataFrame([{name: row[name] for name in OVERRIDES} for row in rows], schema=OVERRIDES)
+
+
+def overrides_id(work: Work, session: date) -> str:
+    """Return one id for all that was said about a session; empty when nothing was."""
+    hashes = [line["hash"] for line in _lines(work, session)]
+    return combined_id(hashes) if hashes else ""
+
+
+def said(work: Work) -> list[dict[str, Any]]:
+    """Return every override, the oldest first."""
+    return list(_lines(work, None))
+
+
+def _lines(work: Work, session: date | None) -> Iterator[dict[str, Any]]:
+    for line in read(work.layout.overrides):
+        if line["event"] in _EVENTS and session in (None, date.fromisoformat(line["session"])):
+            yield line
+
+
+# ------------------------------------------------------------ rows and their names
+
+
+def row_id(row: dict[str, Any]) -> str:
+    """Return the name of a quarantined row: its session and a hash of its key, such as `20260109-1f3a90c2d4`."""
+    key = "|".join(str(row[name]) for name in ROW_KEY)
+    return f"{row['session']:%Y%m%d}-{hashlib.sha256(key.encode()).hexdigest()[:_ID_LENGTH]}"
+
+
+def rejected(
+    work: Work, sessions: Sequence[date], *, symbol: str = "", rule: str = "", verdict: str = ""
+) -> list[dict[str, Any]]:
+    """Return quarantined rows of sessions, with their names as `id`; `rule` may be any that the row broke.
+
+    Raises:
+        UnknownNameError: there is no such rule.
+    """
+    if rule and rule not in (known := [one.name for one in RULES]):
+        raise UnknownNameError("rule", rule, known)
+    rows = work.lake.curated.read_many(QUARANTINE_TWS_BARS, [Partition(session) for session in sessions])
+    wanted = rows.filter(
+        pl.lit(not symbol) | (pl.col("symbol") == symbol),
+        pl.col(f"broke_{rule}") if rule else pl.lit(value=True),
+        pl.lit(not verdict) | (pl.col("verdict") == verdict),
+    )
+    return [{"id": row_id(row), **row} for row in wanted.iter_rows(named=True)]
+
+
+def find(work: Work, name: str) -> dict[str, Any]:
+    """Return the row of a name, or of the beginning of one that fits a single row.
+
+    A row that was released is found as well, so that the word on it can be taken back.
+
+    Raises:
+        UnknownNameError: no row, or several, are named so.
+    """
+    day, _, _ = name.partition("-")
+    try:
+        session = datetime.strptime(day, "%Y%m%d").date()  # noqa: DTZ007 - a date has no zone
+    except ValueError:
+        raise UnknownNameError("quarantined row", name, []) from None
+    rows = rejected(work, [session])
+    rows += [row for row in _released(work, session) if row["id"] not in {one["id"] for one in rows}]
+    fitting = [row for row in rows if row["id"].startswith(name)]
+    if len(fitting) != 1:
+        raise UnknownNameError("quarantined row", name, [row["id"] for row in fitting or rows])
+    return fitting[0]
+
+
+def _released(work: Work, session: date) -> list[dict[str, Any]]:
+    """Return the rows of bronze that somebody spoke about, in the shape of quarantined ones."""
+    words = {line["row"]: line for line in _lines(work, session)}
+    if not words:
+        return []
+    keys = overrides_of(work, session).select(ROW_KEY)
+    rows = work.lake.raw.read(RAW_TWS_BARS, Partition(session)).join(keys, on=list(ROW_KEY), how="semi")
+    found = []
+    for row in rows.iter_rows(named=True):
+        word = words[name := row_id(row)]
+        told = {"rule": word["rule"], "rules": word["rule"], "verdict": word["verdict"]}
+        flags = {f"broke_{rule.name}": False for rule in RULES}
+        found.append({"id": name, **row, **told, "evidence": "see the log of overrides", **flags})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """All that is known of one quarantined row."""
+
+    row: dict[str, Any]
+    neighbours: list[dict[str, Any]]
+    """Bars of silver around it."""
+    request: dict[str, Any] | None
+    """Its line in the request ledger."""
+    words: list[dict[str, Any]]
+    """What people said about it, the oldest first."""
+
+
+def exhibit(work: Work, name: str) -> Exhibit:
+    """Collect the evidence about one row.
+
+    Raises:
+        UnknownNameError: see `find`.
+    """
+    row = find(work, name)
+    partition = Partition(row["session"])
+    bars = work.lake.curated.read_many(CURATED_TWS_1M_BARS, [partition]).filter(pl.col("con_id") == row["con_id"])
+    ordered = bars.sort("ts").select("ts", "open", "high", "low", "close", "volume", "dq_status", "dq_rules")
+    before = ordered.filter(pl.col("ts") < row["ts"]).tail(_NEIGHBOURS)
+    after = ordered.filter(pl.col("ts") >= row["ts"]).head(_NEIGHBOURS)
+    ledger = work.lake.raw.read(RAW_TWS_REQUESTS, partition)
+    asked = ledger.filter(pl.col("request_id") == row["request_id"], pl.col("con_id") == row["con_id"]).to_dicts()
+    words = [line for line in _lines(work, row["session"]) if _is_about(line, row)]
+    return Exhibit(row, pl.concat([before, after]).to_dicts(), next(iter(asked), None), words)
+
+
+def _is_about(line: dict[str, Any], row: dict[str, Any]) -> bool:
+    return {**line, "ts": datetime.fromisoformat(line["ts"])}.items() >= {name: row[name] for name in ROW_KEY}.items()
+
+
+# ------------------------------------------------------------ saying
+
+
+def override(work: Work, action: Action, name: str, *, by: str, why: str, dry_run: bool = False) -> dict[str, Any]:
+    """Write down that somebody releases or confirms a row; it takes effect when the session is curated again.
+
+    Returns:
+        What was written, or would be.
+
+    Raises:
+        UnknownNameError: see `find`.
+        HardRuleError: the row cannot enter silver, because silver's own schema forbids it.
+    """
+    row = find(work, name)
+    hard = [rule.name for rule in RULES if rule.is_hard and row[f"broke_{rule.name}"]]
+    lasting = [rule for rule in hard if not rule.startswith(("duplicate_", "confirmed"))]
+    if action == "release" and lasting:
+        raise HardRuleError(name, lasting)
+    body = {
+        **{key: row[key] for key in ROW_KEY},
+        "ts": row["ts"].isoformat(),
+        "session": str(row["session"]),
+        "row": row["id"],
+        "rule": row["rule"],
+        "verdict": row["verdict"],
+        "values_hash": row_hash(row),
+        "who": by,
+        "why": why,
+    }
+    if dry_run:
+        return {"event": f"quarantine_{action}", "symbol": row["symbol"], **body}
+    log = AuditLog(work.layout.overrides, work.clock)
+    line = log.record(f"quarantine_{action}", run_id=work.run_id, symbol=row["symbol"], **body)
+    told = {key: body[key] for key in ("session", "row", "who", "why")}
+    work.audit.record(f"quarantine_{action}", run_id=work.run_id, symbol=row["symbol"], override=line["hash"], **told)
+    return line
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something about the overrides that cannot be right."""
+
+    line: int
+    """In overrides.jsonl, counted from 1; 0 for one that is not there."""
+    problem: str
+    detail: str
+    is_tampering: bool
+
+
+def doubts(work: Work) -> list[Doubt]:
+    """Check the chain of overrides, and that it and the audit log tell of the same ones.
+
+    The audit log sees what a chain alone cannot: overrides that were cut off at the end.
+    """
+    found = [Doubt(one.line, one.problem, one.detail, one.is_tampering) for one in verify(work.layout.overrides)]
+    written = {line["hash"]: number for number, line in enumerate(_lines(work, None), start=1)}
+    audited = {line["override"] for line in read(work.layout.audit) if line.get("override")}
+    lost = sorted(audited - set(written))
+    strange = sorted((number, one) for one, number in written.items() if one not in audited)
+    told = "the audit log tells of override {}, which is not there"
+    untold = "the audit log does not tell of override {}"
+    return [
+        *found,
+        *(Doubt(0, "removed", told.format(one[:12]), is_tampering=True) for one in lost),
+        *(Doubt(number, "not_audited", untold.format(one[:12]), is_tampering=True) for number, one in strange),
+    ]
