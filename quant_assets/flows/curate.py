@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 import polars as pl
@@ -260,8 +260,8 @@ class Curator:
     def _newest_vintage(self) -> str:
         """Return the newest knowledge time of all daily history: it never falls, whichever vintages a window needs."""
         raw = self._work.lake.raw
-        newest = raw.partitions(RAW_TWS_DAILY_BARS)[-1:]
-        return max((raw.watermark(RAW_TWS_DAILY_BARS, partition) for partition in newest), default="")
+        newest = raw.newest(RAW_TWS_DAILY_BARS)
+        return raw.watermark(RAW_TWS_DAILY_BARS, newest) if newest else ""
 
     def _vintages_id(self, session: date) -> str:
         raw = self._work.lake.raw
@@ -322,12 +322,9 @@ class Curator:
         A dimension of an earlier release does not say when details were last seen; it is folded again from the start.
         """
         curated = self._work.lake.curated
-        stored = [one for one in curated.partitions(INSTRUMENTS) if one.session < session]
-        for one in stored[-1:]:
-            footer = curated.footer(INSTRUMENTS, one)
-            if footer and footer.inputs.get("transform") == INSTRUMENTS_VERSION:
-                return one
-        return None
+        one = curated.newest(INSTRUMENTS, until=session - timedelta(days=1))
+        footer = curated.footer(INSTRUMENTS, one) if one else None
+        return one if footer and footer.inputs.get("transform") == INSTRUMENTS_VERSION else None
 
 
 def _after(stored: Partition, before: Partition | None) -> bool:
