@@ -79,6 +79,11 @@ class Layout:
         return self.artifacts / "cache"
 
     @property
+    def backtests(self) -> Path:
+        """All backtests."""
+        return self.artifacts / "backtests"
+
+    @property
     def locks(self) -> Path:
         """Lock files and their holder files."""
         return self.metadata / "locks"
