@@ -148,7 +148,7 @@ def toxic_prices(rows: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms) -> 
     if suspects.is_empty():
         return NOTHING
     part = rows.join(suspects, on="con_id", how="semi", maintain_order="left")
-    reference = terms.laid(day).with_columns(
+    reference = terms.laid(suspects.join(day, on="con_id", how="left")).with_columns(
         terms["max_jump"].alias("max_jump"), terms["daily_tolerance"].alias("tolerance")
     )
     judged = toxic.judge(part, reference).filter(pl.col("toxic").is_not_null())
