@@ -86,4 +86,5 @@ def asked(session: date, n_instruments: int) -> tuple[pl.DataFrame, pl.DataFrame
         pl.lit(session).alias("session"), _symbol()
     )
     ledger = members.with_columns(pl.format("bench-{}", "con_id").alias("request_id"))
-    return filled(UNIVERSE, members), filled(RAW_TWS_REQUESTS, ledger, {"batch_id": "bench", "ingested_at": KNOWN})
+    known = {"batch_id": "bench", "bars_batch_id": "bench", "ingested_at": KNOWN, "proof": "complete"}
+    return filled(UNIVERSE, members), filled(RAW_TWS_REQUESTS, ledger, known)

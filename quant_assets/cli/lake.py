@@ -5,6 +5,8 @@ import click
 from quant_assets.cli.common import open_work
 from quant_assets.cli.health import health
 from quant_assets.cli.keeping import compact, gc, rebuild, wipe
+from quant_assets.cli.revisions import revisions
+from quant_assets.cli.tags import tag
 from quant_assets.domain.tables import ALL, table
 from quant_assets.flows.catalog import refresh_catalog
 
@@ -32,5 +34,5 @@ def catalog() -> None:
         click.echo(str(work.layout.catalog))
 
 
-for command in (health, compact, gc, wipe, rebuild):
+for command in (health, compact, gc, wipe, rebuild, tag, revisions):
     lake.add_command(command)

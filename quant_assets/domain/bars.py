@@ -10,6 +10,10 @@ from quant_assets.domain.instruments import PRIMARY_SERIES
 BASIS_TOLERANCE = 0.005
 """Two answers are on the same price basis when the median ratio of their closes is within this of 1."""
 
+SEAM_TOLERANCE = 0.04
+"""Two answers without a common minute are on the same price basis when, where they come closest in time, their closes
+are within this of each other. Prices move less within a session, mostly; splits by a twentieth and more."""
+
 _ANSWER = ["con_id", "request_id"]
 _DAILY_SERIES = ["con_id", "what_to_show"]
 _PRICES = ("open", "high", "low", "close")
@@ -20,9 +24,9 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
     """Keep, of all answers about one session, the rows that speak for it.
 
     The newest answer that has a minute wins, so that a shorter re-fetch never loses minutes; but an older answer
-    counts only when its closes agree with the newest one where both have bars. After a split they do not, and rows of
-    both bases are never mixed: when the ratio on the overlap is that of a split, the older rows are put on the newest
-    answer's basis, and else they stand back.
+    counts only when its closes agree with the newest one where both have bars, or, when no minute is common, where
+    they come closest. After a split they do not, and rows of both bases are never mixed: when the ratio on the overlap
+    is that of a split, the older rows are put on the newest answer's basis, and else they stand back.
 
     Args:
         raw: rows of `raw_tws_bars` of one series and one session, any number of batches.
@@ -62,10 +66,7 @@ _AS_SERVED = {
 
 
 def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
-    """Keep older answers that are on the newest one's price basis, or a split away from it; drop all others.
-
-    An answer without an overlap proves nothing about its basis, and is dropped.
-    """
+    """Keep older answers that are on the newest one's price basis, or a split away from it; drop all others."""
     older = ranked.filter(pl.col("_age") > 1)
     speaking = newest.group_by("con_id", "ts").agg(pl.col("close").last().alias("_newest"))
     one = pl.col("_newest") / pl.col("close")
@@ -81,9 +82,13 @@ def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
     is_same = (pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE
     is_steady = (pl.col("_n") >= _ENOUGH) & (pl.col("_steady") > _MOST)
     split = pl.when(is_steady).then(snapped(pl.col("_ratio"), SNAP, otherwise=None))
-    factors = ratios.with_columns(pl.when(is_same).then(1.0).otherwise(split).alias("rescaled_by")).drop_nulls(
-        "rescaled_by"
+    overlapping = ratios.with_columns(pl.when(is_same).then(1.0).otherwise(split).alias("rescaled_by"))
+    apart = _seams(older.join(ratios, on=_ANSWER, how="anti"), speaking)
+    touching = apart.with_columns(
+        pl.when((pl.col("_ratio") - 1).abs() <= SEAM_TOLERANCE).then(1.0).alias("rescaled_by")
     )
+    columns = [*_ANSWER, "rescaled_by"]
+    factors = pl.concat([overlapping.select(columns), touching.select(columns)]).drop_nulls("rescaled_by")
     arrived = newest.group_by("con_id").agg(pl.col("ingested_at").max().alias("rescaled_at"))
     kept = older.join(factors.select(*_ANSWER, "rescaled_by"), on=_ANSWER).join(arrived, on="con_id")
     is_moved = pl.col("rescaled_by") != 1.0
@@ -93,6 +98,15 @@ def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
         pl.when(is_moved).then(pl.col("rescaled_at")).alias("rescaled_at"),
     )
     return pl.concat([newest, moved.select(newest.columns)])
+
+
+def _seams(apart: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
+    """Return, per answer without a common minute, the ratio of the two closes that are nearest in time."""
+    at = newest.with_columns(pl.col("ts").alias("_at")).sort("ts")
+    matched = apart.sort("ts").join_asof(at, on="ts", by="con_id", strategy="nearest", check_sortedness=False)
+    nearest = matched.filter(pl.col("_newest").is_not_null()).sort((pl.col("ts") - pl.col("_at")).abs())
+    first = nearest.unique(_ANSWER, keep="first", maintain_order=True)
+    return first.select(*_ANSWER, (pl.col("close") / pl.col("_newest")).alias("_ratio"))
 
 
 _ENOUGH = 2
@@ -222,8 +236,12 @@ def _base_answers(vintages: pl.DataFrame, as_of: date, start: date) -> pl.DataFr
     return pl.concat([kept, late.join(kept, on=_DAILY_SERIES, how="anti")]).drop("_first", "_reach")
 
 
-def overlap_agrees(stored: pl.DataFrame, fetched: pl.DataFrame, tolerance: float = 1e-4) -> pl.DataFrame:
+def overlap_agrees(stored: pl.DataFrame, fetched: pl.DataFrame, tolerance: float = 1e-6) -> pl.DataFrame:
     """Compare a short re-fetch with what is stored of the same series.
+
+    On an unchanged basis TWS serves the same numbers again, so that the median ratio is 1 and the smallest dividend
+    shows: a cent on a share of a thousand moves it by ten times the tolerance. One revised close does not move it; a
+    false alarm costs one full window.
 
     Args:
         stored: con_id, what_to_show, session, close.

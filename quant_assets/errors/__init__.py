@@ -25,6 +25,7 @@ QuantAssetsError                     exit code
 │       └── BadRequestError                    TWS calls the request malformed
 ├── DataWrong                        65   bytes came, and they are not usable
 │   ├── ShapeError                        columns or dtypes differ from the declaration
+│   ├── WrongUnitError                    volumes came in lots of 100 instead of shares
 │   ├── MalformedAnswerError              TradingView answered something that is no scan result
 │   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
@@ -215,6 +216,18 @@ class ShapeError(DataWrong):
     def __init__(self, table: str, problems: Sequence[str]) -> None:
         self.table, self.problems = table, tuple(problems)
         super().__init__(f"The frame does not have the shape of table {table!r}: {listed(problems)}.")
+
+
+class WrongUnitError(DataWrong):
+    """Volumes came in round lots of 100 instead of shares; nothing of such an answer is stored."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = sorted(set(names))
+        super().__init__(
+            f"TWS sends volumes in lots of 100 instead of shares for {listed(self.names)}; they were refused. "
+            "In TWS or IB Gateway, under Configuration > API > Settings, switch off *Send market data in lots for US "
+            "Stocks for dual-mode API clients*, and run the same command again."
+        )
 
 
 class CorruptFileError(DataWrong):

@@ -23,10 +23,10 @@ from quant_assets.clock import ManualClock
 from quant_assets.domain.features import GROUPS, LABELS
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
+    ALL,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
-    QUARANTINE_TWS_BARS,
     RAW_TWS_BARS,
     RAW_TWS_REQUESTS,
     UNIVERSE,
@@ -71,6 +71,10 @@ class _PastRaw(RawStore):
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that had a batch by then."""
         return [one for one in self.present.partitions(table) if self.batches(table, one)]
+
+    def newest(self, table: Table, until: date | None = None) -> Partition | None:
+        """Return the newest partition that had a batch by then."""
+        return next((one for one in reversed(self.partitions(table)) if until is None or one.session <= until), None)
 
     def batches(self, table: Table, partition: Partition) -> list[Path]:
         """Return the batches that had arrived, of one that was arriving its rows up to then."""
@@ -134,6 +138,10 @@ class _PastCurated(CuratedStore):
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that could be known."""
         return [one for one in self.present.partitions(table) if self.ensure(table, one) != "unknown"]
+
+    def newest(self, table: Table, until: date | None = None) -> Partition | None:
+        """Return the newest partition that could be known."""
+        return next((one for one in reversed(self.partitions(table)) if until is None or one.session <= until), None)
 
 
 @dataclass(frozen=True)
@@ -243,20 +251,23 @@ class PastLake:
         group = next((one for one in (*GROUPS.values(), *LABELS.values()) if one.table is table), None)
         if group:
             publish_group(self.work, group, session)
-        elif table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS):
+        elif table.producer == CURATED_TWS_1M_BARS.producer:
             self._curator.minute_bars(session)
-            self._same_pass(session)
         elif table is CURATED_TWS_1D_BARS:
             self._curator.daily_bars(session)
-        elif table is INSTRUMENTS:
+        elif table.producer == INSTRUMENTS.producer:
             self._curator.instruments(session)
         elif table is ADJUSTMENT_FACTORS:
             self._adjuster.publish(session)
+        self._same_pass(table, Partition(session))
 
-    def _same_pass(self, session: date) -> None:
-        for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS):
-            if self.work.layout.file(table, Partition(session)).is_file():
-                self.origins[table.name, Partition(session).key] = "recomputed"
+    def _same_pass(self, table: Table, partition: Partition) -> None:
+        """Note what one pass made together with a table, so that none of it is made twice."""
+        made = [
+            one for one in ALL if one.producer == table.producer and self.work.layout.file(one, partition).is_file()
+        ]
+        unnoted = [one for one in made if self.origins.get((one.name, partition.key), "unknown") == "unknown"]
+        self.origins.update({(one.name, partition.key): "recomputed" for one in unnoted})
 
     def _universe(self, partition: Partition) -> Origin:
         """Take the members that were observed by then, or that somebody had asked TWS about by then."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from quant_assets.lakehouse.copies import MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer, instant_text
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.listing import partitions_below
+from quant_assets.lakehouse.listing import newest_below, partitions_below
 from quant_assets.lakehouse.manifest import Manifest
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 
@@ -66,6 +67,10 @@ class _Store:
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that hold at least one file, ascending."""
         return sorted(partitions_below(self.layout.table(table)))
+
+    def newest(self, table: Table, until: date | None = None) -> Partition | None:
+        """Return the newest partition, up to a session if one is given; older ones cost nothing, however many."""
+        return newest_below(self.layout.table(table), until)
 
     def reindex(self, table: Table) -> int:
         """Rebuild a table's manifest from the footers of its files; returns how many there are.

@@ -1,5 +1,6 @@
 """Seeds of the chaos runs: the same few by default, fresh ones on demand, or one that failed before."""
 
+import argparse
 import hashlib
 import os
 import random
@@ -14,7 +15,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--chaos-seeds", type=int, default=DEFAULT_SEEDS, help="how many random schedules are run")
     group.addoption("--chaos-seed", type=int, help="run this one schedule only")
-    group.addoption("--chaos-data", action="store_true", help="let answers also be well-formed and wrong")
+    group.addoption(
+        "--chaos-data",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let answers also be well-formed and wrong",
+    )
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class Scene:
         (configs / "lists" / "three.yaml").write_text(yaml.safe_dump({"symbols": list(self.listed)}))
         manifest = {
             "default_profile": "p",
-            "lakehouse": {"start_session": str(SESSIONS[0]), "lock_wait_s": 20},
+            "lakehouse": {"start_session": str(SESSIONS[0]), "lock_wait_s": 20, "fetch_throttle_hours": 0},
             "tws": {
                 "max_minute_duration": "1 D",
                 "request_timeout_s": 0.6,
@@ -134,6 +134,7 @@ def ingest(root: Path, group: int) -> int:
     from quant_assets.flows.discover import Discovery
     from quant_assets.flows.gate import TwsGate
     from quant_assets.flows.ingest import daily, details, minutes
+    from quant_assets.flows.ingested import raw_daily, raw_minutes
     from quant_assets.flows.work import Work
     from quant_assets.settings import Settings
 
@@ -146,17 +147,20 @@ def ingest(root: Path, group: int) -> int:
             for session in SESSIONS:
                 discovery.publish(session)
             details.ingest_details(work, SESSIONS)
-            reports = (minutes.ingest_minutes(work, SESSIONS), daily.ingest_daily(work, SESSIONS))
+            reports = (daily.ingest_daily(work, SESSIONS), minutes.ingest_minutes(work, SESSIONS))
             if unanswered := sum(report.outcomes[name] for report in reports for name in UNSETTLED):
                 print(f"{unanswered} requests have no reliable answer")
                 return 75
             curator = Curator(work)
             for session in SESSIONS:
-                for published in (*curator.minute_bars(session), curator.daily_bars(session)):
-                    for finding in published.findings:
-                        if finding.blocking and not finding.passed:
-                            print(f"not published: {published.table.name} {session}: {finding}")
-                            return 65
+                raw = (raw_daily(work, session, {}), raw_minutes(work, session, {}))
+                if why := [one.reason for one in raw if not one.is_committed]:
+                    print(f"not settled: {session}: {why}")
+                    return 65
+                curated = (*curator.minute_bars(session), curator.daily_bars(session))
+                if why := [one.reason for one in curated if not one.is_committed]:
+                    print(f"not published: {session}: {why}")
+                    return 65
         except QuantAssetsError as error:
             print(f"{type(error).__name__}: {error}")
             return error.exit_code
@@ -227,9 +231,7 @@ def test_whatever_happens_the_store_equals_the_source(
     chaos_seed: int, chaos_data: bool, tmp_path: Path, undisturbed: dict[str, pl.DataFrame]
 ) -> None:
     scene, script = Scene(tmp_path), random_script(chaos_seed, SYMBOLS, data_faults=chaos_data)
-    again = (
-        f"python -m pytest {Path(__file__).relative_to(ROOT)} --chaos-seed {chaos_seed}{' --chaos-data' * chaos_data}"
-    )
+    again = f"python -m pytest {Path(__file__).relative_to(ROOT)} --chaos-seed {chaos_seed}{'' if chaos_data else ' --no-chaos-data'}"
     print(f"seed {chaos_seed}; again: {again}\n{script.to_yaml()}")
     with scene.gateway(script) as port:
         scene.configure(port)

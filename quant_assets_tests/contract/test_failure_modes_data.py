@@ -198,9 +198,6 @@ def test_a_script_that_is_wrong_is_told_before_anything_runs(tmp_path):
         ("lots", lambda frame: bool((frame["volume"] >= frame["bar_count"]).all())),
     ],
 )
-@pytest.mark.xfail(
-    reason="needs the completeness rules of the ingestion (a second fetch on another split)", strict=False
-)
 def test_mode_02_14_one_wrong_answer_is_not_the_last_word(
     tmp_path, fault: str, is_right: Callable[[pl.DataFrame], bool]
 ):

@@ -1,10 +1,13 @@
 """Pairs, coins, a future and London beside New York, through the real socket into curated bars and features."""
 
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from quant_assets.connectors.lists import load_list
+from quant_assets.domain import venues
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
@@ -18,6 +21,7 @@ from quant_assets.domain.tables import (
 from quant_assets.flows.ingest import ingest_minutes
 from quant_assets.flows.ingest.minutes import minute_needs
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.settings import Settings
 from quant_assets_tests.builders import instant
 from quant_assets_tests.unit.flows.lab import Lab
 
@@ -139,8 +143,21 @@ def test_an_open_or_just_closed_session_is_never_asked(tmp_path):
         from quant_assets.flows.discover import Discovery
 
         Discovery(work).publish(day)
-        assert [need.contract.symbol for need in minute_needs(work, [day])] == ["QMKT"]
+        assert [need.contract.symbol for need in minute_needs(work, [day]).open] == ["QMKT"]
         assert ingest_minutes(work, [day]).outcomes == {"bars": 1}
     lab.n_opened = -1
     with lab.at(instant("2026-07-16 00:16")) as work:
-        assert [need.contract.symbol for need in minute_needs(work, [day])] == ["BTC.USD"]
+        assert [need.contract.symbol for need in minute_needs(work, [day]).open] == ["BTC.USD"]
+
+
+def test_the_worldwide_example_is_a_valid_configuration():
+    root = Path(__file__).parents[2] / "configs" / "worldwide"
+    settings = Settings.from_env({}, data=Path("unused"), configs=root)
+    manifest = settings.manifest
+    assert set(manifest.lakehouse.calendars) == set(EVERYWHERE)
+    names = load_list(root, *manifest.profile("worldwide").discovery.lists)
+    exchanges = {name.partition(":")[0] for name in names.symbols}
+    assert {venues.asset_class_at(exchange) for exchange in exchanges} == {"STK", "CASH", "CRYPTO", "FUT"}
+    for exchange in exchanges:
+        kind = venues.asset_class_at(exchange)
+        assert venues.calendar_name(kind, exchange, manifest.lakehouse.calendars) in manifest.lakehouse.calendars

@@ -103,8 +103,13 @@ def test_an_instrument_without_trades_is_an_outcome_and_not_an_error(data: Path)
             for file in (data / "bronze" / "raw_tws_requests").glob("*/*.parquet")
         ]
     ).filter(pl.col("bar_size") == "1 min")
-    outcomes = universe.join(ledger, on=["session", "con_id"], how="left").group_by("session", "con_id").agg("outcome")
-    assert {tuple(outcome) for outcome in outcomes["outcome"].to_list()} == {("bars",), ("no_data",)}
+    in_turn = ledger.sort("asked_at", "request_id")
+    outcomes = universe.join(in_turn, on=["session", "con_id"], how="left").group_by("session", "con_id").agg("outcome")
+    assert {tuple(outcome) for outcome in outcomes["outcome"].to_list()} == {
+        ("bars",),
+        ("no_data",),
+        ("truncated", "bars"),
+    }
     bars = table(data, "silver", "curated_tws_1m_bars").select("session", "con_id").unique()
     silent = ledger.filter(pl.col("outcome") == "no_data").select("session", "con_id")
     assert silent.join(bars, on=["session", "con_id"], how="semi").is_empty()

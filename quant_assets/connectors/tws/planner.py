@@ -6,7 +6,7 @@ counts trading days: the other units count calendar time, whose sessions depend 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import zip_longest
 from math import ceil
 from typing import Literal
@@ -24,6 +24,8 @@ SESSIONS_IN: Mapping[str, int] = {"1 D": 1, "2 D": 2, "1 W": 5, "2 W": 10, "1 M"
 _MAX_DAYS = 365
 _SESSIONS_PER_YEAR = 248
 """The shortest year that XNYS has had since 1990 (2001)."""
+_YEAR = timedelta(days=365)
+"""The shortest year that a duration can mean."""
 _BYTES_PER_BAR = 52
 
 
@@ -161,9 +163,18 @@ def plan_daily(
     contracts: Iterable[Contract],
     lookback_sessions: int,
     what: Sequence[WhatToShow] = ("TRADES", "ADJUSTED_LAST"),
+    *,
+    span: timedelta | None = None,
 ) -> list[PlannedRequest]:
-    """One request per series, up to the source's now: the whole window comes on one price basis."""
-    duration = daily_duration(lookback_sessions)
+    """One request per series, up to the source's now: the whole window comes on one price basis.
+
+    Args:
+        contracts: whose history is wanted.
+        lookback_sessions: sessions that the window has to hold.
+        what: the series.
+        span: from the beginning of the window's first session to the source's now, where it is known.
+    """
+    duration = daily_duration(lookback_sessions, span)
     bar_size: BarSize = "1 day"
     return [
         PlannedRequest(BarRequest(contract, None, duration, bar_size, kind))
@@ -172,12 +183,18 @@ def plan_daily(
     ]
 
 
-def daily_duration(lookback_sessions: int) -> str:
-    """The smallest legal duration that holds that many sessions: days up to 365, then years."""
+def daily_duration(lookback_sessions: int, span: timedelta | None = None) -> str:
+    """The smallest legal duration that holds that many sessions: days up to 365, then years.
+
+    Days count sessions; years count the calendar, so that their number follows from the `span` of the window. Without
+    it, every year is taken for the poorest in sessions that there was.
+    """
     if lookback_sessions < 1:
         raise ConfigurationError("data.lookback_sessions", f"must be at least 1, not {lookback_sessions}.")
     if lookback_sessions <= _MAX_DAYS:
         return f"{lookback_sessions} D"
+    if span is not None:
+        return f"{ceil(span / _YEAR)} Y"
     return f"{ceil(lookback_sessions / _SESSIONS_PER_YEAR)} Y"
 
 
@@ -192,6 +209,28 @@ def halve(planned: PlannedRequest) -> list[PlannedRequest]:
     middle = (len(planned.covers) + 1) // 2
     parts = (_trimmed(part, planned.needed) for part in (planned.covers[:middle], planned.covers[middle:]))
     return [_covering(planned.request, part, planned.needed) for part in parts if part]
+
+
+def recut(planned: PlannedRequest, before: SessionHours | None) -> list[PlannedRequest]:
+    """Cover the same needs by other requests, for an answer that is not believed: a cache may hold the old one.
+
+    Args:
+        planned: what was asked.
+        before: the session before the first that it covers; None where there is none.
+
+    Returns:
+        One request that begins a session earlier; where none is longer, or there is no such session, two halves.
+    """
+    if before is None or len(planned.covers) >= max(SESSIONS_IN.values()):
+        return halve(planned)
+    return [_covering(planned.request, (before, *planned.covers), planned.needed)]
+
+
+def recut_series(planned: PlannedRequest) -> PlannedRequest:
+    """Ask for a daily series with the next longer duration."""
+    count, unit = planned.request.duration.split()
+    longer = "2 Y" if planned.request.duration == f"{_MAX_DAYS} D" else f"{int(count) + 1} {unit}"
+    return replace(planned, request=replace(planned.request, duration=longer))
 
 
 def _trimmed(part: tuple[SessionHours, ...], needed: frozenset[date]) -> tuple[SessionHours, ...]:

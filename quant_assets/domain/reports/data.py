@@ -189,6 +189,8 @@ class ReportData:
     bias: Mapping[str, Any] | None
     """See `bias_meter`; None in runs that were frozen without one."""
     whys: Sequence[Reason]
+    certificate: str
+    """Id of the session's certificate; empty where the run keeps none."""
     n_requests: int
     """TWS requests behind the frozen bars; 0 where the run keeps no record of them."""
     stale: Sequence[str]

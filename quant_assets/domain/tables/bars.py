@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from quant_assets.domain.outcomes import OUTCOMES, PROOFS
 from quant_assets.domain.tables import columns as c
 from quant_assets.domain.tables.core import UTC_MICROS, Column, Table
 from quant_assets.settings.quality import RULE_NAMES
@@ -33,8 +34,6 @@ RAW_TWS_BARS = Table(
     may_be_empty=True,
 )
 
-OUTCOMES = ("bars", "no_data", "no_permission", "unknown_contract", "timeout", "unavailable")
-
 RAW_TWS_REQUESTS = Table(
     name="raw_tws_requests",
     zone="bronze",
@@ -45,18 +44,30 @@ RAW_TWS_REQUESTS = Table(
         c.SYMBOL,
         *c.SERIES,
         Column("outcome", pl.String, "enum", "What the request came to for this session", isin=OUTCOMES),
+        Column("proof", pl.String, "enum", "What speaks for the outcome; empty while nothing does", isin=("", *PROOFS)),
         Column("detail", pl.String, "text", "TWS's own words, or ours when it said nothing"),
         Column("n_rows", pl.Int64, "rows", "Bars of this session in the answer", ge=0),
         Column("asked_from", pl.Date, "date", "First session that the request was meant to cover", provenance=True),
         Column("duration", pl.String, "TWS duration", "Length that was asked for", provenance=True),
         Column("asked_at", UTC_MICROS, "UTC instant", "When the request was sent", provenance=True),
+        Column(
+            "bars_batch_id",
+            pl.String,
+            "id",
+            "Commit that holds these bars: an earlier one where they are equal to its own; null without bars",
+            nullable=True,
+            provenance=True,
+        ),
         c.BATCH_ID,
         c.REQUEST_ID,
         c.INGESTED_AT,
         c.PIPELINE_VERSION,
     ),
     grain="(session, series, request): the outcome of asking",
-    description="What each request came to per session: bars, no data, no permission and timeout are four things.",
+    description=(
+        "What each request came to per session: empty, no data, no permission and timeout are four things. "
+        "What nothing proves is asked again."
+    ),
     producer="raw_tws_bars",
     append_only=True,
 )
@@ -226,6 +237,31 @@ CURATED_TWS_1D_BARS = Table(
     description="The trailing window of daily bars as of a session, on one price basis.",
     producer="curated_tws_1d_bars",
     row_rules=c.OHLC_ORDER,
+)
+
+BAR_ACCOUNTING = Table(
+    name="bar_accounting",
+    zone="silver",
+    key=("session", "con_id", "reason"),
+    columns=(
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        Column(
+            "kind",
+            pl.String,
+            "enum",
+            "Term of the equation expected = present + imputed + explained + unexplained",
+            isin=("present", "imputed", "explained", "unexplained"),
+        ),
+        Column("reason", pl.String, "name", "Why: present, imputed, closed, half_day, halt, no_trades, …"),
+        Column("minutes", pl.Int64, "minutes", "Minutes of that reason", ge=0.0),
+        Column("expected", pl.Int64, "minutes", "Minutes of the exchange's usual session: what all reasons add up to"),
+        Column("evidence", pl.String, "text", "What it rests on: outcome, proof and words of the request"),
+    ),
+    grain="(session, con_id, reason)",
+    description="Where every expected minute went: present, imputed, explained by a reason, or unexplained.",
+    producer="curated_tws_1m_bars",
 )
 
 DQ_METRICS = Table(

@@ -62,6 +62,7 @@ def report_data(run: RunDirectory) -> ReportData:
         quarantined=_held(run),
         bias=run.read_json(BIAS) if run.file(BIAS).is_file() else None,
         whys=[_why(one) for one in explain_all(run, _EXPLAINED)],
+        certificate=provenance_of(run)["certificate"],
         n_requests=len({one["request_id"] for one in provenance_of(run)["requests"]}),
         stale=inputs["stale"],
         stale_policy=profile.data.stale_policy,

@@ -88,7 +88,7 @@ class _Files:
         return fates_of(self.run)
 
     @cached_property
-    def kept(self) -> dict[str, list[dict[str, Any]]]:
+    def kept(self) -> dict[str, Any]:
         return provenance_of(self.run)
 
     @cached_property
@@ -100,9 +100,10 @@ class _Files:
         return profile_of(self.run).risk
 
 
-def provenance_of(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
-    """Return what a run keeps of where its bars came from: `requests` and `quarantine`, empty where it keeps none."""
-    return dict(run.read_json(PROVENANCE)) if run.file(PROVENANCE).is_file() else {"requests": [], "quarantine": []}
+def provenance_of(run: RunDirectory) -> dict[str, Any]:
+    """Return what a run keeps of where its bars came from: `certificate` of the session, `requests`, `quarantine`."""
+    kept = run.read_json(PROVENANCE) if run.file(PROVENANCE).is_file() else {}
+    return {"certificate": "", "requests": [], "quarantine": [], **kept}
 
 
 def explain(run: RunDirectory, symbol: str, requests: Sequence[Mapping[str, Any]] | None = None) -> Explanation:

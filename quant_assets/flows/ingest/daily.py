@@ -4,23 +4,25 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import chain, islice
 
 import polars as pl
 
 from quant_assets.connectors.base import Contract
-from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily
+from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily, recut_series
 from quant_assets.connectors.tws.retry import Outcome, fetch_all
 from quant_assets.domain.bars import overlap_agrees
-from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.calendar import TradingCalendar, day_start
 from quant_assets.domain.instruments import WhatToShow, daily_series
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, UNIVERSE
-from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.ingest.ledger import is_fatal, read_ledger, settled, throttle_of
+from quant_assets.errors import QuantAssetsError, WrongUnitError
+from quant_assets.flows.ingest.judging import DailyJudge, Judged, Series, series_of
+from quant_assets.flows.ingest.ledger import CONFIRMATIONS, is_fatal, read_ledger, settled, throttle_of
 from quant_assets.flows.ingest.minutes import GROUP, contract_of
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import DailyRows
+from quant_assets.flows.ingest.witnesses import renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -39,7 +41,9 @@ class DailyNeeds:
     vintage: date
     asked_from: date
     """First session that a full window has to hold."""
-    served: frozenset[tuple[int, str]] = frozenset()
+    span: timedelta
+    """From before that session to now."""
+    served: frozenset[Series] = frozenset()
     """Series (con_id, what_to_show) whose full window has arrived already, without the rest of its instrument."""
 
     def plan(self, work: Work) -> list[PlannedRequest]:
@@ -48,11 +52,11 @@ class DailyNeeds:
 
     def plan_full(self, work: Work, contracts: Sequence[Contract]) -> list[PlannedRequest]:
         """Return the requests for full windows of some instruments, but for what is there already."""
-        return self.missing_of(plan_full(work, contracts, self.asked_from, self.vintage))
+        return self.missing_of(plan_full(work, contracts, self.asked_from, self.vintage, self.span))
 
     def missing_of(self, planned: Sequence[PlannedRequest]) -> list[PlannedRequest]:
         """Return the planned requests for full windows that have not been answered."""
-        return [one for one in planned if (one.request.contract.con_id, one.request.what_to_show) not in self.served]
+        return [one for one in planned if series_of(one) not in self.served]
 
 
 def plan_overlaps(work: Work, contracts: Sequence[Contract], vintage: date) -> list[PlannedRequest]:
@@ -61,16 +65,21 @@ def plan_overlaps(work: Work, contracts: Sequence[Contract], vintage: date) -> l
     return _planned(contracts, lambda one: max(OVERLAP, _calendar_of(work, one).count(start, vintage)))
 
 
-def plan_full(work: Work, contracts: Sequence[Contract], start: date, vintage: date) -> list[PlannedRequest]:
+def plan_full(
+    work: Work, contracts: Sequence[Contract], start: date, vintage: date, span: timedelta
+) -> list[PlannedRequest]:
     """Return the requests for windows that begin before `start`, each in the sessions of its own exchange."""
-    return _planned(contracts, lambda one: _calendar_of(work, one).count(start, vintage) + 1)
+    return _planned(contracts, lambda one: _calendar_of(work, one).count(start, vintage) + 1, span)
 
 
-def _planned(contracts: Sequence[Contract], length: Callable[[Contract], int]) -> list[PlannedRequest]:
+def _planned(
+    contracts: Sequence[Contract], length: Callable[[Contract], int], span: timedelta | None = None
+) -> list[PlannedRequest]:
     alike: dict[tuple[int, tuple[WhatToShow, ...]], list[Contract]] = defaultdict(list)
     for contract in contracts:
         alike[length(contract), daily_series(contract.sec_type)].append(contract)
-    return [one for (n_sessions, what), group in alike.items() for one in plan_daily(group, n_sessions, what)]
+    plans = (plan_daily(group, n_sessions, what, span=span) for (n_sessions, what), group in alike.items())
+    return list(chain.from_iterable(plans))
 
 
 def _calendar_of(work: Work, contract: Contract) -> TradingCalendar:
@@ -103,6 +112,8 @@ def _reaches(work: Work, vintage: date, start: date) -> bool:
     return any(_FROM in name and name.partition(_FROM)[2] <= f"{start:%Y%m%d}" for name in names)
 
 
+_SLACK = timedelta(days=1)
+"""For the time between a plan and its last request."""
 _FROM = "-from-"
 """In the name of a batch of full windows, before the first session that they were asked for."""
 
@@ -142,6 +153,7 @@ def daily_needs(work: Work, sessions: Sequence[date]) -> DailyNeeds:
         short=[contract_of(row) for con_id, row in sorted(short.items()) if con_id not in full],
         vintage=vintage,
         asked_from=start,
+        span=work.clock.now() - day_start(start) + _SLACK,
         served=frozenset(
             done.filter((pl.col("session") == vintage) & (pl.col("asked_from") <= start))
             .select("con_id", "what_to_show")
@@ -185,6 +197,7 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     Raises:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
+        WrongUnitError: TWS sends volumes in lots; everything else is committed.
     """
     needs, report = daily_needs(work, sessions), IngestReport()
     if needs.full or needs.short:
@@ -199,6 +212,7 @@ class _DailyIngest:
     def __init__(self, work: Work, opened: OpenSource, report: IngestReport, needs: DailyNeeds) -> None:
         self._work, self._opened, self._report, self._needs = work, opened, report, needs
         self._vintage, self._asked_from = needs.vintage, needs.asked_from
+        self._judge = DailyJudge(work, needs.vintage, vintages_near(work, needs.vintage))
 
     async def run(self) -> None:
         """Fetch short overlaps, then full windows: those that are needed, and those whose overlap disagreed."""
@@ -209,56 +223,71 @@ class _DailyIngest:
         full = [*needs.full, *rebased]
         if full:
             await self._fetch(needs.plan_full(self._work, full))
+        if wrong := self._judge.in_lots():
+            symbols = {contract.con_id: contract.symbol for contract in (*needs.full, *needs.short)}
+            raise WrongUnitError(symbols[con_id] for con_id in wrong)
 
     async def _short(self, contracts: Sequence[Contract]) -> list[Contract]:
         """Fetch overlaps; keep those that agree with the stored basis and return the instruments that do not."""
-        outcomes: list[Outcome] = []
+        arrived: list[Judged] = []
         changed: set[int] = set()
         try:
-            async for outcome in self._outcomes(plan_overlaps(self._work, contracts, self._vintage)):
-                outcomes.append(outcome)  # noqa: PERF401 - what came before an outage counts, and extend would drop it
+            first = self._work.calendar.window(self._vintage, OVERLAP)[0]
+            async for judged in self._answers(plan_overlaps(self._work, contracts, self._vintage), first):
+                arrived.append(judged)  # noqa: PERF401 - what came before an outage counts, and extend would drop it
         finally:
-            changed = self._changed_basis(outcomes)
-            kept = [outcome for outcome in outcomes if outcome.planned.request.contract.con_id not in changed]
+            changed = self._changed_basis([judged for judged in arrived if judged.is_kept])
+            kept = [judged for judged in arrived if judged.contract.con_id not in changed]
             self._commit(kept, is_full=False)
         return [contract for contract in contracts if contract.con_id in changed]
 
-    def _changed_basis(self, outcomes: Sequence[Outcome]) -> set[int]:
+    def _changed_basis(self, arrived: Sequence[Judged]) -> set[int]:
         answered = [
-            outcome.answer.bars.select("session", "close").with_columns(
-                pl.lit(outcome.planned.request.contract.con_id, pl.Int64).alias("con_id"),
-                pl.lit(outcome.planned.request.what_to_show).alias("what_to_show"),
+            judged.outcome.answer.bars.select("session", "close").with_columns(
+                pl.lit(judged.contract.con_id, pl.Int64).alias("con_id"),
+                pl.lit(judged.outcome.planned.request.what_to_show).alias("what_to_show"),
             )
-            for outcome in outcomes
-            if outcome.answer
+            for judged in arrived
+            if judged.outcome.answer
         ]
         if not answered:
             return set()
-        stored = pl.concat(
-            [
-                self._work.lake.raw.read(
-                    RAW_TWS_DAILY_BARS,
-                    Partition(vintage),
-                    ["con_id", "what_to_show", "session", "close", "ingested_at"],
-                )
-                for vintage in vintages_near(self._work, self._vintage)
-            ]
-        )
-        newest = stored.sort("ingested_at").unique(["con_id", "what_to_show", "session"], keep="last")
-        verdicts = overlap_agrees(newest.drop("ingested_at"), pl.concat(answered))
+        verdicts = overlap_agrees(self._judge.stored, pl.concat(answered))
         return set(verdicts.filter(~pl.col("agrees"))["con_id"].to_list())
 
     async def _fetch(self, plan: Sequence[PlannedRequest]) -> None:
         """Fetch full windows, committing group by group; what arrived is committed before an outage is raised."""
-        group: list[Outcome] = []
+        group: list[Judged] = []
         try:
-            async for outcome in self._outcomes(plan):
-                group.append(outcome)
+            async for judged in self._answers(plan, self._asked_from):
+                group.append(judged)
                 if len(group) >= GROUP:
                     arrived, group = group, []
                     self._commit(arrived, is_full=True)
         finally:
             self._commit(group, is_full=True)
+
+    async def _answers(self, plan: Sequence[PlannedRequest], first: date) -> AsyncIterator[Judged]:
+        """Yield answers with their verdicts; what is in doubt is asked again, cut differently, on a new connection.
+
+        Args:
+            plan: requests.
+            first: session from which on they were to bring everything.
+        """
+        asked = list(plan)
+        for _ in range(1 + CONFIRMATIONS):
+            doubted: list[PlannedRequest] = []
+            async for outcome in self._outcomes(asked):
+                judged = self._judge.judged(outcome, first)
+                if judged.is_doubtful:
+                    doubted.append(outcome.planned)
+                yield judged
+            if not doubted:
+                return
+            await renewed(self._opened.source)
+            asked = [recut_series(one) for one in doubted]
+
+    # ------------------------------------------------------------ asking and committing
 
     async def _outcomes(self, plan: Sequence[PlannedRequest]) -> AsyncIterator[Outcome]:
         """Yield outcomes that belong into the ledger; an outage or a malformed request is raised after the others."""
@@ -277,15 +306,23 @@ class _DailyIngest:
         if fatal:
             raise fatal
 
-    def _commit(self, group: Sequence[Outcome], *, is_full: bool) -> None:
+    def _commit(self, group: Sequence[Judged], *, is_full: bool) -> None:
         if not group:
             return
         work = self._work
         asked_from = self._asked_from if is_full else work.calendar.window(self._vintage, OVERLAP)[0]
         batch_id = work.new_batch_id() + (f"{_FROM}{asked_from:%Y%m%d}" if is_full else "")
         rows = [
-            DailyRows.of(outcome, batch_id, number, self._vintage, asked_from, is_full=is_full, at=work.clock.now())
-            for number, outcome in enumerate(group)
+            DailyRows.of(
+                judged.outcome,
+                judged.verdict,
+                f"{batch_id}-{number:03d}",
+                self._vintage,
+                asked_from,
+                is_full=is_full,
+                at=work.clock.now(),
+            )
+            for number, judged in enumerate(group)
         ]
         ledger = pl.concat([one.ledger for one in rows])
         bars = pl.concat([one.bars for one in rows])

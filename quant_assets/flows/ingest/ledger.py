@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.connectors.base import BarRequest
+from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import (
     NoPermissionError,
@@ -18,11 +19,16 @@ from quant_assets.errors import (
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
-FINAL = ("bars", "no_data")
-"""Outcomes that answer for a closed session."""
-
 REFUSED = ("no_permission", "unknown_contract")
 """Outcomes that hold until somebody may have changed something: they are asked again after the fetch throttle."""
+
+UNANSWERED = ("timeout", "unavailable")
+"""Outcomes without an answer: they say nothing of the instrument."""
+
+CONFIRMATIONS = 2
+"""How often a run asks again, each time cut differently, before it leaves a doubt to a later run."""
+MAX_ASKS = 3 * (1 + CONFIRMATIONS)
+"""Doubtful answers after which a hole counts as known, and is left alone."""
 
 
 def outcome_of(error: QuantAssetsError) -> str | None:
@@ -63,18 +69,46 @@ def _of_session(work: Work, partition: Partition) -> pl.DataFrame:
         return rows
     stored = [
         (pl.col("bar_size") == bar_size)
-        & pl.col("batch_id").is_in([file.stem for file in work.lake.raw.batches(table, partition)])
+        & pl.col("bars_batch_id").is_in([file.stem for file in work.lake.raw.batches(table, partition)])
         for bar_size, table in (("1 min", RAW_TWS_BARS), ("1 day", RAW_TWS_DAILY_BARS))
     ]
-    return rows.filter((pl.col("outcome") != "bars") | pl.any_horizontal(stored))
+    return rows.filter(pl.col("bars_batch_id").is_null() | pl.any_horizontal(stored))
 
 
 def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta) -> pl.DataFrame:
-    """Return the ledger rows that need not be asked again at `now`."""
+    """Return the ledger rows because of which a session of a series need not be asked for at `now`.
+
+    What is proved holds for good. A refusal, and a nothing that was heard twice, hold for the throttle. What stays in
+    doubt is given up after `MAX_ASKS` answers; volumes in another unit never are, for that is mended in TWS.
+    """
     recent = pl.col("asked_at") >= now - throttle
-    return ledger.filter(pl.col("outcome").is_in(FINAL) | (pl.col("outcome").is_in(REFUSED) & recent))
+    is_doubt = (pl.col("proof") == "") & pl.col("outcome").is_in(DOUBTFUL)
+    is_nothing = is_doubt & pl.col("outcome").is_in(["no_data", "suspect_empty"])
+    n_doubts, n_nothing = (
+        which.sum().over("session", "con_id", "bar_size", "what_to_show")
+        for which in (is_doubt, is_doubt & pl.col("outcome").is_in([*NOTHING, "shifted"]))
+    )
+    return ledger.filter(
+        (pl.col("proof") != "")
+        | (pl.col("outcome").is_in(REFUSED) & recent)
+        | (is_nothing & recent & (n_nothing > 1))
+        | (is_doubt & (pl.col("outcome") != "wrong_unit") & (n_doubts >= MAX_ASKS))
+    )
+
+
+def holes(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Return what is in doubt: the newest ledger row of each session of a series that nothing proves, and `n_asked`.
+
+    Args:
+        ledger: ledger rows, as `read_ledger` returns them.
+    """
+    series = ["session", "con_id", "bar_size", "what_to_show"]
+    is_proved = (pl.col("proof") != "").any().over(series)
+    open_ = ledger.filter(~is_proved & pl.col("outcome").is_in([*DOUBTFUL, *REFUSED, *UNANSWERED]))
+    counted = open_.with_columns(pl.len().over(series).alias("n_asked"))
+    return counted.sort("asked_at", "request_id").unique(series, keep="last", maintain_order=True).sort(series)
 
 
 def throttle_of(work: Work) -> timedelta:
-    """Return how long a refusal holds."""
+    """Return how long a refusal holds, and a doubt that another run may look into."""
     return timedelta(hours=work.settings.manifest.lakehouse.fetch_throttle_hours)

@@ -2,21 +2,27 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 import polars as pl
 
-from quant_assets.connectors.base import Contract
-from quant_assets.connectors.tws.planner import Need, PlannedRequest, plan_minutes
+from quant_assets.connectors.base import Contract, SessionHours
+from quant_assets.connectors.tws.planner import Need, PlannedRequest, plan_minutes, recut
 from quant_assets.connectors.tws.retry import Outcome, fetch_all
-from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.calendar import TradingCalendar, day_start
+from quant_assets.domain.completeness import judge_minutes
 from quant_assets.domain.instruments import Series, minute_series
+from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
-from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.ingest.ledger import is_fatal, read_ledger, settled, throttle_of
+from quant_assets.errors import QuantAssetsError, WrongUnitError
+from quant_assets.flows.ingest.ledger import CONFIRMATIONS, UNANSWERED, is_fatal, read_ledger, settled, throttle_of
+from quant_assets.flows.ingest.past import Key, Past
 from quant_assets.flows.ingest.report import IngestReport
-from quant_assets.flows.ingest.rows import MinuteRows
+from quant_assets.flows.ingest.rows import MinuteRows, stamped
+from quant_assets.flows.ingest.witnesses import closed_days, closed_row, daily_volumes, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -24,19 +30,65 @@ GROUP = 64
 """Requests per commit: what a crash can cost at the most."""
 
 
-def minute_needs(work: Work, sessions: Sequence[date]) -> list[Need]:
-    """Return the sessions of the universe's instruments that no request has settled.
+@dataclass(frozen=True, slots=True)
+class MinuteNeeds:
+    """What has to be asked for, and what the ledger knows of it already."""
+
+    open: list[Need]
+    """No request has settled these."""
+    rereads: list[Need]
+    """Settled on their own day, and not asked for since."""
+    past: Past
+
+    def __bool__(self) -> bool:
+        return bool(self.open or self.rereads)
+
+
+def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
+    """Return the sessions of the universe's instruments that no request has settled, or that are to be read again.
 
     Raises:
         NotPublishedError: the universe of a session is missing.
     """
+    before = _sessions_before(work, sessions)
+    ledger = read_ledger(work, sorted({*sessions, *before})).filter(pl.col("bar_size") == "1 min")
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
-    done = settled(
-        read_ledger(work, sessions).filter(pl.col("bar_size") == "1 min"), work.clock.now(), throttle_of(work)
-    )
-    open_ = universe.join(done, on=["session", "con_id"], how="anti").sort("con_id", "session")
-    needs = [Need(contract_of(row), row["session"]) for row in open_.iter_rows(named=True)]
+    done = settled(ledger, work.clock.now(), throttle_of(work))
+    wanted = universe.join(done, on=["session", "con_id"], how="anti")
+    rereads = [_to_reread(work, session, ledger) for session in before]
+    again = pl.concat(rereads).join(wanted, on=["session", "con_id"], how="anti") if rereads else universe.clear()
+    return MinuteNeeds(_needs(work, wanted), _needs(work, again), Past.of(ledger))
+
+
+def _needs(work: Work, members: pl.DataFrame) -> list[Need]:
+    rows = members.sort("con_id", "session").iter_rows(named=True)
+    needs = [Need(contract_of(row), row["session"]) for row in rows]
     return [need for need in needs if _is_closed(work, need)]
+
+
+def _sessions_before(work: Work, sessions: Sequence[date]) -> list[date]:
+    """Return the session before each of the given ones, where there is a universe to read it again for."""
+    if not work.settings.manifest.lakehouse.reread_previous_session:
+        return []
+    found = {before for session in sessions if (before := work.calendar.previous(session))}
+    return sorted(day for day in found if work.lake.curated.exists(UNIVERSE, Partition(day)))
+
+
+def _to_reread(work: Work, session: date, ledger: pl.DataFrame) -> pl.DataFrame:
+    """Return the members of which bars of a session were settled while it was the newest one, and not asked for since.
+
+    A session of a backfill is not among them: it was fetched after vendors had revised it.
+    """
+    members = work.lake.curated.read(UNIVERSE, Partition(session))
+    following = work.calendar.following(session)
+    assert following is not None
+    of_session = ledger.filter((pl.col("session") == session) & ~pl.col("outcome").is_in(UNANSWERED))
+    asked = of_session.group_by("con_id").agg(
+        ((pl.col("proof") != "") & pl.col("bars_batch_id").is_not_null()).any().alias("is_settled"),
+        pl.col("asked_at").max(),
+    )
+    on_its_day = asked.filter(pl.col("is_settled") & (pl.col("asked_at") < day_start(following) + timedelta(days=1)))
+    return members.join(on_its_day, on="con_id", how="semi")
 
 
 def _is_closed(work: Work, need: Need) -> bool:
@@ -50,10 +102,24 @@ def contract_of(row: dict[str, Any]) -> Contract:
     return Contract.listed(row["exchange"], row["symbol"], row["asset_class"], row["currency"], row["con_id"])
 
 
-def plan_for(work: Work, needs: Sequence[Need]) -> list[PlannedRequest]:
-    """Return the fewest legal requests that cover the needs."""
-    if not needs:
-        return []
+def plan_for(work: Work, needs: MinuteNeeds) -> list[PlannedRequest]:
+    """Return the fewest legal requests that cover the needs; what is in doubt is cut differently than before."""
+    planned = _fewest(work, [*needs.open, *needs.rereads])
+    return [part for one in planned for part in _cut_anew(work, one, needs.past)]
+
+
+def _cut_anew(work: Work, planned: PlannedRequest, past: Past) -> list[PlannedRequest]:
+    """Cut a request differently when one of the same length brought something that is in doubt."""
+    contract, request = planned.request.contract, planned.request
+    if not any(past.doubted.get((day, contract.con_id)) == request.duration for day in planned.needed):
+        return [planned]
+    calendar = work.calendar_of(contract.sec_type, contract.venue)
+    before = calendar.previous(planned.sessions[0])
+    hours = calendar.hours(before) if before else None
+    return recut(planned, SessionHours(before, hours.opens_at, hours.closes_at) if before and hours else None)
+
+
+def _fewest(work: Work, needs: Sequence[Need]) -> list[PlannedRequest]:
     groups: dict[tuple[TradingCalendar, Series], list[Need]] = defaultdict(list)
     for need in needs:
         contract = need.contract
@@ -81,32 +147,52 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
     """Fetch what is missing of the given sessions into `raw_tws_bars`; nothing missing means no connection.
 
     Every group of requests is committed as it arrives, so that a crash loses at most one group and a rerun asks only
-    for the rest.
+    for the rest. What is in doubt is asked for again, cut differently.
 
     Raises:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
         SourceRefusedError: TWS calls a request malformed.
+        WrongUnitError: TWS sends volumes in lots; everything else is committed.
     """
-    plan = plan_for(work, minute_needs(work, sessions))
-    report = IngestReport()
-    if plan:
+    needs, report = minute_needs(work, sessions), IngestReport()
+    if needs:
+        plan = plan_for(work, needs)
         work.audit.record("ingest_minutes", run_id=work.run_id, status="started", current=0, total=len(plan))
-        work.gate.run(lambda opened: _MinuteIngest(work, opened, report).run(plan))
+        work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs).run(plan))
         work.audit.record("ingest_minutes", run_id=work.run_id, status="done", rows=report.n_rows)
     return report
 
 
 class _MinuteIngest:
-    """Carries out one plan: gathers outcomes into groups, and commits each group."""
+    """Carries out one plan: gathers outcomes into groups, judges and commits each group, and asks about doubts."""
 
-    def __init__(self, work: Work, opened: OpenSource, report: IngestReport) -> None:
+    def __init__(self, work: Work, opened: OpenSource, report: IngestReport, needs: MinuteNeeds) -> None:
         self._work, self._opened, self._report = work, opened, report
+        self._past = needs.past
+        self._rereads = {(need.session, need.contract.con_id) for need in needs.rereads}
+        self._sessions = sorted({need.session for need in (*needs.open, *needs.rereads)})
         self._group: list[Outcome] = []
+        self._doubts: dict[Key, Need] = {}
         self._fatal: QuantAssetsError | None = None
 
+    @cached_property
+    def _daily(self) -> pl.DataFrame:
+        return daily_volumes(self._work, self._sessions)
+
     async def run(self, plan: Sequence[PlannedRequest]) -> None:
-        """Ask for everything, committing group by group; what arrived is committed before an outage is raised."""
+        """Ask for everything, then again for what is in doubt; what arrived is committed before an error is raised."""
+        await self._ask(plan)
+        for _ in range(CONFIRMATIONS):
+            doubts = await self._open_doubts()
+            if not doubts:
+                break
+            await self._ask(plan_for(self._work, MinuteNeeds(doubts, [], self._past)))
+        wrong = [need.contract.symbol for key, need in self._doubts.items() if self._past.last[key] == "wrong_unit"]
+        if wrong:
+            raise WrongUnitError(wrong)
+
+    async def _ask(self, plan: Sequence[PlannedRequest]) -> None:
         opened, pending = self._opened, len(plan)
         with self._work.progress.task("raw_tws_bars", total=len(plan)) as task:
             async for outcome in fetch_all(opened.source, opened.pacer, plan, opened.policy):
@@ -125,21 +211,55 @@ class _MinuteIngest:
         else:
             self._group.append(outcome)
 
+    # ------------------------------------------------------------ doubts
+
+    async def _open_doubts(self) -> list[Need]:
+        """Return what another request can decide, on another connection where TWS had nothing to say."""
+        nothing = [need for key, need in self._doubts.items() if self._past.last[key] in NOTHING]
+        if nothing:
+            await self._ask_schedules([need for need in nothing if not self._is_known(need)])
+            await renewed(self._opened.source)
+        return [
+            need for key, need in self._doubts.items() if not (self._past.is_heard(key) and not self._is_known(need))
+        ]
+
+    def _is_known(self, need: Need) -> bool:
+        """Return whether the daily history speaks of the session."""
+        same = (pl.col("session") == need.session) & (pl.col("con_id") == need.contract.con_id)
+        return not self._daily.filter(same & pl.col("daily_volume").is_not_null()).is_empty()
+
+    async def _ask_schedules(self, needs: Sequence[Need]) -> None:
+        """Ask TWS whether the instrument's exchange was open; what was closed is settled by that."""
+        by_contract: dict[Contract, list[date]] = defaultdict(list)
+        for need in needs:
+            if (need.session, need.contract.con_id) not in self._past.scheduled:
+                by_contract[need.contract].append(need.session)
+                self._past.scheduled.add((need.session, need.contract.con_id))
+        for contract, days in by_contract.items():
+            self._report.n_requests += 1
+            closed = await closed_days(self._work, self._opened.source, contract, days)
+            self._settle_closed(contract, closed)
+
+    def _settle_closed(self, contract: Contract, days: Sequence[date]) -> None:
+        batch_id, now = self._work.new_batch_id(), self._work.clock.now()
+        for day in days:
+            row = closed_row(contract, day, batch_id, now, use_rth=self._work.settings.manifest.lakehouse.use_rth)
+            self._work.lake.raw.append(RAW_TWS_REQUESTS, Partition(day), row, batch_id)
+            self._doubts.pop((day, contract.con_id), None)
+            self._report.outcomes["closed"] += 1
+
+    # ------------------------------------------------------------ commits
+
     def _commit(self, total: int, pending: int) -> None:
         """Write bars first and the ledger last: a session counts as asked only once its bars are safe."""
         if not self._group:
             return
-        work, batch_id = self._work, self._work.new_batch_id()
-        asked = []
-        for number, outcome in enumerate(self._group):
-            contract = outcome.planned.request.contract
-            calendar = work.calendar_of(contract.sec_type, contract.venue)
-            asked.append(MinuteRows.of(outcome, batch_id, number, calendar, work.clock.now()))
-        bars = pl.concat([rows.bars for rows in asked])
-        ledger = pl.concat([rows.ledger for rows in asked])
+        batch_id = self._work.new_batch_id()
+        bars, ledger = self._judged(batch_id)
         for table, frame in ((RAW_TWS_BARS, bars), (RAW_TWS_REQUESTS, ledger)):
             for (session,), part in frame.group_by("session", maintain_order=True):
                 self._work.lake.raw.append(table, Partition(_date(session)), part, batch_id)
+        self._remember(ledger)
         self._group.clear()
         self._report.add(ledger)
         self._work.audit.record(
@@ -151,6 +271,47 @@ class _MinuteIngest:
             total=total,
             eta_s=self._opened.pacer.estimate(pending),
         )
+
+    def _judged(self, batch_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the rows of bronze and of the ledger that the group comes to."""
+        work, asked = self._work, []
+        for number, outcome in enumerate(self._group):
+            contract = outcome.planned.request.contract
+            calendar = work.calendar_of(contract.sec_type, contract.venue)
+            asked.append(MinuteRows.of(outcome, batch_id, number, calendar, work.clock.now()))
+        bars = pl.concat([rows.bars for rows in asked])
+        answers = self._past.told(pl.concat([rows.answers for rows in asked]), self._rereads)
+        earlier = self._earlier(answers)
+        judged = judge_minutes(answers, bars, self._daily, earlier)
+        kept = bars.join(judged.filter("is_kept"), on=["session", "con_id", "request_id"], how="semi")
+        return kept, stamped(pl.concat([rows.ledger for rows in asked]), judged)
+
+    def _earlier(self, answers: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of bronze that speak of the same sessions and instruments."""
+        keys = [(day, con_id) for day, con_id in answers.select("session", "con_id").iter_rows()]
+        known = [key for key in keys if key in self._past.stored]
+        frames = [
+            self._work.lake.raw.read(RAW_TWS_BARS, Partition(day)).filter(
+                pl.col("con_id").is_in([con_id for one, con_id in known if one == day])
+            )
+            for day in sorted({day for day, _ in known})
+        ]
+        return pl.concat(frames) if frames else RAW_TWS_BARS.empty()
+
+    def _remember(self, ledger: pl.DataFrame) -> None:
+        """Note what is in doubt now, and what is no longer; a session that is read again is in no doubt."""
+        asked = (outcome.planned.request.contract for outcome in self._group)
+        contracts = {contract.con_id: contract for contract in asked}
+        for row in ledger.iter_rows(named=True):
+            key = (row["session"], row["con_id"])
+            self._past.add(row)
+            if key in self._rereads:
+                if row["bars_batch_id"] == row["batch_id"]:
+                    self._report.revised.add(row["session"])
+            elif row["proof"] == "" and row["outcome"] in DOUBTFUL:
+                self._doubts[key] = Need(contracts[row["con_id"]], row["session"])
+            else:
+                self._doubts.pop(key, None)
 
 
 def _date(value: object) -> date:

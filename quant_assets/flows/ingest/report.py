@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 import polars as pl
 
@@ -14,6 +15,8 @@ class IngestReport:
     n_requests: int = 0
     n_rows: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    revised: set[date] = field(default_factory=set)
+    """Sessions settled before of which TWS now tells other bars."""
 
     def add(self, ledger: pl.DataFrame) -> None:
         """Count the ledger rows of one commit."""
@@ -23,4 +26,5 @@ class IngestReport:
 
     def metadata(self) -> Mapping[str, int]:
         """Return the counts as flat metadata."""
-        return {"tws_requests": self.n_requests, "rows_received": self.n_rows, **dict(self.outcomes)}
+        counts = {"tws_requests": self.n_requests, "rows_received": self.n_rows, **dict(self.outcomes)}
+        return counts | ({"revised_sessions": len(self.revised)} if self.revised else {})

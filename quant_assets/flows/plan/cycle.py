@@ -78,6 +78,8 @@ class CyclePlan:
     universe: UniversePlan
     details: DetailsPlan
     minutes: SeriesPlan
+    n_rereads: int
+    """Sessions of instruments that are read once more, to see what was revised; their requests are among the others."""
     daily: SeriesPlan
     pacing_s: float
     disk_bytes: int
@@ -111,8 +113,10 @@ class CyclePlan:
             )
         if self.universe.n_scans:
             notes.append("A scanner will be asked; what it finds is counted as all that it may return.")
+        if self.n_rereads:
+            notes.append(f"{self.n_rereads} instrument sessions are read once more, to see what was revised since.")
         if self.n_requests:
-            notes.append("Retries, splits and confirmations of empty answers come on top.")
+            notes.append("Retries, splits and confirmations of doubtful answers come on top.")
         return notes
 
     def as_dict(self) -> dict[str, Any]:
@@ -129,6 +133,7 @@ class CyclePlan:
             "history_1_min": self.minutes.n_settled,
             "history_1_day": self.daily.n_settled,
         }
+        rereads = {"history_1_min": self.n_rereads}
         needed = {"history_1_min": self.minutes.n_needed, "history_1_day": self.daily.n_needed}
         return {
             "first_session": self.sessions[0],
@@ -139,6 +144,7 @@ class CyclePlan:
             "universes_to_publish": list(self.universe.to_publish),
             "requests": requests,
             "needed": needed,
+            "rereads": rereads,
             "settled": settled,
             "pacing_seconds": self.pacing_s,
             "requests_per_10_min": self.budget.requests_per_window,
@@ -171,9 +177,9 @@ def plan_cycle(work: Work, sessions: Sequence[date], profile: str = "") -> Cycle
     foreseen = ForeseenWork.of(work, universes)
     members = pl.concat([_read(foreseen, day).select("session", "con_id", "asset_class") for day in sessions])
     needs = minute_needs(foreseen, sessions)
-    minutes = _series(plan_for(foreseen, needs), len(needs), members.height - len(needs))
+    minutes = _series(plan_for(foreseen, needs), len(needs.open), members.height - len(needs.open))
     daily = _daily(foreseen, sessions, members)
-    n_made = len({need.session for need in needs} | set(universe.to_publish))
+    n_made = len({need.session for need in needs.open} | set(universe.to_publish))
     windows = n_made * work.settings.manifest.max_lookback_sessions * members["con_id"].n_unique()
     return CyclePlan(
         sessions=tuple(sessions),
@@ -181,6 +187,7 @@ def plan_cycle(work: Work, sessions: Sequence[date], profile: str = "") -> Cycle
         universe=universe,
         details=_details(foreseen, sessions, members["con_id"].n_unique()),
         minutes=minutes,
+        n_rereads=len(needs.rereads),
         daily=daily,
         pacing_s=estimate_s(work.gate.budget, minutes.n_requests + daily.n_requests),
         disk_bytes=minutes.n_bars * DISK_PER_MINUTE

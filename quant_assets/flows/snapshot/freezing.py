@@ -100,7 +100,8 @@ def freeze(
     with run.writing(clock):
         is_unchanged = not _write(run, request, gathered, {**described, **names})
         if evidence is not None and not run.file(PROVENANCE).exists() and not run.is_finished:
-            run.write_json(PROVENANCE, evidence(gathered.bars, window))
+            told = evidence(gathered.bars, window)
+            run.write_json(PROVENANCE, {"certificate": gathered.certificate_id, **told})
         _log(RunLog(run, clock), request, gathered)
     return Snapshot(
         run=run,

@@ -48,6 +48,25 @@ def test_of_three_answers_those_on_the_basis_of_the_newest_count():
     assert spoken(oldest, old, new) == [(0, 100), (1, 101), (2, 102), (3, 103)], "206 is 103 after two for one"
 
 
+def test_an_older_answer_without_a_common_minute_counts_when_the_prices_meet_at_the_seam():
+    """Half of a session came, and later the other half: neither is thrown away."""
+    morning = raw_bars([100, 101, 102], ingested_at=OLD)
+    rest = raw_bars([102.5, 103], first=3, request="b2-000", ingested_at=NEW)
+    assert spoken(morning, rest) == [(0, 100), (1, 101), (2, 102), (3, 102.5), (4, 103)]
+    assert spoken(rest.with_columns(ingested_at=pl.lit(OLD)), morning.with_columns(ingested_at=pl.lit(NEW))) == [
+        *[(0, 100), (1, 101), (2, 102)],
+        *[(3, 102.5), (4, 103)],
+    ]
+
+
+def test_an_older_answer_on_another_basis_is_dropped_although_no_minute_is_common():
+    morning = raw_bars([100, 101, 102], ingested_at=OLD)
+    rest = raw_bars([51.2, 51.5], first=3, request="b2-000", ingested_at=NEW)
+    assert spoken(morning, rest) == [(3, 51.2), (4, 51.5)]
+    five_percent = raw_bars([97.1, 98], first=3, request="b2-000", ingested_at=NEW)
+    assert spoken(morning, five_percent) == [(3, 97.1), (4, 98)]
+
+
 def test_instruments_have_their_own_newest_answer():
     old = raw_bars([100, 101], ingested_at=OLD)
     other = raw_bars([7], con_id=102, request="b2-000", ingested_at=NEW)
@@ -194,14 +213,26 @@ def test_no_vintage_gives_an_empty_window():
 
 @pytest.mark.parametrize(
     ("fetched", "agrees"),
-    [([100, 101], True), ([100.005, 101], True), ([50, 50.5], False), ([99.5, 100.4], False)],
+    [
+        ([99, 100, 101], True),
+        ([99, 100.005, 101], True),
+        ([49.5, 50, 50.5], False),
+        ([98.5, 99.5, 100.4], False),
+        ([98.995, 99.995, 100.995], False),
+    ],
 )
 def test_an_overlap_agrees_when_the_basis_is_the_same(fetched, agrees):
     stored = both(closes(99, 100, 101, until=6), D[6])
     short = both({**closes(*fetched, until=6), D[7]: 1.0}, D[7])
     verdict = overlap_agrees(stored, short)
     assert verdict["agrees"].to_list() == [agrees, agrees]
-    assert verdict["n_overlap"].to_list() == [2, 2]
+    assert verdict["n_overlap"].to_list() == [3, 3]
+
+
+def test_a_dividend_of_a_cent_on_a_share_of_a_thousand_changes_the_basis():
+    stored = both(closes(1000, 1010, 1020, until=6), D[6])
+    paid = both({day: price * (1 - 0.01 / 1020) for day, price in closes(1000, 1010, 1020, until=6).items()}, D[7])
+    assert overlap_agrees(stored, paid)["agrees"].to_list() == [False, False]
 
 
 def test_without_an_overlap_nothing_agrees():

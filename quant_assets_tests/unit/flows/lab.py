@@ -139,8 +139,8 @@ def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     discovery, adjuster, curator = Discovery(work), Adjuster(work), Curator(work)
     done = [discovery.publish(session) for session in sessions]
     ingest_details(work, sessions)
-    ingest_minutes(work, sessions)
     ingest_daily(work, sessions)
+    ingest_minutes(work, sessions)
     for session in sessions:
         done += [adjuster.publish(session)]
         done += [*curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]

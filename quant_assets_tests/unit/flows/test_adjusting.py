@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from quant_assets.connectors.base import BarRequest
+from quant_assets.connectors.base import BarRequest, SessionHours
 from quant_assets.connectors.tws.planner import Need, PlannedRequest
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain.tables import (
@@ -125,7 +125,9 @@ def ask_for_one_hour(lab: Lab, session: date, con_id: int, now) -> None:
         async def job(opened):
             return await opened.source.bars(request)
 
-        planned = PlannedRequest(request, needed=frozenset({session}))
+        hours = work.calendar.hours(session)
+        covers = (SessionHours(session, hours.opens_at, hours.closes_at),)
+        planned = PlannedRequest(request, covers, needed=frozenset({session}))
         batch = work.new_batch_id()
         outcome = Outcome(planned, work.gate.run(job))
         rows = MinuteRows.of(outcome, batch, 0, work.calendar, work.clock.now())

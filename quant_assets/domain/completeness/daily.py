@@ -1,0 +1,110 @@
+"""Is an answer with daily bars all there is? Judged against the calendar, what is stored, and an earlier answer."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Self
+
+import polars as pl
+
+from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO
+
+SAME_PRICE: Final = 0.5
+"""Closes within a factor of 1 ± this are of one price basis, when volumes a hundred times apart are judged: a split
+that moves volumes by a hundred moves closes as far."""
+_NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class DailyVerdict:
+    """What one answer came to: see `words.OUTCOMES` and `words.PROOFS`."""
+
+    outcome: str
+    proof: str = ""
+    detail: str = ""
+    sessions: frozenset[date] = frozenset()
+    """Those of the window that the answer has, and its last one."""
+    is_outside: bool = False
+    """Whether all that it has lies before the window."""
+
+    def confirmed_by(self, earlier: Collection[Self]) -> Self:
+        """Return it as proved when an earlier answer, cut differently, has the same sessions.
+
+        Volumes in another unit are mended in TWS, and never believed; nor is a nothing without TWS's own words.
+        """
+        same = [one for one in earlier if one.sessions == self.sessions and one.outcome != "wrong_unit"]
+        if self.proof or self.outcome == "wrong_unit" or not same:
+            return self
+        if self.sessions:
+            outcome = "no_trades" if self.is_outside else "bars"
+            return type(self)(outcome, "agreement", f"{self.detail}; another request brought the same", self.sessions)
+        if self.outcome == "no_data":
+            return type(self)("no_data", "agreement", self.detail, self.sessions)
+        return type(self)("suspect_empty", "", "again no bar", self.sessions)
+
+
+def judge_daily(
+    bars: pl.DataFrame,
+    expected: Sequence[date],
+    stored: pl.DataFrame,
+    *,
+    earliest: date,
+    newest_vintage: date | None,
+    words: str = "",
+    is_share: bool = True,
+) -> DailyVerdict:
+    """Say what one answer of a daily series came to.
+
+    Args:
+        bars: session, close, volume, bar_count of the answer, no session after the vintage.
+        expected: sessions of the instrument's calendar in the window, ascending; the last is the vintage's.
+        stored: session, close, volume of the same instrument, as earlier answers and its other series told them.
+        earliest: first session that the request can reach.
+        newest_vintage: when what is stored was fetched; None when nothing is.
+        words: TWS's own, when it said that there is no data.
+        is_share: its volume counts shares, of which a trade has at least one.
+
+    Returns:
+        `complete` when no session is missing that the calendar or the store knows of; `agreement` when it ends where
+        an earlier vintage had ended already (a delisting, for instance); else in doubt.
+    """
+    if bars.is_empty():
+        said = "TWS sent no bar, and did not say why"
+        return DailyVerdict("no_data" if words else "empty", detail=words or said)
+    first, last = bars["session"].min(), bars["session"].max()
+    assert isinstance(first, date)
+    assert isinstance(last, date)
+    inside = frozenset(bars["session"].to_list()) & frozenset(expected)
+    found = inside | {last}
+    if is_share and _is_in_lots(bars, stored):
+        return DailyVerdict("wrong_unit", detail=f"{bars.height} bars with volumes in lots of 100", sessions=found)
+    if last < expected[-1] and first < earliest:
+        text = f"asked for {earliest} to {expected[-1]}, got {first} to {last}"
+        return DailyVerdict("shifted", detail=text, sessions=found)
+    known = frozenset(stored["session"].to_list())
+    lacking = [day for day in expected if day not in found and (day > first or day in known)]
+    if not lacking:
+        return DailyVerdict("bars", "complete", sessions=found)
+    text = f"lacks {_named(lacking)}"
+    ends_alike = newest_vintage is not None and newest_vintage > last and stored["session"].max() == last
+    if ends_alike and all(day > last for day in lacking):
+        said = "bars" if inside else "no_trades"
+        return DailyVerdict(said, "agreement", f"{text}; so did the vintage of {newest_vintage}", found)
+    said = "truncated" if last < expected[-1] else "unconfirmed"
+    return DailyVerdict(said, "", text, found, is_outside=not inside)
+
+
+def _is_in_lots(bars: pl.DataFrame, stored: pl.DataFrame) -> bool:
+    """Return whether bars have fewer shares than trades, or a hundredth of the volumes that are known."""
+    counted = bars.filter(pl.col("volume").is_not_null() & pl.col("bar_count").is_not_null())
+    if counted.filter(pl.col("volume") < pl.col("bar_count")).height > LOTS_BARS * counted.height:
+        return True
+    both = bars.join(stored, on="session", suffix="_stored").filter(pl.col("volume_stored") > 0)
+    same_price = (pl.col("close") / pl.col("close_stored") - 1).abs() <= SAME_PRICE
+    ratio = both.filter(same_price).select((LOTS * pl.col("volume") / pl.col("volume_stored")).median()).item()
+    return ratio is not None and abs(ratio - 1) <= LOTS_RATIO
+
+
+def _named(days: Sequence[date]) -> str:
+    shown = ", ".join(map(str, days[:_NAMED]))
+    return f"{len(days)} sessions: {shown}{' …' if len(days) > _NAMED else ''}"

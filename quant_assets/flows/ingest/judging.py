@@ -1,0 +1,134 @@
+"""Judging the daily answers of one run: against the calendar, what is stored, and what arrived before them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+
+import polars as pl
+
+from quant_assets.connectors.base import BarRequest, Contract
+from quant_assets.connectors.tws.planner import PlannedRequest
+from quant_assets.connectors.tws.retry import Outcome
+from quant_assets.domain.completeness import DailyVerdict, judge_daily
+from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
+from quant_assets.flows.ingest.ledger import read_ledger
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
+
+Series = tuple[int, str]
+"""con_id and what_to_show."""
+
+_EARLIER_DAYS = 14
+"""What an answer may begin before the sessions that it was to hold, for holidays among them."""
+_VINTAGES_ASKED = 20
+"""How many ledgers are looked through for an instrument that had no data before."""
+_KNOWN = ["session", "close", "volume"]
+
+
+def series_of(planned: PlannedRequest) -> Series:
+    """Return the series that a request asks for."""
+    return planned.request.contract.con_id, planned.request.what_to_show
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of one request, and what its answer was judged to be; without an answer there is no verdict."""
+
+    outcome: Outcome
+    verdict: DailyVerdict | None
+
+    @property
+    def contract(self) -> Contract:
+        """Whose history it is."""
+        return self.outcome.planned.request.contract
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its bars count."""
+        return self.verdict is not None and self.verdict.outcome == "bars"
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether nothing speaks for the answer."""
+        return self.verdict is not None and not self.verdict.proof
+
+
+class DailyJudge:
+    """Remembers what answers of a run said, so that a second one can confirm the first."""
+
+    def __init__(self, work: Work, vintage: date, near: Sequence[date]) -> None:
+        self._work, self._vintage, self._near = work, vintage, near
+        self._told: dict[Series, list[DailyVerdict]] = defaultdict(list)
+        """Verdicts on answers that nothing speaks for."""
+        self._fetched: dict[int, list[pl.DataFrame]] = defaultdict(list)
+        """Bars that arrived in this run, by con_id."""
+
+    @cached_property
+    def stored(self) -> pl.DataFrame:
+        """The newest row per series and session of the vintages near, with the newest vintage of its series."""
+        columns = ["con_id", "what_to_show", "session", "vintage", "close", "volume", "ingested_at"]
+        read = self._work.lake.raw.read
+        frames = [read(RAW_TWS_DAILY_BARS, Partition(vintage), columns) for vintage in self._near]
+        rows = pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty().select(columns)
+        newest = rows.sort("ingested_at").unique(["con_id", "what_to_show", "session"], keep="last")
+        return newest.with_columns(pl.col("vintage").max().over("con_id", "what_to_show"))
+
+    @cached_property
+    def _known_nothings(self) -> frozenset[Series]:
+        """Series of which an earlier vintage had said that there is no data: another connection's word."""
+        asked = [partition.session for partition in self._work.lake.raw.partitions(RAW_TWS_REQUESTS)]
+        ledger = read_ledger(self._work, [one for one in asked if one < self._vintage][-_VINTAGES_ASKED:])
+        said = ledger.filter((pl.col("bar_size") == "1 day") & (pl.col("outcome") == "no_data"))
+        return frozenset(said.select("con_id", "what_to_show").iter_rows())
+
+    def in_lots(self) -> list[int]:
+        """Return the instruments of which the last word is that their volumes are in lots."""
+        return sorted({con_id for (con_id, _), told in self._told.items() if told[-1].outcome == "wrong_unit"})
+
+    def judged(self, outcome: Outcome, first: date) -> Judged:
+        """Judge what became of a request.
+
+        Args:
+            outcome: what came.
+            first: session from which on it was to bring everything.
+        """
+        if outcome.answer is None:
+            return Judged(outcome, None)
+        request, answer = outcome.planned.request, outcome.answer
+        con_id, what = series = series_of(outcome.planned)
+        bars = answer.bars.filter(pl.col("session") <= self._vintage).select(*_KNOWN, "bar_count")
+        mine = self.stored.filter((pl.col("con_id") == con_id) & (pl.col("what_to_show") == what))
+        contract = request.contract
+        expected = self._work.calendar_of(contract.sec_type, contract.venue).between(first, self._vintage)
+        verdict = judge_daily(
+            bars,
+            expected,
+            pl.concat([mine.select(_KNOWN), *self._fetched[con_id]]).unique("session", keep="last"),
+            earliest=_earliest(request, expected),
+            newest_vintage=None if mine.is_empty() else mine["vintage"][0],
+            words=answer.no_data_text,
+            is_share=contract.sec_type == "STK",
+        )
+        if verdict.outcome == "no_data" and series in self._known_nothings:
+            verdict = replace(verdict, proof="agreement")
+        verdict = verdict.confirmed_by(self._told.get(series, ()))
+        self._remember(series, verdict, bars.select(_KNOWN))
+        return Judged(outcome, verdict)
+
+    def _remember(self, series: Series, verdict: DailyVerdict, bars: pl.DataFrame) -> None:
+        if not verdict.proof:
+            self._told[series].append(verdict)
+            return
+        self._told.pop(series, None)
+        if verdict.outcome == "bars":
+            self._fetched[series[0]].append(bars)
+
+
+def _earliest(request: BarRequest, expected: Sequence[date]) -> date:
+    """Return a day before which no bar of an answer can be, roughly."""
+    count, unit = request.duration.split()
+    if unit == "D":
+        return expected[0] - timedelta(days=max(0, int(count) - len(expected)) * 2 + _EARLIER_DAYS)
+    return expected[-1] - timedelta(days=366 * int(count) + _EARLIER_DAYS)

@@ -1,0 +1,110 @@
+"""Who else knows: the daily history, TWS's schedule, and another connection."""
+
+import logging
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+import polars as pl
+
+import quant_assets
+from quant_assets.connectors.base import BarSource, Contract
+from quant_assets.connectors.tws.patience import Witness
+from quant_assets.domain.completeness import DAILY_VOLUMES
+from quant_assets.domain.instruments import PRIMARY_SERIES, minute_series
+from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
+from quant_assets.errors import QuantAssetsError, SourceUnavailableError
+from quant_assets.flows.ingest.ledger import read_ledger
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
+
+_log = logging.getLogger(__name__)
+_AFTER_THE_CLOSE = timedelta(hours=1)
+
+
+def daily_volumes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return `completeness.DAILY_VOLUMES` of some sessions, as the daily history tells them.
+
+    Looked at are the vintages of the sessions themselves and the newest one, which a backfill is cut from: it stands
+    on the price basis of today, as 1-minute bars do that are fetched today.
+    """
+    raw, first = work.lake.raw, min(sessions, default=date.max)
+    newest = (raw.partitions(table)[-1:] for table in (RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS))
+    vintages = sorted({*sessions, *(one.session for last in newest for one in last if one.session >= first)})
+    asked = read_ledger(work, vintages).filter(
+        (pl.col("bar_size") == "1 day") & pl.col("what_to_show").is_in(PRIMARY_SERIES) & (pl.col("proof") != "")
+    )
+    if asked.is_empty():
+        return pl.DataFrame(schema=DAILY_VOLUMES)
+    days = pl.DataFrame({"session": sorted(sessions)}, schema={"session": pl.Date})
+    covers = asked.select("con_id", "asked_from", pl.col("session").alias("vintage"))
+    covered = (
+        days.join_where(covers, pl.col("session") >= pl.col("asked_from"), pl.col("session") <= pl.col("vintage"))
+        .select("session", "con_id")
+        .unique()
+    )
+    found = pl.concat([_volumes_in(work, vintage, sessions) for vintage in vintages])
+    last = found.unique(["session", "con_id"], keep="last", maintain_order=True)
+    known = covered.join(last, on=["session", "con_id"], how="left")
+    volume = pl.when(pl.col("is_bar").is_null()).then(0.0).otherwise("daily_volume")
+    return known.with_columns(volume.alias("daily_volume")).select(DAILY_VOLUMES.names())
+
+
+def _volumes_in(work: Work, vintage: date, sessions: Sequence[date]) -> pl.DataFrame:
+    columns = ["session", "con_id", "what_to_show", "volume", "ingested_at"]
+    rows = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage), columns)
+    trades = rows.filter(pl.col("what_to_show").is_in(PRIMARY_SERIES) & pl.col("session").is_in(sorted(sessions)))
+    return trades.sort("ingested_at").select(
+        "session", "con_id", pl.col("volume").alias("daily_volume"), pl.lit(value=True).alias("is_bar")
+    )
+
+
+async def closed_days(work: Work, source: BarSource, contract: Contract, days: Sequence[date]) -> list[date]:
+    """Return those of some days on which, TWS says, the instrument's exchange did not open.
+
+    No schedule is no answer: then the calendar stands, by which these days are sessions.
+    """
+    calendar = work.calendar_of(contract.sec_type, contract.venue)
+    n_sessions = len(calendar.between(min(days), max(days))) + 1
+    try:
+        told = await source.schedule(contract, calendar.hours(max(days)).closes_at + _AFTER_THE_CLOSE, n_sessions)
+    except QuantAssetsError as error:
+        _log.warning("no schedule of %s, so the calendar stands: %s", contract, error)
+        return []
+    opened = {hours.session for hours in told}
+    return [day for day in days if opened and min(opened) <= day and day not in opened]
+
+
+def closed_row(contract: Contract, day: date, batch_id: str, now: datetime, *, use_rth: bool) -> pl.DataFrame:
+    """Return the ledger row of a session that TWS's schedule does not have."""
+    series = minute_series(contract.sec_type, use_rth=use_rth)
+    row = {
+        "con_id": contract.con_id,
+        "symbol": contract.symbol,
+        "source": "TWS",
+        "bar_size": "1 min",
+        "what_to_show": series.what_to_show,
+        "use_rth": series.use_rth,
+        "session": day,
+        "outcome": "closed",
+        "proof": "schedule",
+        "detail": "TWS's schedule has no session on this day",
+        "n_rows": 0,
+        "asked_from": day,
+        "duration": "",
+        "asked_at": now,
+        "batch_id": batch_id,
+        "request_id": f"{batch_id}-{contract.con_id}",
+        "ingested_at": now,
+        "pipeline_version": quant_assets.__version__,
+    }
+    return RAW_TWS_REQUESTS.frame([row])
+
+
+async def renewed(source: BarSource) -> None:
+    """Go on with another connection, as far as the source has such a thing: its answers are another witness's."""
+    if not isinstance(source, Witness):
+        return
+    try:
+        await source.renew(source.epoch)
+    except SourceUnavailableError as error:
+        _log.info("a new connection will be made by the next request: %s", error)

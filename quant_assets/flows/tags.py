@@ -1,0 +1,183 @@
+"""Tags: a state of the lakehouse by name. A tag holds content ids and an instant of knowledge, never a copy."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from quant_assets.domain.tables import ALL, BY_NAME, Table
+from quant_assets.errors import ConfigurationError, CorruptFileError, UnknownNameError
+from quant_assets.flows.past import PastLake, open_past
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.files import write_text
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.settings.names import safe_name
+
+Verdict = Literal["same", "proved", "differs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A named state."""
+
+    name: str
+    created_at: datetime
+    """Also the instant of knowledge: the state is what was known by then."""
+    tables: dict[str, dict[str, str]]
+    """Table → partition → content id."""
+
+    @property
+    def n_partitions(self) -> int:
+        """How many partitions it names."""
+        return sum(len(partitions) for partitions in self.tables.values())
+
+    def to_text(self) -> str:
+        """Return the tag's file."""
+        values = {"name": self.name, "created_at": self.created_at.isoformat(), "tables": self.tables}
+        return json.dumps(values, indent=1, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class TagFinding:
+    """How one partition of a tag stands now."""
+
+    table: str
+    partition: str
+    verdict: Verdict
+    """same: it stands as tagged; proved: it was replaced, and what was known then still has the tagged content."""
+    what: str = ""
+
+
+def planned_tag(work: Work, name: str) -> Tag:
+    """Return what a tag of this name would hold, and write nothing.
+
+    Raises:
+        ConfigurationError: the name is taken.
+        UnsafeNameError: it is no name for a file.
+    """
+    path = _path(work, name)
+    if path.exists():
+        made = read_tag(work, name).created_at
+        raise ConfigurationError(
+            f"tag {name!r}", f"it names a state of {made:%Y-%m-%d %H:%M} UTC already.", "Choose another name."
+        )
+    named = {table.name: dict(_standing(work, table)) for table in ALL}
+    return Tag(name, work.clock.now(), {table: ids for table, ids in named.items() if ids})
+
+
+def create_tag(work: Work, name: str) -> Tag:
+    """Freeze the state of the lakehouse under a name.
+
+    Raises:
+        ConfigurationError: the name is taken.
+        UnsafeNameError: it is no name for a file.
+    """
+    tag = planned_tag(work, name)
+    write_text(_path(work, name), tag.to_text())
+    work.audit.record("tag_created", run_id=work.run_id, status="ok", rows=tag.n_partitions)
+    return tag
+
+
+def _standing(work: Work, table: Table) -> Iterator[tuple[str, str]]:
+    """Yield (partition, content id) of every partition that can be read."""
+    store = work.lake.raw if table.append_only else work.lake.curated
+    for partition in store.partitions(table):
+        try:
+            if found := _content(work, table, partition):
+                yield partition.key, found
+        except CorruptFileError:
+            continue
+
+
+def _content(work: Work, table: Table, partition: Partition) -> str | None:
+    if table.append_only:
+        return work.lake.raw.content_id(table, partition) if work.lake.raw.batches(table, partition) else None
+    footer = work.lake.curated.footer(table, partition)
+    return footer.content_id if footer else None
+
+
+def list_tags(work: Work) -> list[Tag]:
+    """Return all tags, the newest first."""
+    names = (path.stem for path in _directory(work).glob("[!.]*.json"))
+    return sorted((read_tag(work, name) for name in names), key=lambda tag: tag.created_at, reverse=True)
+
+
+def read_tag(work: Work, name: str) -> Tag:
+    """Return a tag.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+        CorruptFileError: its file is no tag.
+    """
+    path = _path(work, name)
+    if not path.is_file():
+        raise UnknownNameError("tag", name, (one.stem for one in _directory(work).glob("[!.]*.json")))
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Tag(values["name"], datetime.fromisoformat(values["created_at"]), values["tables"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFileError(path, f"no tag: {error}", "Restore it from a backup, or remove the file.") from None
+
+
+def delete_tag(work: Work, name: str) -> None:
+    """Forget a name; the data that it named stay, but nothing keeps them from being collected.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    read_tag(work, name)
+    _path(work, name).unlink()
+    work.audit.record("tag_deleted", run_id=work.run_id, status="ok")
+
+
+def verify_tag(work: Work, name: str) -> list[TagFinding]:
+    """Hold a tag against what stands, and prove what was replaced since from what was known then.
+
+    Raises:
+        UnknownNameError: there is no such tag.
+    """
+    tag = read_tag(work, name)
+    findings, replaced = [], []
+    for table, partition, content in _named(tag):
+        if _now(work, table, partition) == content:
+            findings.append(TagFinding(table.name, partition.key, "same"))
+        else:
+            replaced.append((table, partition, content))
+    if replaced:
+        with open_past(work, tag.created_at) as past:
+            findings += [_proved(work, past, *one) for one in replaced]
+    return findings
+
+
+def _named(tag: Tag) -> Iterable[tuple[Table, Partition, str]]:
+    for name, partitions in tag.tables.items():
+        if name in BY_NAME:
+            for key, content in partitions.items():
+                yield BY_NAME[name], Partition.from_key(key), content
+
+
+def _now(work: Work, table: Table, partition: Partition) -> str | None:
+    try:
+        return _content(work, table, partition)
+    except CorruptFileError:
+        return None
+
+
+def _proved(work: Work, past: PastLake, table: Table, partition: Partition, content: str) -> TagFinding:
+    then = _now(past.work, table, partition)
+    if then == content:
+        return TagFinding(table.name, partition.key, "proved", "replaced since; computed again as of the tag")
+    gone = _now(work, table, partition) is None
+    what = "is gone" if gone else "holds other content"
+    why = "its runs hold it" if partition.profile else "and what was known then does not give the tagged content"
+    return TagFinding(table.name, partition.key, "differs", f"{what}; {why}")
+
+
+def _directory(work: Work) -> Path:
+    return work.layout.metadata / "tags"
+
+
+def _path(work: Work, name: str) -> Path:
+    return _directory(work) / f"{safe_name('tag', name)}.json"
