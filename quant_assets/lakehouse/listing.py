@@ -18,9 +18,9 @@ def partitions_below(root: Path) -> Iterator[Partition]:
 
 def newest_below(root: Path, until: date | None = None) -> Partition | None:
     """Return the newest partition, up to a session if one is given; older directories are not looked into."""
-    named = ((session, path) for name, path in _directories(root) if (session := _session_of(name)))
-    for session, path in sorted(named, reverse=True):
-        if until is None or session <= until:
+    for name, path in sorted(_directories(root), reverse=True):  # ISO dates sort as text
+        session = _session_of(name)
+        if session is not None and (until is None or session <= until):
             found = sorted(_inside(session, path))
             if found:
                 return found[-1]

@@ -18,7 +18,7 @@ from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import combined_id, content_id
 from quant_assets.lakehouse.contents import recall, remember
-from quant_assets.lakehouse.copies import MonthCopies, has_copies
+from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer, instant_text
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -154,7 +154,8 @@ class CuratedStore(_Store):
         if con_ids is not None and not con_ids:
             return table.empty().select(names)
         where = of_instruments(con_ids)
-        if not has_copies(table) or len(asked) <= 1:
+        is_wide = con_ids is None or len(con_ids) > FEW  # to sort them all takes longer than to read files in order
+        if not has_copies(table) or len(asked) <= 1 or (in_order and is_wide):
             return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
         try:
             return self._with_copies(table, asked, names, con_ids, in_order=in_order)

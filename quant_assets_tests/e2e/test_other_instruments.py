@@ -161,3 +161,17 @@ def test_the_worldwide_example_is_a_valid_configuration():
     for exchange in exchanges:
         kind = venues.asset_class_at(exchange)
         assert venues.calendar_name(kind, exchange, manifest.lakehouse.calendars) in manifest.lakehouse.calendars
+
+
+def test_beside_minutes_stands_the_last_day_of_the_instruments_own_exchange():
+    """Before a Monday comes a Sunday on which only coins trade; the stocks' last day is none the less known."""
+    from quant_assets.lakehouse.assembly import _with_its_last_day
+
+    days = {date(2026, 9, 4): [1, 2], date(2026, 9, 5): [2], date(2026, 9, 6): [2], US_CLOSED: [1, 2]}
+    daily = pl.DataFrame(
+        [(day, i, "S", float(day.day)) for day, ids in days.items() for i in ids],
+        schema={"session": pl.Date, "con_id": pl.Int64, "symbol": pl.String, "rsi": pl.Float64},
+        orient="row",
+    )
+    minutes = pl.DataFrame({"session": [US_CLOSED, US_CLOSED], "con_id": [2, 1], "ret_1": [0.1, 0.2]})
+    assert _with_its_last_day(minutes, daily).rows() == [(US_CLOSED, 2, 0.1, 6.0), (US_CLOSED, 1, 0.2, 4.0)]
