@@ -273,11 +273,11 @@ def test_full_disk(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_run_over_its_time_budget_goes_on_and_says_so(standing: Project) -> None:
-    done = standing.quant("--set", "budgets.daily_minutes=0.00001", "flow", "data", "--session", str(SESSION))
+def test_a_run_over_its_time_budget_goes_on_and_says_so(published: Project) -> None:
+    done = published.quant("--set", "budgets.daily_minutes=0.00001", "flow", "data", "--session", str(SESSION))
     assert done.returncode == 0, done.stderr
     assert "budgets.daily_minutes is 1e-05" in done.stderr
-    log = [json.loads(line) for line in (standing.data / "artifacts" / "audit.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (published.data / "artifacts" / "audit.jsonl").read_text().splitlines()]
     assert [one["status"] for one in log if one["event"] == "over_budget"][:1] == ["warn"]
 
 
