@@ -229,6 +229,47 @@ def _print_diff(found: "RunDiff") -> None:
         print_table([{name: _shown(one.get(name)) for name in names} for one in found.metrics], right=names[1:])
 
 
+@run.command()
+@click.argument("run_id")
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), help="Directory; data/artifacts/dvc/RUN_ID when left out."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@json_option
+def dvc(run_id: str, target: Path | None, *, dry_run: bool, as_json: bool) -> None:
+    """Write a DVC pointer file for every data file of a finished run."""
+    from quant_assets.flows.alpha import open_run
+    from quant_assets.flows.tracking import write_pointers
+
+    with open_work() as work:
+        chosen = target or work.layout.artifacts / "dvc" / run_id
+        done = write_pointers(open_run(work.layout, run_id), chosen, dry_run=dry_run)
+    if as_json:
+        print_json([{"pointer": path, **asdict(one)} for path, one in done])
+        return
+    total = sum(one.size for _, one in done)
+    verb = "would be written" if dry_run else "stand"
+    click.echo(f"{len(done)} pointers to {total:,} bytes {verb} below {chosen}")
+
+
+@run.command()
+@click.argument("run_id")
+@json_option
+def track(run_id: str, *, as_json: bool) -> None:
+    """Log a finished run to MLflow now, whether or not tracking.mlflow.enabled is set."""
+    from quant_assets.flows.alpha import open_run
+    from quant_assets.flows.tracking import track_run
+
+    with open_work() as work:
+        done = track_run(work, open_run(work.layout, run_id))
+    if as_json:
+        print_json(asdict(done))
+        return
+    state = "logged" if done.is_new else "was there already"
+    figures = f"{done.n_params} parameters, {done.n_metrics} metrics, {done.n_artifacts} artifacts"
+    click.echo(f"{state}: {figures}; look at them with `mlflow ui --backend-store-uri sqlite:///{done.database}`")
+
+
 def _section(title: str, found: object, lines: Sequence[str]) -> None:
     click.secho(title if found else f"{title}: the same", bold=bool(found), dim=not found)
     for line in lines[:_ROWS]:

@@ -27,6 +27,7 @@ from quant_assets.flows.publishing import Finding, Published, publish_frame, unc
 from quant_assets.flows.screen import screen_session
 from quant_assets.flows.screens import load_screens, require_published, required_tables
 from quant_assets.flows.snapshot import Previous, evidence, freeze
+from quant_assets.flows.tracking import tracked
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.runs import RunDirectory, StageCache, code_version
@@ -160,8 +161,10 @@ def weights(work: Work, partition: Partition) -> Published:
 
 
 def report(work: Work, partition: Partition) -> Published:
-    """Write the reports, seal the run, and publish where they are."""
-    return _step(work, partition, REPORTS, (SNAPSHOTS, WEIGHTS), build_report)
+    """Write the reports, seal the run, and publish where they are; then tell others of it, where that is enabled."""
+    published = _step(work, partition, REPORTS, (SNAPSHOTS, WEIGHTS), build_report)
+    is_new = published.report is not None and published.report.inserted + published.report.updated > 0
+    return published.with_metadata(**tracked(work, run_of(work, partition))) if is_new else published
 
 
 def _step(

@@ -73,7 +73,7 @@ def test_the_short_variable_wins_over_the_long_one(configs):
     [
         ("risk.max_weight=2", ["option --set risk.max_weight", "less than or equal to 1", "got 2"]),
         ("risk.max_wight=0.1", ["option --set risk.max_wight", "not permitted"]),
-        ("rsk.max_weight=0.1", ["option --set rsk.max_weight", "no section 'rsk'", "Known: budgets, costs, data"]),
+        ("rsk.max_weight=0.1", ["option --set rsk.max_weight", "no section 'rsk'", "Known: budgets"]),
         ("risk.max_weight", ["no assignment"]),
         ("max_weight=1", ["no assignment"]),
         ("profiles.main.risk={}", ["no section 'profiles'"]),

@@ -23,6 +23,8 @@ class LakehouseConfig(Strict):
     canonical_timeframe: Literal["1 min"] = "1 min"
     base_currency: str = "USD"
     fetch_throttle_hours: float = Field(default=12.0, ge=0)
+    max_unexplained: float = Field(default=0.01, ge=0, le=1)
+    """Share of a session's expected minutes that may stay unexplained before a check warns."""
     reread_previous_session: bool = True
     """Fetch a session once more with the one after it, when it had been fetched on its own day: vendors revise."""
     lock_wait_s: float = Field(default=600.0, ge=0)
