@@ -150,7 +150,7 @@ class CuratedStore(_Store):
         Raises:
             CorruptFileError: names the file that cannot be read.
         """
-        names, asked = list(columns or table.schema.names()), sorted(set(partitions))
+        names, asked = list(columns or table.schema.names()), sorted(set(partitions), key=_place)
         if con_ids is not None and not con_ids:
             return table.empty().select(names)
         where = of_instruments(con_ids)
@@ -181,7 +181,7 @@ class CuratedStore(_Store):
         parts = [self.copies.read(table, sourced.shares, read, con_ids)]
         if sourced.files:
             parts.append(read_files(table, sourced.files, read, of_instruments(con_ids)))
-        frame = pl.concat(parts)
+        frame = pl.concat(parts) if len(parts) > 1 else parts[0]
         # each session comes from one source, and is sorted in it: a stable sort by session is the order of the files
         return frame.sort("session", maintain_order=True).select(names) if must_sort else frame
 
@@ -376,6 +376,10 @@ class Lakehouse:
     def curated(self) -> CuratedStore:
         """Silver, gold and discovery."""
         return CuratedStore(self.layout, run_id=self.run_id, clock=self.clock)
+
+
+def _place(partition: Partition) -> tuple[date, str]:
+    return partition.session, partition.profile
 
 
 def _said(frame: pl.DataFrame, table: Table) -> str:
