@@ -150,7 +150,7 @@ class CuratedStore(_Store):
         Raises:
             CorruptFileError: names the file that cannot be read.
         """
-        names, asked = list(columns or table.schema.names()), sorted(set(partitions), key=_place)
+        names, asked = list(columns or table.schema.names()), sorted(dict.fromkeys(partitions), key=_place)
         if con_ids is not None and not con_ids:
             return table.empty().select(names)
         where = of_instruments(con_ids)
