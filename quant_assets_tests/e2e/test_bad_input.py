@@ -68,6 +68,11 @@ class Project:
             check=False,
         )
 
+    def bars(self, session: str) -> dict[str, int]:
+        """Curated minutes of each symbol."""
+        file = self.data / "lakehouse" / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
+        return dict(pl.read_parquet(file).group_by("symbol").len().iter_rows())
+
     def tables(self) -> dict[str, tuple[int, int]]:
         """Size and modification time of every table file."""
         return {

@@ -18,7 +18,7 @@ from quant_assets.domain.instruments import Series, minute_series
 from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError, WrongUnitError
-from quant_assets.flows.ingest.ledger import CONFIRMATIONS, UNANSWERED, is_fatal, read_ledger, settled, throttle_of
+from quant_assets.flows.ingest.ledger import CONFIRMATIONS, UNANSWERED, is_fatal, patience_of, read_ledger, settled
 from quant_assets.flows.ingest.past import Key, Past
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import MinuteRows, stamped
@@ -53,7 +53,7 @@ def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
     before = _sessions_before(work, sessions)
     ledger = read_ledger(work, sorted({*sessions, *before})).filter(pl.col("bar_size") == "1 min")
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
-    done = settled(ledger, work.clock.now(), throttle_of(work))
+    done = settled(ledger, work.clock.now(), patience_of(work))
     wanted = universe.join(done, on=["session", "con_id"], how="anti")
     rereads = [_to_reread(work, session, ledger) for session in before]
     again = pl.concat(rereads).join(wanted, on=["session", "con_id"], how="anti") if rereads else universe.clear()

@@ -23,6 +23,8 @@ class LakehouseConfig(Strict):
     canonical_timeframe: Literal["1 min"] = "1 min"
     base_currency: str = "USD"
     fetch_throttle_hours: float = Field(default=12.0, ge=0)
+    repair_min_minutes: int = Field(default=1, ge=1)
+    """A repair asks for a session of an instrument again when at least so many of its minutes are unexplained."""
     reread_previous_session: bool = True
     """Fetch a session once more with the one after it, when it had been fetched on its own day: vendors revise."""
     lock_wait_s: float = Field(default=600.0, ge=0)
