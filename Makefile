@@ -107,6 +107,10 @@ bench: $(VENV)/.run ## print measured ratios beside the numbers to hold (BENCH=-
 bench-ingest: $(VENV)/.run ## the ingestion against the bare client library, and its memory (BENCH=--small is quick)
 	@$(BIN)/python benchmarks/ingest.py $(BENCH)
 
+.PHONY: bench-lake
+bench-lake: $(VENV)/.run ## reads and writes of the lakehouse beside ArcticDB and bare Parquet (BENCH=--small is quick)
+	@$(BIN)/python benchmarks/lake.py $(BENCH)
+
 .PHONY: constraints
 constraints: $(VENV)/.dev ## write constraints.txt from the environment
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt

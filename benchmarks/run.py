@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
+from alpha import running, selecting
 from cycles import cycles
 from ingest import ingesting
 from measure import markdown
@@ -33,6 +34,8 @@ def main() -> None:
             *writing(scratch, repeats=20 if small else 50),
             *curating(scratch, n_instruments=100 if small else 1000, repeats=3 if small else 5),
             *ingesting(small=small),
+            *selecting(),
+            *running(scratch, n=100 if small else 500),
             *cycles(scratch, ROOT),
         ]
     print(f"Python {platform.python_version()}, Polars {pl.__version__}, {os.cpu_count()} cores\n")

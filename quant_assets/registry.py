@@ -10,6 +10,7 @@ from typing import Any
 
 from quant_assets.errors import DefectError
 from quant_assets.flows.budget import OVER_BUDGET
+from quant_assets.flows.tracking import NOT_TRACKED
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
 
@@ -111,7 +112,8 @@ def _outcome(result: Any) -> RunOutcome:
     failures = steps or tuple(_run_failure(event) for event in result.all_events if event.is_failure)
     counts = [materialization.metadata for materialization in _materializations(result)]
     checks = result.get_asset_check_evaluations()
-    late = [str(one[OVER_BUDGET].value) for one in counts if OVER_BUDGET in one]
+    late = [str(one[OVER_BUDGET].value) for one in counts if OVER_BUDGET in one][-1:]
+    told = [*late, *(str(one[NOT_TRACKED].value) for one in counts if NOT_TRACKED in one)]
     return RunOutcome(
         run_id=result.run_id,
         success=result.success,
@@ -125,7 +127,7 @@ def _outcome(result: Any) -> RunOutcome:
             for check in checks
             if not check.passed and not check.blocking
         )
-        + tuple(late[-1:]),
+        + tuple(told),
     )
 
 

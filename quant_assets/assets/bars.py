@@ -7,6 +7,7 @@ from quant_assets.assets.discovery import SINGLE
 from quant_assets.assets.pictures import coverage_pictures
 from quant_assets.assets.publish import Build, Events, publish
 from quant_assets.domain.tables import (
+    BAR_ACCOUNTING,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     DQ_METRICS,
@@ -14,6 +15,8 @@ from quant_assets.domain.tables import (
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
 )
+from quant_assets.flows.accounting import CHECKS as BALANCE
+from quant_assets.flows.accounting import WARNINGS as EXPLANATION
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest import ingest_daily, ingest_minutes
 from quant_assets.flows.ingested import PERMITTED, SERVED, SETTLED, raw_daily, raw_minutes
@@ -67,13 +70,16 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
         name="curated_tws_1m_bars",
         specs=[
             catalogue.spec(table, deps=["raw_tws_bars", "raw_tws_daily_bars", "adjustment_factors"])
-            for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, DQ_METRICS)
+            for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
         ],
         check_specs=[
             *checks(
                 "curated_tws_1m_bars",
-                blocking={"accounted": "Every raw row is valid, in quarantine, or superseded by a newer answer"},
+                blocking={"accounted": "Every raw row is valid, in quarantine, or superseded by a newer answer"}
+                | BALANCE,
+                warning=EXPLANATION,
             ),
+            *checks("bar_accounting"),
             *checks("quarantine_tws_bars"),
             *checks(
                 "dq_metrics",
@@ -95,7 +101,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
         yield from publish(
             context,
             work,
-            [CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, DQ_METRICS],
+            [CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS],
             build,
             finish=lambda partitions: coverage_pictures(work, partitions),
         )

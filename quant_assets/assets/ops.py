@@ -9,6 +9,7 @@ from quant_assets.assets.describe import OWNER, Catalogue
 from quant_assets.assets.pictures import table
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.compact import compact_months, due_months, prove_copies
+from quant_assets.flows.daily_reports import write_daily_reports
 from quant_assets.resources.work import WorkResource
 
 COPIES_EQUAL = "copies_equal"
@@ -36,6 +37,7 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
     )
     def catalog(quant: WorkResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         summary = refresh_catalog(quant.work)
+        reports = write_daily_reports(quant.work)
         held = summary["tables"].items()
         rows = pl.DataFrame(
             {
@@ -46,7 +48,12 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
             }
         )
         return dg.MaterializeResult(
-            metadata={"rows_by_table": table(rows), "latest_expected_session": str(summary["latest_expected_session"])}
+            metadata={
+                "rows_by_table": table(rows),
+                "latest_expected_session": str(summary["latest_expected_session"]),
+                "daily_reports": reports["reports"],
+                "daily_reports_written": reports["written"],
+            }
         )
 
     @dg.asset(

@@ -9,7 +9,7 @@ import polars as pl
 
 from quant_assets.domain.reports import weights_png
 from quant_assets.domain.reports.coverage import coverage_png
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, WEIGHTS
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, UNIVERSE, WEIGHTS
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -22,12 +22,13 @@ def coverage_pictures(work: Work, partitions: Sequence[Partition]) -> Mapping[st
     last = partitions[-1].session
     window = [Partition(session) for session in work.calendar.window(last, _SESSIONS)]
     bars = work.lake.curated.read_many(CURATED_TWS_1M_BARS, window, ["session", "con_id", "symbol"])
-    expected = pl.DataFrame(
-        [(p.session, work.calendar.hours(p.session).n_minutes) for p in window],
-        schema={"session": pl.Date, "expected": pl.Int64},
-        orient="row",
-    )
-    counts = bars.group_by("session", "con_id", "symbol").len().join(expected, on="session")
+    universe = work.lake.curated.read_many(UNIVERSE, window, ["session", "con_id", "asset_class", "exchange"])
+    minutes = (pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes().alias("expected")
+    hours = [
+        work.hours_of(day, members).select("con_id", pl.lit(day).alias("session"), minutes)
+        for (day,), members in universe.partition_by("session", as_dict=True).items()
+    ]
+    counts = bars.group_by("session", "con_id", "symbol").len().join(pl.concat(hours), on=["session", "con_id"])
     coverage = counts.with_columns((pl.col("len") / pl.col("expected")).alias("coverage"))
     preview = work.lake.curated.read(CURATED_TWS_1M_BARS, partitions[-1]).head(_ROWS)
     return {"coverage_heat_map": picture("coverage", coverage_png(coverage)), "preview": table(preview)}

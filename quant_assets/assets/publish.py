@@ -246,7 +246,8 @@ def _evidence(found: Sequence[tuple[Published, Finding]], n_partitions: int) -> 
 def _latest_present(work: Work, table: Table, key: dg.AssetKey) -> dg.AssetCheckResult:
     latest = work.latest_session()
     store = work.lake.raw if table.append_only else work.lake.curated
-    newest = max((partition.session for partition in store.partitions(table)), default=None)
+    published = store.newest(table)
+    newest = published.session if published else None
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=LATEST_PRESENT,

@@ -1,5 +1,7 @@
 """Jobs and schedules: the daily cycle, and the weekly one after the exchange's last session."""
 
+from datetime import timedelta
+from math import ceil
 from typing import Any
 
 import dagster as dg
@@ -21,6 +23,7 @@ def jobs_and_triggers(
     end without an attempt, also where the sensor is off.
     """
     partitions = catalogue.partitions
+    minute = ceil(partitions.calendar.ready_after_midnight() / timedelta(minutes=1))
     data = dg.define_asset_job("data_cycle", selection=list(DATA))
     alpha = dg.define_asset_job("alpha_cycle", selection=["candidates", *ALPHA])
     catalog = dg.define_asset_job("refresh_catalog", selection=["catalog"])
@@ -28,7 +31,7 @@ def jobs_and_triggers(
 
     @dg.schedule(
         name="daily_data_cycle",
-        cron_schedule="0 0 * * *",
+        cron_schedule=f"{minute % 60} {minute // 60} * * *",
         execution_timezone="UTC",
         job=data,
         default_status=dg.DefaultScheduleStatus.RUNNING,

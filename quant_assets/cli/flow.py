@@ -144,7 +144,7 @@ def _joined(first: RunOutcome, second: RunOutcome) -> RunOutcome:
         requests=first.requests + second.requests,
         rewritten=first.rewritten + second.rewritten,
         cached=(*first.cached, *second.cached),
-        warnings=(*first.warnings, *second.warnings),
+        warnings=tuple(dict.fromkeys([*first.warnings, *second.warnings])),
     )
 
 

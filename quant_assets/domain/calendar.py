@@ -203,6 +203,15 @@ class TradingCalendar:
         assert latest is not None
         return latest
 
+    def ready_after_midnight(self) -> timedelta:
+        """Return how long after the end of its UTC day a session can be asked for; nothing where all close earlier."""
+        waits = [self.hours(day).closes_at + self.delay - day_start(day) - timedelta(days=1) for day in self._recent]
+        return max(timedelta(), *waits)
+
+    @property
+    def _recent(self) -> list[date]:
+        return self.all_sessions[-260:]
+
     def require_closed(self, session: date, now: datetime) -> date:
         """Return the session if its partition exists already.
 

@@ -93,9 +93,9 @@ def metrics(daily: pl.DataFrame, session: date, lookback_sessions: int) -> pl.Da
     """
     bars = daily.filter(pl.col("session") <= session).sort("con_id", "session")
     window = bars.get_column("session").unique().sort().tail(lookback_sessions)
-    adjusted = pl.col("adj_close")
+    first, adjusted = pl.lit(window.min(), dtype=pl.Date), pl.col("adj_close")
     return bars.group_by("con_id", maintain_order=True).agg(
-        n_sessions=(pl.col("session") >= window.min()).sum().cast(pl.Int64),
+        n_sessions=(pl.col("session") >= first).sum().cast(pl.Int64),
         last_session=pl.col("session").last(),
         close=pl.col("close").last(),
         dq_status=pl.col("dq_status").last(),

@@ -104,7 +104,8 @@ class Adjuster:
     def _watermark(self, session: date, near: list[date]) -> str:
         raw = self._work.lake.raw
         marks = [raw.watermark(RAW_TWS_BARS, Partition(session))]
-        marks += [raw.watermark(RAW_TWS_DAILY_BARS, one) for one in raw.partitions(RAW_TWS_DAILY_BARS)[-1:] if near]
+        if near and (newest := raw.newest(RAW_TWS_DAILY_BARS)):
+            marks.append(raw.watermark(RAW_TWS_DAILY_BARS, newest))
         return max(marks)
 
 

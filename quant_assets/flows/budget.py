@@ -19,4 +19,4 @@ def over_budget(work: Work, n_sessions: int) -> str | None:
     taken = (work.clock.monotonic() - work.begun) / 60
     if minutes is None or taken <= minutes:
         return None
-    return f"the run has taken {taken:.1f} minutes for {n_sessions} session(s); budgets.{name} is {minutes:g}"
+    return f"the run has taken {taken:.4g} minutes for {n_sessions} session(s); budgets.{name} is {minutes:g}"

@@ -155,7 +155,8 @@ def _of_table(table: Table, entry: dict[str, Any]) -> list[CareFinding]:
 
 def _toxic(work: Work) -> list[CareFinding]:
     """Tell what the newest session's quarantine holds."""
-    newest = work.lake.curated.partitions(QUARANTINE_TWS_BARS)[-1:]
+    published = work.lake.curated.newest(QUARANTINE_TWS_BARS)
+    newest = [published] if published else []
     rows = work.lake.curated.read_many(QUARANTINE_TWS_BARS, newest, ["symbol", "verdict"])
     counted = rows.group_by("verdict").agg(pl.len(), pl.col("symbol").unique().sort()).sort("verdict")
     return [

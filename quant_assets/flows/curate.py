@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 import polars as pl
@@ -14,6 +14,7 @@ from quant_assets.domain.bars import daily_window
 from quant_assets.domain.costs import SCHEDULES
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
+    BAR_ACCOUNTING,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     DQ_METRICS,
@@ -24,10 +25,12 @@ from quant_assets.domain.tables import (
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
+    RAW_TWS_REQUESTS,
     UNIVERSE,
     Table,
 )
 from quant_assets.errors import NotPublishedError
+from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings
 from quant_assets.flows.ingest.daily import vintages_near
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
 from quant_assets.flows.overriding import overrides_id, overrides_of
@@ -39,7 +42,7 @@ from quant_assets.lakehouse.layout import Partition
 _ACCOUNTED = "accounted"
 INSTRUMENTS_VERSION = "2"
 DAILY_VERSION = "1"
-_MADE_TOGETHER = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, DQ_METRICS)
+_MADE_TOGETHER = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 _USUAL_SESSIONS = 20
 """How many sessions before tell what volume is usual."""
 
@@ -75,7 +78,7 @@ class Curator:
     # ------------------------------------------------------------ 1-minute bars
 
     def minute_bars(self, session: date) -> tuple[Published, ...]:
-        """Publish `curated_tws_1m_bars`, `quarantine_tws_bars` and `dq_metrics` of a session, in one pass.
+        """Publish `curated_tws_1m_bars`, `quarantine_tws_bars`, `bar_accounting` and `dq_metrics`, in one pass.
 
         Raises:
             NotPublishedError: the raw bars or the universe of the session are missing.
@@ -100,6 +103,8 @@ class Curator:
         return {
             "adjustment_factors": factors.content_id if factors else "",
             "raw_tws_bars": lake.raw.input_id(RAW_TWS_BARS, partition),
+            "raw_tws_requests": lake.raw.input_id(RAW_TWS_REQUESTS, partition),
+            "accounting": ACCOUNTING_VERSION,
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": members.content_id if members else "",
             "transform": quality.TRANSFORM_VERSION,
@@ -118,16 +123,19 @@ class Curator:
         hours = work.calendar.hours(session)
         raw = work.lake.raw.read(RAW_TWS_BARS, partition)
         members = universe_of(work, session)
+        day_bars = self._day_bars(session)
         divided = quality.curate_minutes(
             raw,
             session,
             self._hours(session, members, raw),
-            self._day_bars(session),
+            day_bars,
             config=work.settings.manifest.quality,
             overrides=overrides_of(work, session),
         )
         counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
-        findings = [_balance(raw, divided)]
+        vintages = self._vintages_of(session)
+        minutes = accounted(work, session, members, divided.valid, divided.quarantine, day_bars, vintages)
+        findings = [_balance(raw, divided), *accounting_findings(work, minutes, members)]
         watermark = max(work.lake.raw.watermark(RAW_TWS_BARS, partition), self._newest_vintage())
         rejected = publish_frame(
             work, QUARANTINE_TWS_BARS, partition, divided.quarantine, inputs=inputs, watermark=watermark
@@ -135,6 +143,7 @@ class Curator:
         published = publish_frame(
             work, CURATED_TWS_1M_BARS, partition, divided.valid, inputs=inputs, watermark=watermark, findings=findings
         )
+        account = publish_frame(work, BAR_ACCOUNTING, partition, minutes, inputs=inputs, watermark=watermark)
         by_rule = quality.rule_counts(divided.quarantine)
         measured = self._metrics(session, divided, counts, members)
         measures = publish_frame(
@@ -148,6 +157,7 @@ class Curator:
                 rescaled_rows=divided.n_rescaled,
             ),
             rejected.with_metadata(**{f"rule_{rule}": n for rule, n in by_rule.items()}),
+            account,
             measures,
         )
 
@@ -250,8 +260,8 @@ class Curator:
     def _newest_vintage(self) -> str:
         """Return the newest knowledge time of all daily history: it never falls, whichever vintages a window needs."""
         raw = self._work.lake.raw
-        newest = raw.partitions(RAW_TWS_DAILY_BARS)[-1:]
-        return max((raw.watermark(RAW_TWS_DAILY_BARS, partition) for partition in newest), default="")
+        newest = raw.newest(RAW_TWS_DAILY_BARS)
+        return raw.watermark(RAW_TWS_DAILY_BARS, newest) if newest else ""
 
     def _vintages_id(self, session: date) -> str:
         raw = self._work.lake.raw
@@ -312,12 +322,9 @@ class Curator:
         A dimension of an earlier release does not say when details were last seen; it is folded again from the start.
         """
         curated = self._work.lake.curated
-        stored = [one for one in curated.partitions(INSTRUMENTS) if one.session < session]
-        for one in stored[-1:]:
-            footer = curated.footer(INSTRUMENTS, one)
-            if footer and footer.inputs.get("transform") == INSTRUMENTS_VERSION:
-                return one
-        return None
+        one = curated.newest(INSTRUMENTS, until=session - timedelta(days=1))
+        footer = curated.footer(INSTRUMENTS, one) if one else None
+        return one if footer and footer.inputs.get("transform") == INSTRUMENTS_VERSION else None
 
 
 def _after(stored: Partition, before: Partition | None) -> bool:

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from quant_assets.connectors.base import BarAnswer, BarRequest
+from quant_assets.connectors.base import BarAnswer, BarRequest, SessionHours
 from quant_assets.connectors.tws.planner import PlannedRequest
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain.calendar import Hours
@@ -169,7 +169,8 @@ async def _ask(work: Work, opened: OpenSource, due: Sequence[Open]) -> tuple[lis
                 failures.append(str(error))
                 continue
             finished = answer.bars.filter((pl.col("ts") >= one.since) & (pl.col("ts") + _MINUTE <= answer.answered_at))
-            planned = PlannedRequest(request, needed=frozenset({one.session}))
+            covers = (SessionHours(one.session, one.hours.opens_at, one.hours.closes_at),)
+            planned = PlannedRequest(request, covers, frozenset({one.session}))
             answers.append(Outcome(planned, BarAnswer(request, finished, answer.asked_at, answer.answered_at)))
     return answers, failures
 

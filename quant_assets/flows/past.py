@@ -72,6 +72,10 @@ class _PastRaw(RawStore):
         """Return the partitions that had a batch by then."""
         return [one for one in self.present.partitions(table) if self.batches(table, one)]
 
+    def newest(self, table: Table, until: date | None = None) -> Partition | None:
+        """Return the newest partition that had a batch by then."""
+        return next((one for one in reversed(self.partitions(table)) if until is None or one.session <= until), None)
+
     def batches(self, table: Table, partition: Partition) -> list[Path]:
         """Return the batches that had arrived, of one that was arriving its rows up to then."""
         if (key := (table.name, partition.key)) not in self.seen:
@@ -134,6 +138,10 @@ class _PastCurated(CuratedStore):
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that could be known."""
         return [one for one in self.present.partitions(table) if self.ensure(table, one) != "unknown"]
+
+    def newest(self, table: Table, until: date | None = None) -> Partition | None:
+        """Return the newest partition that could be known."""
+        return next((one for one in reversed(self.partitions(table)) if until is None or one.session <= until), None)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def screen_session(
     tables = (UNIVERSE, INSTRUMENTS, CURATED_TWS_1D_BARS)
     frames = {table.name: store.read(table, partition) for table in tables}
     footers = {table.name: store.footer(table, partition) for table in tables}
-    judged, read = _screened(store, session, screens or {})
+    judged, read = screened_by(store, session, screens or {})
     candidates = screen(
         frames["curated_tws_1d_bars"],
         frames["universe"],
@@ -67,7 +67,7 @@ def screen_session(
     )
 
 
-def _screened(store: Reader, session: date, screens: Mapping[str, Scanner]) -> tuple[pl.DataFrame | None, Gathered]:
+def screened_by(store: Reader, session: date, screens: Mapping[str, Scanner]) -> tuple[pl.DataFrame | None, Gathered]:
     """Return what the screens have against each instrument of the daily bars, and what was read for it."""
     if not screens:
         return None, Gathered(pl.DataFrame())

@@ -194,6 +194,11 @@ def account_summary(desk: Desk, fields: Sequence[str]) -> bytes:
     return b"".join(values) + messages.end_of("account_summary", req_id)
 
 
+def cancelled(_desk: Desk, _fields: Sequence[str]) -> bytes:
+    """Messages 63 and 64: nothing is sent on after the first list, so there is nothing to end; TWS is silent, too."""
+    return b""
+
+
 def _ends(kind: str, *copied: int) -> Handler:
     """Return a handler that ends an empty list, repeating some of the request's fields."""
 
@@ -214,6 +219,8 @@ ROUTES: Final[dict[int, Route]] = {
     49: Route("current_time", current_time),
     61: Route("account", positions),
     62: Route("account", account_summary),
+    63: Route("account", cancelled),
+    64: Route("account", cancelled),
     76: Route("account", _ends("account_multi", 2)),
     81: Route("matching_symbols", matching_symbols, req_id_at=1),
     99: Route("account", _ends("completed_orders")),

@@ -14,6 +14,9 @@ from quant_assets.lakehouse.store import CuratedStore
 _DAY = ["session", "con_id", "symbol"]
 _MINUTE = [*_DAY, "ts"]
 
+_DAYS_BACK = 7
+"""How many sessions of any exchange an instrument's last one may lie back: longer than holidays at year's end."""
+
 Answer = tuple[pl.DataFrame, list[Plan]]
 """Rows, and the partitions that they were looked for in."""
 
@@ -44,15 +47,18 @@ class Assembly:
         minutes = [self._read(group, con_ids, sessions) for group in self.groups if not group.is_daily]
         before = {session: self.calendar.previous(session) for session in sessions}
         known = [day for day in before.values() if day]
+        is_mixed = len(self.calendar.names) > 1
+        if is_mixed:
+            known = sorted({day for last in known for day in self.calendar.window(last, _DAYS_BACK)})
         days = [self._read(group, con_ids, known) for group in self.groups if group.is_daily]
         frame = _beside([part for part, _ in minutes], _MINUTE)
         for part, _ in days:
-            frame = _with_the_day_before(frame, part, before)
+            frame = _with_its_last_day(frame, part) if is_mixed else _with_the_day_before(frame, part, before)
         return frame, [plan for _, plan in (*minutes, *days)]
 
     def row_at(self, con_ids: Sequence[int], at: datetime) -> Answer:
         """Return the row of the bar that starts at an instant, or of the newest session that had closed by then."""
-        frame, plans = self.rows(con_ids, [self.session_at(at)])
+        frame, plans = self.rows(con_ids, self._sessions_at(at))
         return (frame if self.is_daily else frame.filter(pl.col("ts") == at)), plans
 
     def newest_rows(self, con_ids: Sequence[int], at: datetime, n_sessions: int) -> Answer:
@@ -70,6 +76,13 @@ class Assembly:
             if not left:
                 break
         return pl.concat(found).sort("con_id"), plans
+
+    def _sessions_at(self, at: datetime) -> list[date]:
+        """Return the sessions that a bar starting at an instant may belong to: those of several exchanges overlap."""
+        newest = self.session_at(at)
+        before = self.calendar.previous(newest)
+        overlaps = before is not None and self.calendar.hours(before).closes_at > at
+        return [before, newest] if before and overlaps else [newest]
 
     def session_at(self, at: datetime) -> date:
         """Return the newest session that had opened by an instant; for daily groups alone, that had closed by it."""
@@ -97,6 +110,16 @@ def _beside(parts: Sequence[pl.DataFrame], key: list[str]) -> pl.DataFrame:
             joined = whole.join(part, on=key, how="full", coalesce=True)
             whole = joined.sort([name for name in key if name != "symbol"])
     return whole
+
+
+def _with_its_last_day(minutes: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
+    """Give each row the newest daily values before its session: where exchanges differ, the day before may be none."""
+    known = daily.drop("symbol").rename({"session": "_before"}).sort("_before")
+    rows = minutes.with_row_index("_place").sort("session")
+    joined = rows.join_asof(
+        known, left_on="session", right_on="_before", by="con_id", strategy="backward", allow_exact_matches=False
+    )
+    return joined.sort("_place").drop("_place", "_before")
 
 
 def _with_the_day_before(

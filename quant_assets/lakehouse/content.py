@@ -8,6 +8,8 @@ import polars as pl
 
 from quant_assets.domain.tables.core import in_strict_order
 
+_FEW = 5_000
+
 
 def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]) -> str:
     """Return the sha256 of the canonical content of `columns`, rows in `order`.
@@ -21,7 +23,7 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
     digest = hashlib.sha256()
     schema = frame.schema
     kinds = {name: _kind(schema[name]) for name in columns}
-    ordered = frame if not order or in_strict_order(frame, order) else frame.sort(order, nulls_last=True)
+    ordered = frame if not order or _is_ordered(frame, order) else frame.sort(order, nulls_last=True)
     digest.update(f"rows={ordered.height};".encode())
     # all columns in one query each: a query for every step of every column costs more than small files take to write
     valid = ordered.select(pl.col(name).is_not_null().cast(pl.UInt8) for name in kinds)
@@ -34,6 +36,11 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
         if kind == "utf8":
             digest.update((texts.get_column(name).item() or "").encode())
     return digest.hexdigest()
+
+
+def _is_ordered(frame: pl.DataFrame, order: Sequence[str]) -> bool:
+    """Return whether a sort can be saved; of few rows, looking costs more than sorting."""
+    return frame.height > _FEW and in_strict_order(frame, order)
 
 
 def combined_id(ids: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ from quant_assets.lakehouse.scanning import of_instruments, scan
 KEY = "quant_assets.copy"
 """Where the footer of a copy says what it was made from."""
 
-_FEW = 64
+FEW = 64
 """Up to so many instruments, row groups are picked from the cached index; for more, one scan is faster."""
 
 
@@ -155,7 +155,7 @@ class MonthCopies:
         names = [*columns, *(["session"] if is_part and "session" not in columns else [])]
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(_opened(share)) for share in shares]
-            if con_ids is None or len(con_ids) > _FEW:
+            if con_ids is None or len(con_ids) > FEW:
                 frame = _scanned(table, shares, streams, names, con_ids)
             else:
                 frame = _picked(table, shares, streams, names, con_ids)

@@ -79,6 +79,11 @@ class Layout:
         return self.artifacts / "cache"
 
     @property
+    def backtests(self) -> Path:
+        """All backtests."""
+        return self.artifacts / "backtests"
+
+    @property
     def locks(self) -> Path:
         """Lock files and their holder files."""
         return self.metadata / "locks"
@@ -130,6 +135,10 @@ class Layout:
     def content(self, table: Table, partition: Partition) -> Path:
         """Return the note of one bronze partition."""
         return self.contents / table.name / f"{partition.session}.json"
+
+    def daily_report(self, name: str) -> Path:
+        """Return the CSV of one instrument's last month."""
+        return self.lakehouse / "gold" / "reports" / f"{safe_name('report', name)}_daily_report.csv"
 
     def relative(self, path: Path) -> str:
         """Return a path relative to the data directory, with forward slashes."""

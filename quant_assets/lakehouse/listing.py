@@ -12,13 +12,27 @@ def partitions_below(root: Path) -> Iterator[Partition]:
     """Look at directories only, each once: a history of thousands of sessions is listed in milliseconds."""
     for name, path in _directories(root):
         session = _session_of(name)
-        if session is None:
-            continue
-        if _has_files(path):
-            yield Partition(session)
-        for inner, below in _directories(path):
-            if inner.startswith("profile=") and _has_files(below):
-                yield Partition(session, inner.removeprefix("profile="))
+        if session is not None:
+            yield from _inside(session, path)
+
+
+def newest_below(root: Path, until: date | None = None) -> Partition | None:
+    """Return the newest partition, up to a session if one is given; older directories are not looked into."""
+    for name, path in sorted(_directories(root), reverse=True):  # ISO dates sort as text
+        session = _session_of(name)
+        if session is not None and (until is None or session <= until):
+            found = sorted(_inside(session, path))
+            if found:
+                return found[-1]
+    return None
+
+
+def _inside(session: date, path: str) -> Iterator[Partition]:
+    if _has_files(path):
+        yield Partition(session)
+    for inner, below in _directories(path):
+        if inner.startswith("profile=") and _has_files(below):
+            yield Partition(session, inner.removeprefix("profile="))
 
 
 def _directories(path: Path | str) -> list[tuple[str, str]]:

@@ -50,8 +50,8 @@ class Manifest:
 
     def __init__(self, path: Path, root: Path) -> None:
         self.path, self.root = path, root
-        self._entries: dict[str, Entry] = {}
-        self._read_until, self._n_lines = 0, 0
+        self._lines = bytearray()
+        self._parsed: dict[str, Entry | None] = {}
         self._inode = -1
 
     def lookup(self, file: Path) -> Footer | None:
@@ -65,7 +65,7 @@ class Manifest:
         except FileNotFoundError:
             return None
         self._refresh()
-        entry = self._entries.get(self._name(file))
+        entry = self._newest(self._name(file))
         return entry.footer if entry and entry.describes(stat) else read_footer(file)
 
     def append(self, file: Path, footer: Footer, committed_at: str) -> None:
@@ -135,25 +135,45 @@ class Manifest:
         return file.relative_to(self.root).as_posix()
 
     def _refresh(self) -> None:
-        """Read lines that were appended since the last look; start over when the file was replaced."""
+        """Read lines that were appended since the last look; start over when the file was replaced.
+
+        Lines are kept as bytes, and parsed when their file is asked for: of a long history most never are.
+        """
         try:
             stat = self.path.stat()
         except FileNotFoundError:
-            self._entries, self._read_until, self._n_lines, self._inode = {}, 0, 0, -1
+            self._forget(-1)
             return
-        if stat.st_ino != self._inode or stat.st_size < self._read_until:
-            self._entries, self._read_until, self._n_lines, self._inode = {}, 0, 0, stat.st_ino
-        if stat.st_size == self._read_until:
+        if stat.st_ino != self._inode or stat.st_size < len(self._lines):
+            self._forget(stat.st_ino)
+        if stat.st_size == len(self._lines):
             return
         with self.path.open("rb") as stream:
-            stream.seek(self._read_until)
+            stream.seek(len(self._lines))
             tail = stream.read()
         complete = tail[: tail.rfind(b"\n") + 1]
-        lines = complete.split(b"\n")[:-1]
-        found = [self._entry(line, self._n_lines + number) for number, line in enumerate(lines, 1)]
-        self._entries |= {entry.path: entry for entry in found if entry}
-        self._read_until += len(complete)
-        self._n_lines += len(lines)
+        if complete.count(b"\n") != complete.startswith(_LINE_START) + complete.count(b"\n" + _LINE_START):
+            n_before = self._lines.count(b"\n")
+            for number, line in enumerate(complete.split(b"\n")[:-1], 1):
+                self._entry(line, n_before + number)  # names the one that is no entry
+        self._lines += complete
+        self._parsed.clear()
+
+    def _forget(self, inode: int) -> None:
+        self._lines, self._inode = bytearray(), inode
+        self._parsed.clear()
+
+    def _newest(self, name: str) -> Entry | None:
+        """Return the last line about a file that can be parsed."""
+        if name not in self._parsed:
+            about = f'"path": {json.dumps(name)}'.encode()
+            end, entry = len(self._lines), None
+            while entry is None and (found := self._lines.rfind(about, 0, end)) >= 0:
+                begin = self._lines.rfind(b"\n", 0, found) + 1
+                entry = self._entry(bytes(self._lines[begin : self._lines.index(b"\n", found)]), 0)
+                end = begin
+            self._parsed[name] = entry
+        return self._parsed[name]
 
     def _entry(self, line: bytes, number: int) -> Entry | None:
         """Parse one line. A torn one is what a killed writer leaves: its file's footer answers instead."""

@@ -58,8 +58,10 @@ def of_instruments(con_ids: Sequence[int] | None) -> pl.Expr | None:
     """Return the condition of some instruments, None for all; its range comes first because statistics decide it."""
     if con_ids is None:
         return None
-    ids = pl.col("con_id")
-    return ids.is_between(min(con_ids), max(con_ids)) & ids.is_in(list(con_ids))
+    low, high = min(con_ids), max(con_ids)
+    inside = pl.col("con_id").is_between(low, high)
+    has_gaps = high - low + 1 > len(set(con_ids))
+    return inside & pl.col("con_id").is_in(list(con_ids)) if has_gaps else inside
 
 
 def scan(

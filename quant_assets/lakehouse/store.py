@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import combined_id, content_id
 from quant_assets.lakehouse.contents import recall, remember
-from quant_assets.lakehouse.copies import MonthCopies, has_copies
+from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer, instant_text
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.listing import partitions_below
+from quant_assets.lakehouse.listing import newest_below, partitions_below
 from quant_assets.lakehouse.manifest import Manifest
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 
@@ -66,6 +67,10 @@ class _Store:
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that hold at least one file, ascending."""
         return sorted(partitions_below(self.layout.table(table)))
+
+    def newest(self, table: Table, until: date | None = None) -> Partition | None:
+        """Return the newest partition, up to a session if one is given; older ones cost nothing, however many."""
+        return newest_below(self.layout.table(table), until)
 
     def reindex(self, table: Table) -> int:
         """Rebuild a table's manifest from the footers of its files; returns how many there are.
@@ -149,7 +154,8 @@ class CuratedStore(_Store):
         if con_ids is not None and not con_ids:
             return table.empty().select(names)
         where = of_instruments(con_ids)
-        if not has_copies(table) or len(asked) <= 1:
+        is_wide = con_ids is None or len(con_ids) > FEW  # to sort them all takes longer than to read files in order
+        if not has_copies(table) or len(asked) <= 1 or (in_order and is_wide):
             return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
         try:
             return self._with_copies(table, asked, names, con_ids, in_order=in_order)

@@ -21,6 +21,7 @@ GRAPH = {
     "adjustment_factors": ("silver", ("raw_tws_bars", "raw_tws_daily_bars", "universe")),
     "curated_tws_1m_bars": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
     "quarantine_tws_bars": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
+    "bar_accounting": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
     "dq_metrics": ("silver", ("adjustment_factors", "raw_tws_bars", "raw_tws_daily_bars")),
     "curated_tws_1d_bars": ("silver", ("raw_tws_daily_bars", "universe")),
     "features_price_1m_v1": ("gold", ("curated_tws_1m_bars",)),
@@ -31,6 +32,7 @@ GRAPH = {
         "gold",
         (
             "adjustment_factors",
+            "bar_accounting",
             "curated_tws_1d_bars",
             "curated_tws_1m_bars",
             "dq_metrics",

@@ -29,6 +29,7 @@ DATA = (
     "adjustment_factors",
     "curated_tws_1m_bars",
     "quarantine_tws_bars",
+    "bar_accounting",
     "dq_metrics",
     "curated_tws_1d_bars",
     "features_price_1m_v1",

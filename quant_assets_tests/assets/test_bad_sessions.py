@@ -170,4 +170,6 @@ def test_either_of_two_tables_that_are_made_together_can_be_named_alone(house: H
     assert run.success
     assert {check.asset_key.to_user_string() for check in run.get_asset_check_evaluations()} == {one}
     shown = {asset for asset, _, _ in metadata(run)}
-    assert shown == {"curated_tws_1m_bars", "quarantine_tws_bars", "dq_metrics"}, "what was written is told"
+    assert shown == {"curated_tws_1m_bars", "quarantine_tws_bars", "bar_accounting", "dq_metrics"}, (
+        "what was written is told"
+    )

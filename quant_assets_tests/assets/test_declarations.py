@@ -19,6 +19,7 @@ GROUPS = {
         "exchanges",
         "curated_tws_1m_bars",
         "quarantine_tws_bars",
+        "bar_accounting",
         "dq_metrics",
         "curated_tws_1d_bars",
     },

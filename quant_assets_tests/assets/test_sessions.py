@@ -5,6 +5,7 @@ half day after Thanksgiving; 2025-11-27 is no session at all.
 """
 
 import base64
+import datetime as dt
 import re
 
 import dagster as dg
@@ -167,6 +168,28 @@ def test_the_first_run_says_how_often_it_asked(lived_in: House):
     shown = {asset: found["tws_requests"] for asset, _, found in metadata(lived_in.runs[0]) if "tws_requests" in found}
     assert shown["raw_tws_bars"] == 6, "one week-long request per instrument covers the three sessions"
     assert shown["raw_tws_daily_bars"] == 2 * 6, "two price bases per instrument, one window each"
+
+
+@pytest.mark.parametrize(
+    ("asset", "of_the_second_profile"),
+    [("returns_matrix", "cache"), ("selection", "cache"), ("synthetic_returns", "cache"), ("weights", "computed")],
+)
+def test_what_two_profiles_share_is_computed_once_and_says_so(lived_in: House, asset: str, of_the_second_profile: str):
+    """`plain` differs from `calm` in the method alone."""
+    for session in SESSIONS:
+        shown = {one: lived_in.last_materialization(asset, f"{one}|{session}").metadata for one in ("calm", "plain")}
+        assert shown["calm"]["origin"].value == "computed"
+        assert shown["plain"]["origin"].value == of_the_second_profile
+
+
+def test_an_instrument_has_a_report_beside_the_catalog(lived_in: House):
+    assert lived_in.run(["catalog"]).success
+    files = sorted((lived_in.data / "lakehouse" / "gold" / "reports").glob("*_daily_report.csv"))
+    assert len(files) == 6
+    said = pl.read_csv(files[0], try_parse_dates=True)
+    assert said.filter(pl.col("session") == dt.date(2025, 11, 28))["minutes"].to_list() == [210]
+    assert said["weight_calm"].drop_nulls().len() == len(SESSIONS)
+    assert {"weight_calm", "weight_plain", "return", "quarantined"} <= set(said.columns)
 
 
 def test_the_catalog_counts_the_rows_of_every_table(lived_in: House):

@@ -276,3 +276,17 @@ def test_full_disk(tmp_path: Path) -> None:
         assert project.quant("flow", "data", "--session", "2026-11-16").returncode == 0
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_run_over_its_time_budget_goes_on_and_says_so(published: Project) -> None:
+    done = published.quant("--set", "budgets.daily_minutes=0.00001", "flow", "data", "--session", str(SESSION))
+    assert done.returncode == 0, done.stderr
+    assert "budgets.daily_minutes is 1e-05" in done.stderr
+    log = [json.loads(line) for line in (published.data / "artifacts" / "audit.jsonl").read_text().splitlines()]
+    assert [one["status"] for one in log if one["event"] == "over_budget"][:1] == ["warn"]
+
+
+def test_a_file_of_candidates_of_another_session_is_refused(standing: Project) -> None:
+    export = standing.data / "export" / str(SESSION) / "candidates.json"
+    done = standing.quant("flow", "data", "--session", "2026-11-16", CANDIDATES_FILE=str(export))
+    refused(done, FIX, f"it is of session {SESSION}, and 2026-11-16 is asked for")

@@ -1,10 +1,13 @@
 """Pairs, coins, a future and London beside New York, through the real socket into curated bars and features."""
 
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from quant_assets.connectors.lists import load_list
+from quant_assets.domain import venues
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
@@ -18,6 +21,7 @@ from quant_assets.domain.tables import (
 from quant_assets.flows.ingest import ingest_minutes
 from quant_assets.flows.ingest.minutes import minute_needs
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.settings import Settings
 from quant_assets_tests.builders import instant
 from quant_assets_tests.unit.flows.lab import Lab
 
@@ -144,3 +148,30 @@ def test_an_open_or_just_closed_session_is_never_asked(tmp_path):
     lab.n_opened = -1
     with lab.at(instant("2026-07-16 00:16")) as work:
         assert [need.contract.symbol for need in minute_needs(work, [day]).open] == ["BTC.USD"]
+
+
+def test_the_worldwide_example_is_a_valid_configuration():
+    root = Path(__file__).parents[2] / "configs" / "worldwide"
+    settings = Settings.from_env({}, data=Path("unused"), configs=root)
+    manifest = settings.manifest
+    assert set(manifest.lakehouse.calendars) == set(EVERYWHERE)
+    names = load_list(root, *manifest.profile("worldwide").discovery.lists)
+    exchanges = {name.partition(":")[0] for name in names.symbols}
+    assert {venues.asset_class_at(exchange) for exchange in exchanges} == {"STK", "CASH", "CRYPTO", "FUT"}
+    for exchange in exchanges:
+        kind = venues.asset_class_at(exchange)
+        assert venues.calendar_name(kind, exchange, manifest.lakehouse.calendars) in manifest.lakehouse.calendars
+
+
+def test_beside_minutes_stands_the_last_day_of_the_instruments_own_exchange():
+    """Before a Monday comes a Sunday on which only coins trade; the stocks' last day is none the less known."""
+    from quant_assets.lakehouse.assembly import _with_its_last_day
+
+    days = {date(2026, 9, 4): [1, 2], date(2026, 9, 5): [2], date(2026, 9, 6): [2], US_CLOSED: [1, 2]}
+    daily = pl.DataFrame(
+        [(day, i, "S", float(day.day)) for day, ids in days.items() for i in ids],
+        schema={"session": pl.Date, "con_id": pl.Int64, "symbol": pl.String, "rsi": pl.Float64},
+        orient="row",
+    )
+    minutes = pl.DataFrame({"session": [US_CLOSED, US_CLOSED], "con_id": [2, 1], "ret_1": [0.1, 0.2]})
+    assert _with_its_last_day(minutes, daily).rows() == [(US_CLOSED, 2, 0.1, 6.0), (US_CLOSED, 1, 0.2, 4.0)]

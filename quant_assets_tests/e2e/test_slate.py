@@ -47,6 +47,16 @@ def test_a_wipe_asks_counts_and_refuses(project: Project) -> None:
 def test_silver_and_gold_come_back_equal_without_a_request(project: Project) -> None:
     done = project.quant("lake", "compact", "--json")
     assert done.returncode == 0, done.stderr
+    proofs = json.loads(project.quant("lake", "compact", "--verify", "--json").stdout)
+    assert {one["equal"] for one in proofs} == {True}
+    assert "curated_tws_1m_bars" in {one["table"] for one in proofs}
+    kept = json.loads(project.quant("lake", "gc", "--dry-run", "--json").stdout)
+    assert {(one["kind"], one["verdict"]) for one in kept} >= {
+        ("copy", "stays"),
+        ("run", "stays"),
+        ("manifest", "stays"),
+    }
+    assert "nothing to remove" in project.quant("lake", "gc").stdout
     before, observed = ids(project), {**zone_of(project, "bronze"), **zone_of(project, "discovery")}
     runs = sorted(path.name for path in (project.data / "artifacts" / "runs").glob("[!.]*"))
     assert project.quant("lake", "wipe", "--yes").returncode == 0

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant_assets.domain.calendar import session_of
+from quant_assets.domain.calendar import TradingCalendar, session_of
 from quant_assets_tests.builders import CALENDAR
 
 days = st.dates(date(2005, 1, 1), date(2026, 12, 31))
@@ -45,3 +45,14 @@ def test_the_latest_session_lies_before_its_day_of_asking(now):
     assert latest < now.date()
     assert CALENDAR.hours(latest).closes_at < now
     assert now.date() - latest <= timedelta(days=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["FX", "CMES", "24/7", "XLON", "XNYS"]), st.integers(0, 5000), st.integers(0, 1439))
+def test_every_minute_of_a_session_is_dated_to_it_on_every_exchange(name, place, minute):
+    """Clock changes included: the minutes between opening and close belong to the session, and no other."""
+    calendar = TradingCalendar((name,))
+    session = calendar.all_sessions[-1 - place]
+    hours = calendar.hours(session)
+    ts = hours.opens_at + timedelta(minutes=minute % hours.n_minutes)
+    assert pl.DataFrame({"ts": [ts]}).select(calendar.session_of(pl.col("ts"))).item() == session

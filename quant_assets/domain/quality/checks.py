@@ -148,7 +148,7 @@ def toxic_prices(rows: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms) -> 
     if suspects.is_empty():
         return NOTHING
     part = rows.join(suspects, on="con_id", how="semi", maintain_order="left")
-    reference = terms.laid(day).with_columns(
+    reference = terms.laid(suspects.join(day, on="con_id", how="left")).with_columns(
         terms["max_jump"].alias("max_jump"), terms["daily_tolerance"].alias("tolerance")
     )
     judged = toxic.judge(part, reference).filter(pl.col("toxic").is_not_null())
@@ -201,8 +201,15 @@ def totals(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def bases(summed: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms) -> pl.DataFrame:
+def bases(summed: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms, split: pl.Series) -> pl.DataFrame:
     """Compare each instrument's minutes with the day's own bar.
+
+    Args:
+        summed: see `totals`.
+        day: columns as the curation makes them.
+        terms: tolerances.
+        split: con_id of instruments whose jump was found to be a split already; the bar at its edge is not among the
+            minutes any more, so that their volume alone would not tell.
 
     Returns:
         con_id and day, `scale` (close of the minutes ÷ close of the day), `is_other_basis` (one factor in price, its
@@ -221,7 +228,9 @@ def bases(summed: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms) -> pl.Da
     ].clip(lower_bound=_WAVE)
     return both.with_columns(
         scale.alias("scale"),
-        (off & one_factor & inverse).fill_null(value=False).alias("is_other_basis"),
+        ((off & one_factor & inverse).fill_null(value=False) | pl.col("con_id").is_in(split.implode())).alias(
+            "is_other_basis"
+        ),
         (~off & lots).fill_null(value=False).alias("is_lots"),
         terms["daily_tolerance"].alias("daily_tolerance"),
         terms["volume_tolerance"].alias("volume_tolerance"),

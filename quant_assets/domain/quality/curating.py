@@ -5,7 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from quant_assets.domain import tables
+from quant_assets.domain import tables, toxic
 from quant_assets.domain.bars import as_served, newest_answers, one_answer_each
 from quant_assets.domain.quality import checks
 from quant_assets.domain.quality.findings import Book, by_row, found
@@ -88,7 +88,8 @@ def curate_minutes(
         Both tables' frames, ready to commit but for their order, and what was found.
     """
     config = config or QualityConfig()
-    ordered = raw if in_strict_order(raw, _ROW) else raw.sort(_ROW)
+    # one chunk: Polars 2.1 panics on text made from filtered rows whose columns are cut in different places
+    ordered = raw.rechunk() if in_strict_order(raw, _ROW) else raw.sort(_ROW)
     alone = one_answer_each(ordered)
     spoken = newest_answers(ordered)
     rows = (spoken if alone else spoken.sort(_ROW)).with_row_index("_row")
@@ -123,9 +124,11 @@ def _judge(book: Book, rows: pl.DataFrame, terms: SessionTerms, hours: pl.DataFr
         slim = slim.sort(*_MINUTE, "_row")
         book.add(checks.repeated_minutes(slim, book.released))
         slim = book.without_out(slim)
-    book.add(checks.stale_bars(slim, terms), checks.toxic_prices(slim, day, terms))
+    jumps = checks.toxic_prices(slim, day, terms)
+    book.add(checks.stale_bars(slim, terms), jumps)
+    split = slim.join(jumps.filter(pl.col("verdict") == toxic.MISSED_SPLIT), on="_row", how="semi")["con_id"]
     slim = book.without_out(slim)
-    compared = checks.bases(checks.totals(slim), day, terms)
+    compared = checks.bases(checks.totals(slim), day, terms, split)
     basis = slim.join(compared.filter("is_other_basis"), on="con_id", suffix="_of_day")
     told = pl.format("the minutes' prices are {} times the day's", pl.col("scale").round(4))
     book.add(

@@ -40,6 +40,8 @@ def index_markdown(data: ReportData) -> str:
         ("config/resolved_manifest.json", "the profile, with every default filled in"),
         ("config/inputs.json", "content ids of the inputs, the window of sessions, the frozen instruments"),
         ("config/selection_audit.json", "every instrument that was judged, with its verdict"),
+        ("config/bias.json", "universe-days that have no bar, by kind"),
+        ("config/provenance.json", "certificate, TWS requests behind the bars, and what quarantine held back"),
         ("config/environment.json", "interpreter, platform and library versions"),
         ("data/*_1d.parquet", "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
         ("data/returns_matrix.parquet", "simple returns, sessions by con_id; null = no return"),

@@ -15,6 +15,7 @@ from quant_assets.domain.tables.alpha import (
 )
 from quant_assets.domain.tables.bars import (
     ADJUSTMENT_FACTORS,
+    BAR_ACCOUNTING,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     DQ_METRICS,
@@ -56,6 +57,7 @@ ALL: tuple[Table, ...] = (
     ADJUSTMENT_FACTORS,
     CURATED_TWS_1M_BARS,
     QUARANTINE_TWS_BARS,
+    BAR_ACCOUNTING,
     DQ_METRICS,
     CURATED_TWS_1D_BARS,
     FEATURES_PRICE_1M_V1,
@@ -90,6 +92,7 @@ __all__ = [
     "ACCOUNTS",
     "ADJUSTMENT_FACTORS",
     "ALL",
+    "BAR_ACCOUNTING",
     "BY_NAME",
     "CANDIDATES",
     "CERTIFIED_SESSIONS",

@@ -239,6 +239,31 @@ CURATED_TWS_1D_BARS = Table(
     row_rules=c.OHLC_ORDER,
 )
 
+BAR_ACCOUNTING = Table(
+    name="bar_accounting",
+    zone="silver",
+    key=("session", "con_id", "reason"),
+    columns=(
+        c.SESSION,
+        c.CON_ID,
+        c.SYMBOL,
+        Column(
+            "kind",
+            pl.String,
+            "enum",
+            "Term of the equation expected = present + imputed + explained + unexplained",
+            isin=("present", "imputed", "explained", "unexplained"),
+        ),
+        Column("reason", pl.String, "name", "Why: present, imputed, closed, half_day, halt, no_trades, …"),
+        Column("minutes", pl.Int64, "minutes", "Minutes of that reason", ge=0.0),
+        Column("expected", pl.Int64, "minutes", "Minutes of the exchange's usual session: what all reasons add up to"),
+        Column("evidence", pl.String, "text", "What it rests on: outcome, proof and words of the request"),
+    ),
+    grain="(session, con_id, reason)",
+    description="Where every expected minute went: present, imputed, explained by a reason, or unexplained.",
+    producer="curated_tws_1m_bars",
+)
+
 DQ_METRICS = Table(
     name="dq_metrics",
     zone="silver",

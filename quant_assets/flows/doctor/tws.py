@@ -12,6 +12,8 @@ from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws import Pacer, Timeouts, TwsAddress, TwsClient
 from quant_assets.connectors.tws.failures import ClientIdInUseError, PortRefusedError
 from quant_assets.connectors.tws.pacing import Paced
+from quant_assets.domain import venues
+from quant_assets.domain.instruments import minute_series
 from quant_assets.errors import PacingError, QuantAssetsError, SourceUnavailableError
 from quant_assets.flows.doctor.checks import Check
 from quant_assets.flows.work import Work
@@ -54,7 +56,7 @@ class Patient:
     def contract(self) -> Contract:
         """The instrument that is asked about."""
         exchange, symbol = split_qualified(self.symbol)
-        return Contract(symbol, primary_exchange=exchange)
+        return Contract.listed(exchange, symbol, venues.asset_class_at(exchange), venues.currency_at(exchange))
 
 
 async def examine_tws(patient: Patient, in_use: str = "") -> list[Check]:
@@ -167,10 +169,12 @@ async def _details(patient: Patient, client: TwsClient) -> Check:
 async def _bars(patient: Patient, client: TwsClient) -> Check:
     """Ask for the latest session: missing permissions answer here, and nowhere before."""
     work = patient.work
-    session = work.latest_session()
-    closes_at = work.calendar.hours(session).closes_at
-    use_rth = work.settings.manifest.lakehouse.use_rth
-    request = BarRequest(patient.contract, closes_at, "1 D", use_rth=use_rth)
+    contract = patient.contract
+    calendar = work.calendar_of(contract.sec_type, contract.venue)
+    session = calendar.latest(work.clock.now() - work.fetch_delay)
+    hours = calendar.hours(session)
+    series = minute_series(contract.sec_type, use_rth=work.settings.manifest.lakehouse.use_rth)
+    request = BarRequest(contract, hours.closes_at, "1 D", what_to_show=series.what_to_show, use_rth=series.use_rth)
     async with _turn(patient, request):
         answer = await client.bars(request)
     if answer.bars.is_empty():
@@ -178,15 +182,17 @@ async def _bars(patient: Patient, client: TwsClient) -> Check:
             "Choose a symbol that trades every day with --symbol; if that one is empty too, see docs/tws.md, code 162."
         )
         return Check("market data", "warn", f"{patient.symbol} has no bar on {session}: {answer.no_data_text}", mend)
-    expected = work.calendar.hours(session).n_minutes
-    return Check("market data", "pass", f"{answer.bars.height} of {expected} minutes of {patient.symbol} on {session}")
+    return Check(
+        "market data", "pass", f"{answer.bars.height} of {hours.n_minutes} minutes of {patient.symbol} on {session}"
+    )
 
 
 async def _head(patient: Patient, client: TwsClient) -> Check:
     """Compare the oldest bar with the start of the longest daily window."""
     work = patient.work
-    async with _turn(patient, Paced.about(patient.contract, "TRADES", "head")):
-        head = await client.head_timestamp(patient.contract, "TRADES", use_rth=True)
+    series = minute_series(patient.contract.sec_type, use_rth=True)
+    async with _turn(patient, Paced.about(patient.contract, series.what_to_show, "head")):
+        head = await client.head_timestamp(patient.contract, series.what_to_show, use_rth=series.use_rth)
     window = work.calendar.window(work.latest_session(), work.settings.manifest.max_lookback_sessions)
     found = f"{patient.symbol} goes back to {head.date()}"
     if head <= datetime.combine(window[0], datetime.max.time(), UTC):

@@ -109,14 +109,22 @@ def plan_for(work: Work, needs: MinuteNeeds) -> list[PlannedRequest]:
 
 
 def _cut_anew(work: Work, planned: PlannedRequest, past: Past) -> list[PlannedRequest]:
-    """Cut a request differently when one of the same length brought something that is in doubt."""
-    contract, request = planned.request.contract, planned.request
-    if not any(past.doubted.get((day, contract.con_id)) == request.duration for day in planned.needed):
-        return [planned]
+    """Cut a request differently than every one whose answer is in doubt: equal answers to equal requests prove nothing.
+
+    Each cut begins a session earlier than the one before; where none is longer, it is halved.
+    """
+    contract = planned.request.contract
+    tried = {length for day in planned.needed for length in past.doubted.get((day, contract.con_id), ())}
     calendar = work.calendar_of(contract.sec_type, contract.venue)
-    before = calendar.previous(planned.sessions[0])
-    hours = calendar.hours(before) if before else None
-    return recut(planned, SessionHours(before, hours.opens_at, hours.closes_at) if before and hours else None)
+    parts = [planned]
+    while len(parts) == 1 and parts[0].request.duration in tried:
+        before = calendar.previous(parts[0].sessions[0])
+        hours = calendar.hours(before) if before else None
+        longer = recut(parts[0], SessionHours(before, hours.opens_at, hours.closes_at) if before and hours else None)
+        if longer == parts:
+            break
+        parts = longer
+    return parts
 
 
 def _fewest(work: Work, needs: Sequence[Need]) -> list[PlannedRequest]:

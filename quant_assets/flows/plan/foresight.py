@@ -79,7 +79,8 @@ class Resolved:
     def read(cls, work: Work) -> "Resolved":
         """Read the newest universe; an empty one when none is published."""
         curated = work.lake.curated
-        return cls(curated.read_many(UNIVERSE, curated.partitions(UNIVERSE)[-1:]))
+        newest = curated.newest(UNIVERSE)
+        return cls(curated.read_many(UNIVERSE, [newest] if newest else []))
 
     @cached_property
     def by_name(self) -> dict[str, dict[str, object]]:

@@ -30,6 +30,9 @@ ARTIFACTS = (
 )
 """Files of a run that are worth looking at beside others."""
 
+NOT_TRACKED = "mlflow_warning"
+"""Metadata that tells of a failure."""
+
 _MAX_VALUE = 500
 _TAG = "quant.run_id"
 _SILENT = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
@@ -59,10 +62,10 @@ def tracked(work: Work, run: RunDirectory) -> dict[str, str]:
     try:
         done = track_run(work, run)
     except Exception as error:  # noqa: BLE001 - another program's failure must not become ours
-        told = f"not tracked: {str(error) or type(error).__name__}"
-        _log.warning("MLflow: run %s is %s", run.run_id, told)
+        told = f"the run is not tracked: {str(error) or type(error).__name__}"
+        _log.warning("%s: %s", run.run_id, told)
         work.audit.record("tracking", run_id=run.run_id, status="warn", why=told)
-        return {"mlflow": told}
+        return {NOT_TRACKED: told}
     work.audit.record("tracking", run_id=run.run_id, status="ok", mlflow_run_id=done.mlflow_run_id)
     return {"mlflow": done.mlflow_run_id}
 

@@ -13,8 +13,8 @@ from quant_assets.lakehouse.runs.identity import canonical
 AUDIT = "audit.jsonl"
 EVENTS = ("frozen", "returns", "selection", "synthesis", "weights", "report")
 """What the log of a finished run holds, in this order, besides fallbacks and warnings."""
-META_EVENTS = ("frozen", "weights", "report")
-"""The same of a meta portfolio, which has finished runs as inputs."""
+OTHER_EVENTS = {"meta": ("frozen", "weights", "report"), "backtest": ("walked", "report")}
+"""The same of directories of another kind, which config/inputs.json names."""
 
 _START = "0" * 64
 _NOT_SAID = {"timestamp", "run_id", "prev_hash", "hash", "origin"}
@@ -84,5 +84,5 @@ def log_problems(run: RunDirectory) -> list[str]:
             break
         previous = line["hash"]
     events = [line.get("event") for line in lines]
-    expected = META_EVENTS if run.inputs.get("kind") == "meta" else EVENTS
+    expected = OTHER_EVENTS.get(str(run.inputs.get("kind")), EVENTS)
     return problems + [f"event {event!r} is missing" for event in expected if event not in events]

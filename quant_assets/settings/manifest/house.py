@@ -25,6 +25,8 @@ class LakehouseConfig(Strict):
     fetch_throttle_hours: float = Field(default=12.0, ge=0)
     repair_min_minutes: int = Field(default=1, ge=1)
     """A repair asks for a session of an instrument again when at least so many of its minutes are unexplained."""
+    max_unexplained: float = Field(default=0.01, ge=0, le=1)
+    """Share of a session's expected minutes that may stay unexplained before a check warns."""
     reread_previous_session: bool = True
     """Fetch a session once more with the one after it, when it had been fetched on its own day: vendors revise."""
     lock_wait_s: float = Field(default=600.0, ge=0)

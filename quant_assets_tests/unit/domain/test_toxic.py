@@ -105,3 +105,79 @@ def test_a_frame_without_rows_keeps_its_columns():
     judged = toxic.judge(curated_bars([]), NONE)
     assert judged.is_empty()
     assert judged.columns[-2:] == ["toxic", "toxic_evidence"]
+
+
+# ------------------------------------------------------------ what the rest of the day says
+
+
+def day(**known):
+    """Return what is known of a day whose close before was 10."""
+    usual = {"previous_close": 10.0, "usual_volume": 6000.0, **known}
+    return pl.DataFrame({"con_id": [101], **{name: [value] for name, value in usual.items()}})
+
+
+HIGH = {"day_high": 101.0, "day_low": 99.0, "day_close": 100.0}
+LOW = {"day_high": 10.1, "day_low": 9.9, "day_close": 10.0}
+UP = [100.0] * 6
+"""Six bars of 1,000 shares each, ten times the close before."""
+
+
+def test_a_move_that_the_day_agrees_with_is_real():
+    assert verdicts(UP, day(**HIGH, day_volume=6000.0)) == ["real_move"] + [None] * 5
+
+
+def test_a_move_inside_the_session_is_real_when_the_day_spans_both_levels():
+    known = day(day_high=101.0, day_low=9.9, day_close=100.0, day_volume=6000.0)
+    assert verdicts([10.0, 10.0, 10.0, 100.0, 100.0, 100.0], known) == [None] * 3 + ["real_move"] + [None] * 2
+
+
+def test_a_jump_overnight_with_the_volume_of_a_reverse_split_is_a_missed_split():
+    assert verdicts(UP, day(**HIGH, day_volume=6000.0, usual_volume=60_000.0)) == ["missed_split"] + [None] * 5
+
+
+def test_a_fall_overnight_with_as_many_dollars_as_ever_is_a_missed_split():
+    known = day(previous_close=1000.0, usual_volume=600.0, **HIGH, day_volume=6000.0)
+    assert verdicts(UP, known) == ["missed_split"] + [None] * 5
+
+
+def test_a_crash_trades_more_dollars_and_is_real():
+    known = day(previous_close=1000.0, usual_volume=100.0, **HIGH, day_volume=6000.0)
+    assert verdicts(UP, known) == ["real_move"] + [None] * 5
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1, 8.0])
+def test_a_split_that_the_factors_tell_of_is_no_matter(factor):
+    assert verdicts(UP, day(split_factor=factor)) == [None] * 6
+    assert verdicts(UP, day(split_factor=2.0)) == ["level_shift"] + [None] * 5
+
+
+def test_minutes_and_day_on_two_price_bases_are_a_missed_split():
+    """Ten times the price and a tenth of the volume."""
+    assert verdicts(UP, day(**LOW, day_volume=60_000.0)) == ["missed_split"] + [None] * 5
+
+
+def test_a_session_in_another_unit_is_rejected_bar_by_bar():
+    assert verdicts(UP, day(**LOW, day_volume=6000.0)) == ["unit_error"] * 6
+
+
+def test_a_level_that_stays_to_the_close_and_that_the_day_denies_is_bad():
+    assert verdicts([10.0, 10.0, 10.0, 10.0, 77.0, 78.0], day(**LOW, day_volume=6000.0)) == bad(6, 4, 5)
+
+
+def test_several_bars_off_by_a_power_of_ten_are_a_unit_error_and_one_is_a_bad_print():
+    closes = [100.0] * 4 + [10_000.0] * 3 + [100.0] * 4
+    assert verdicts(closes) == [None] * 4 + ["unit_error"] * 3 + [None] * 4
+    assert verdicts([100.0, 100.0, 10_000.0, 100.0, 100.0]) == bad(5, 2)
+
+
+def test_the_largest_jump_is_configured():
+    closes = [100.0, 100.0, 300.0, 100.0, 100.0]
+    assert verdicts(closes) == [None] * 5
+    assert verdicts(closes, day(previous_close=100.0, max_jump=2.0)) == bad(5, 2)
+
+
+def test_the_evidence_tells_what_the_day_says():
+    told = toxic.judge(curated_bars(UP), day(**HIGH, day_volume=6000.0))["toxic_evidence"][0]
+    assert told == (
+        "close 100.0 against 10.0 before and 100.0 after; the day's bar 99.0 to 101.0, volume 6000.0 of usually 6000.0"
+    )

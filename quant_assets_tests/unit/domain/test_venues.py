@@ -115,6 +115,12 @@ def test_every_known_calendar_exists():
         assert venues.calendar(name).all_sessions
 
 
+def test_the_nightly_run_waits_only_for_what_closes_at_midnight():
+    delay = timedelta(minutes=15)
+    assert TradingCalendar(("XNYS", "XLON", "FX", "CMES"), delay).ready_after_midnight() == timedelta()
+    assert TradingCalendar(("XNYS", "24/7"), delay).ready_after_midnight() == delay
+
+
 def test_a_union_waits_for_the_last_close_and_the_delay():
     delay = timedelta(minutes=15)
     stocks, with_crypto = TradingCalendar(("XNYS",), delay), TradingCalendar(("XNYS", "24/7"), delay)

@@ -72,6 +72,17 @@ def test_readers_answer_from_copies_what_the_session_files_hold(store):
     assert store.read_many(BARS, [*EVERY, Partition(date(2024, 6, 6))]).equals(whole), "a session that is missing"
 
 
+def test_a_wide_read_in_order_takes_the_session_files_and_one_without_order_the_copies(store):
+    whole = read_files(store)
+    with opened_files() as opened:
+        assert store.read_many(BARS, EVERY).equals(whole)
+        assert not [path for path in opened() if path.is_relative_to(store.layout.copies)]
+        opened.clear()
+        found = store.read_many(BARS, EVERY, in_order=False)
+        assert {path.parent.name for path in opened()} == {BARS.name}, "copies only"
+    assert found.sort("session", "con_id", "ts").equals(whole)
+
+
 def test_many_instruments_in_one_row_group_are_told_apart(plain):
     compaction.compact(plain, BARS, "2024-05")
     metadata = pq.read_metadata(plain.layout.copy(BARS, "2024-05"))

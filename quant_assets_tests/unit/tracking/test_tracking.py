@@ -14,7 +14,7 @@ from quant_assets.control.audit import read
 from quant_assets.domain.verification import errors
 from quant_assets.errors import ConfigurationError
 from quant_assets.flows.alpha import STEPS, verify_run
-from quant_assets.flows.tracking import pointers, track_run, tracked, write_pointers
+from quant_assets.flows.tracking import NOT_TRACKED, pointers, track_run, tracked, write_pointers
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.settings import Settings
@@ -102,7 +102,7 @@ def test_it_is_off_by_default_and_imports_nothing(finished, tmp_path):
 @pytest.mark.skipif(HAS_MLFLOW, reason="MLflow is installed")
 def test_without_the_extra_a_run_stands_and_a_warning_says_what_to_install(finished, tmp_path):
     root, run = finished
-    told = tracked(work_of(root, tmp_path / "c"), run)["mlflow"]
+    told = tracked(work_of(root, tmp_path / "c"), run)[NOT_TRACKED]
     assert "quant_assets[mlflow]" in told
     last = list(read(root / "artifacts" / "audit.jsonl"))[-1]
     assert (last["event"], last["status"], last["run_id"]) == ("tracking", "warn", run.run_id)
@@ -147,6 +147,6 @@ def test_a_failure_of_the_tracker_is_a_warning(finished, tmp_path):
         {}, data=root, configs=work.settings.configs, assignments=["tracking.mlflow.database=no"]
     )
     (root / "no").mkdir(exist_ok=True)
-    told = tracked(Work(blocked, gate=None), run)["mlflow"]
-    assert told.startswith("not tracked: tracking.mlflow.database")
+    told = tracked(Work(blocked, gate=None), run)[NOT_TRACKED]
+    assert told.startswith("the run is not tracked: tracking.mlflow.database")
     assert list(read(root / "artifacts" / "audit.jsonl"))[-1]["status"] == "warn"

@@ -1,0 +1,5 @@
+"""Files of others as a source: daily history in one Parquet or CSV file, and sectors beside it."""
+
+from quant_assets.connectors.files.daily import DailyFile, read_daily
+
+__all__ = ["DailyFile", "read_daily"]

@@ -1,0 +1,117 @@
+"""The directory of a backtest: what it read, what it found, its report, and a digest of every file."""
+
+import io
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from quant_assets.clock import Clock
+from quant_assets.domain.reports.backtest import BacktestData, backtest_index, backtest_markdown, render_backtest
+from quant_assets.errors import UnknownNameError
+from quant_assets.flows.backtest.sources import History
+from quant_assets.flows.backtest.walking import Walked
+from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.runs import (
+    RunDirectory,
+    RunLog,
+    environment,
+    merkle_root,
+    run_id,
+    seal_run,
+    stage_code,
+)
+from quant_assets.settings.manifest import Profile
+from quant_assets.settings.names import safe_name
+
+KIND = "backtest"
+_CODE = ("flows/backtest/walking.py", "domain/backtest/strategy.py", "domain/reports/backtest.py")
+METRICS = "metrics.json"
+_SUMMARY = {"backtest": pl.String, "profile": pl.String, "first": pl.String, "last": pl.String, "path": pl.String}
+
+
+def store(layout: Layout, walked: Walked, history: History, profile: Profile, clock: Clock) -> RunDirectory:
+    """Write a backtest; equal inputs, configuration and code give the same directory, and nothing is written again.
+
+    Raises:
+        SnapshotExistsError: the directory holds something else.
+    """
+    last = date.fromisoformat(walked.record["last"])
+    plan = {
+        "rebalance": walked.plan.rebalance,
+        "window": walked.plan.window,
+        "embargo": walked.plan.embargo,
+        "purge": walked.plan.purge,
+    }
+    described: dict[str, Any] = {
+        "kind": KIND,
+        "session": walked.record["last"],
+        "first": walked.record["first"],
+        "profile": walked.name,
+        "plan": plan,
+        **history.described(walked.decisions, last),
+    }
+    config = {"profile": walked.name, **profile.model_dump(mode="json")}
+    identity = {"inputs": described, "config": config, "code": stage_code(_CODE)}
+    root = merkle_root(identity)
+    run = RunDirectory(layout.backtests / run_id(last, walked.name, root))
+    names = {"run_id": run.run_id, "merkle_root": root, "code_version": identity["code"]}
+    data = BacktestData(
+        run_id=run.run_id,
+        profile=walked.name,
+        description=profile.description,
+        plan=plan,
+        costs=profile.costs.model_dump(mode="json"),
+        inputs={**described, **names},
+        record=walked.record,
+        folds=walked.folds,
+        returns=walked.returns,
+        weights=walked.weights,
+    )
+    with run.writing(clock):
+        run.write_json("config/resolved_manifest.json", config)
+        run.write_json("config/inputs.json", {**described, **names})
+        if not run.file("config/environment.json").exists():
+            run.write_json("config/environment.json", environment())
+        run.write_frame("data/folds.parquet", walked.folds)
+        run.write_frame("data/returns.parquet", walked.returns)
+        run.write_frame("data/weights.parquet", walked.weights)
+        run.write("data/folds.csv", _csv(walked.folds))
+        run.write_json(METRICS, walked.record)
+        RunLog(run, clock).note("walked", status="ok", n_folds=walked.record["n_folds"])
+        run.write("reports/report.html", render_backtest(data))
+        run.write("reports/report.md", backtest_markdown(data))
+        run.write("INDEX.md", backtest_index(data))
+        RunLog(run, clock).note("report", status="ok")
+        seal_run(run)
+    return run
+
+
+def _csv(frame: pl.DataFrame) -> str:
+    buffer = io.StringIO()
+    frame.write_csv(buffer, float_precision=9)
+    return buffer.getvalue()
+
+
+def list_backtests(layout: Layout) -> pl.DataFrame:
+    """Return all finished backtests: backtest, profile, first, last, path."""
+    found = sorted(layout.backtests.glob("[!.]*")) if layout.backtests.is_dir() else []
+    runs = [run for run in map(RunDirectory, found) if run.is_finished]
+    rows = [
+        (run.run_id, run.inputs["profile"], run.inputs["first"], run.inputs["session"], layout.relative(run.path))
+        for run in runs
+    ]
+    return pl.DataFrame(rows, schema=_SUMMARY, orient="row")
+
+
+def open_backtest(layout: Layout, name: str) -> RunDirectory:
+    """Return a backtest's directory.
+
+    Raises:
+        UnknownNameError: there is no such one.
+        UnsafeNameError: the name has characters that none has.
+    """
+    path = layout.backtests / safe_name("backtest", name)
+    if not path.is_dir():
+        raise UnknownNameError("backtest", name, list_backtests(layout)["backtest"].to_list())
+    return RunDirectory(path)

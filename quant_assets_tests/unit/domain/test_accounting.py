@@ -1,0 +1,144 @@
+"""Every expected minute is in exactly one place; the numbers are counted by hand."""
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.accounting import account, imbalance, unexplained_share
+from quant_assets.domain.tables import QUARANTINE_TWS_BARS
+from quant_assets_tests.builders import CON_ID, HALF_DAY, SESSION, curated_bars, hours, minute, universe
+
+VOLUME = 1000.0
+"""Of each bar that the builder makes."""
+
+
+def grid(session: date = SESSION, con_id: int = CON_ID) -> pl.DataFrame:
+    opens = hours(session)
+    stamps = [opens.opens_at + timedelta(minutes=n) for n in range(opens.n_minutes)]
+    schema = {"con_id": pl.Int64, "ts": pl.Datetime("us", "UTC")}
+    return pl.DataFrame([(con_id, ts) for ts in stamps], schema=schema, orient="row")
+
+
+def said(outcome: str, proof: str = "", con_id: int = CON_ID) -> pl.DataFrame:
+    return pl.DataFrame({"con_id": [con_id], "outcome": [outcome], "proof": [proof], "detail": [""]})
+
+
+def knows(volume: float | None, first: date | None = SESSION, last: date | None = SESSION) -> pl.DataFrame:
+    schema = {"con_id": pl.Int64, "daily_volume": pl.Float64, "first_day": pl.Date, "last_day": pl.Date}
+    return pl.DataFrame([(CON_ID, volume, first, last)], schema=schema, orient="row")
+
+
+def minutes_of(
+    valid: pl.DataFrame,
+    ledger: pl.DataFrame,
+    daily: pl.DataFrame,
+    *,
+    session: date = SESSION,
+    quarantine: pl.DataFrame | None = None,
+    open_minutes: pl.DataFrame | None = None,
+) -> dict[str, int]:
+    members = universe(session)
+    usual = pl.DataFrame({"con_id": [CON_ID], "n_usual": [390]})
+    rejected = QUARANTINE_TWS_BARS.empty() if quarantine is None else quarantine
+    opened = grid(session) if open_minutes is None else open_minutes
+    rows = account(session, members, opened, usual, valid, rejected, ledger, daily)
+    assert imbalance(rows, members).is_empty()
+    assert set(rows["expected"]) == {390}
+    return {reason: n for reason, n in rows.select("reason", "minutes").iter_rows() if n}
+
+
+ALL = [100.0] * 390
+TEN_LESS: list[float | None] = [*[100.0] * 380, *[None] * 10]
+
+
+def test_a_complete_session_is_present():
+    assert minutes_of(curated_bars(ALL), said("bars", "complete"), knows(390 * VOLUME)) == {"present": 390}
+
+
+@pytest.mark.parametrize("proof", ["volume", "agreement"])
+def test_missing_minutes_that_are_proved_had_no_trades(proof):
+    found = minutes_of(curated_bars(TEN_LESS), said("bars", proof), knows(380 * VOLUME))
+    assert found == {"present": 380, "no_trades": 10}
+
+
+def test_two_answers_that_agree_explain_nothing_when_the_daily_volume_says_that_minutes_are_lost():
+    found = minutes_of(curated_bars(TEN_LESS), said("bars", "agreement"), knows(390 * VOLUME))
+    assert found == {"present": 380, "unexplained": 10}
+    later_prints = minutes_of(curated_bars(TEN_LESS), said("bars", "agreement"), knows(382 * VOLUME))
+    assert later_prints == {"present": 380, "no_trades": 10}, "two of ten average minutes are late prints and rounding"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "proof", "daily", "reason"),
+    [
+        ("no_data", "daily", knows(0.0, date(2024, 2, 1), date(2024, 3, 1)), "not_listed"),
+        ("no_data", "daily", knows(None, None, None), "not_listed"),
+        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2023, 12, 1)), "delisted"),
+        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2024, 2, 1)), "halt"),
+        ("closed", "schedule", knows(None), "closed"),
+        ("no_permission", "", knows(5e5), "no_permission"),
+        ("unknown_contract", "", knows(5e5), "unknown_contract"),
+        ("suspect_empty", "", knows(5e5), "suspect_empty"),
+        ("no_data", "", knows(5e5), "suspect_empty"),
+        ("shifted", "", knows(5e5), "unexplained"),
+    ],
+)
+def test_a_session_without_a_bar_says_why(outcome, proof, daily, reason):
+    assert minutes_of(curated_bars([]), said(outcome, proof), daily) == {reason: 390}
+
+
+def test_a_half_day_explains_its_afternoon():
+    valid = curated_bars([100.0] * 210, session=HALF_DAY)
+    found = minutes_of(valid, said("bars", "complete"), knows(2.1e5), session=HALF_DAY)
+    assert found == {"present": 210, "half_day": 180}
+
+
+def test_a_closed_exchange_explains_everything():
+    found = minutes_of(curated_bars([]), said("bars").clear(), knows(None), open_minutes=grid().clear())
+    assert found == {"closed": 390}
+
+
+def test_filler_and_imputed_minutes_are_no_present_ones():
+    bars = curated_bars(ALL).with_columns(
+        pl.when(pl.col("ts") < minute(3)).then(0.0).otherwise("volume").alias("volume"),
+        pl.when(pl.col("ts") < minute(3)).then(0).otherwise("bar_count").alias("bar_count"),
+        (pl.col("ts") == minute(5)).alias("is_imputed_close"),
+    )
+    found = minutes_of(bars, said("bars", "complete"), knows(3.9e5))
+    assert found == {"present": 386, "vendor_filler": 3, "imputed": 1}
+
+
+def test_a_minute_whose_only_row_is_in_quarantine_is_named_so_and_counts_once():
+    rejected = pl.DataFrame(
+        {"con_id": [CON_ID] * 3, "ts": [minute(384), minute(384), minute(0)], "volume": [5.0, 7.0, 9.0]},
+        schema_overrides={"ts": pl.Datetime("us", "UTC")},
+    )
+    found = minutes_of(curated_bars(TEN_LESS), said("bars", "volume"), knows(380 * VOLUME), quarantine=rejected)
+    assert found == {"present": 380, "quarantined": 1, "no_trades": 9}
+
+
+def test_what_does_not_come_out_even_is_named():
+    members = universe()
+    outside = curated_bars([*ALL, 100.0])
+    usual = pl.DataFrame({"con_id": [CON_ID], "n_usual": [390]})
+    rows = account(SESSION, members, grid(), usual, outside, QUARANTINE_TWS_BARS.empty(), said("bars"), knows(1.0))
+    assert imbalance(rows, members).row(0) == ("S101", 390, 391, 391)
+    nobody = universe(con_ids=[CON_ID, 102])
+    assert imbalance(rows, nobody)["symbol"].to_list() == ["S101", "S102"]
+
+
+def test_the_unexplained_share_is_of_all_expected_minutes():
+    members = universe()
+    usual = pl.DataFrame({"con_id": [CON_ID], "n_usual": [390]})
+    rows = account(
+        SESSION,
+        members,
+        grid(),
+        usual,
+        curated_bars(TEN_LESS),
+        QUARANTINE_TWS_BARS.empty(),
+        said("truncated"),
+        knows(1.0),
+    )
+    assert unexplained_share(rows) == 10 / 390

@@ -1,0 +1,210 @@
+"""What an answer is called, and what proves it: minutes and days counted by hand."""
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.completeness import ANSWERS, DAILY_VOLUMES, judge_daily, judge_minutes
+from quant_assets.domain.tables import RAW_TWS_BARS
+from quant_assets_tests.builders import CALENDAR, CON_ID, SESSION, hours, raw_bars
+
+NEW = "b2-000"
+BEFORE = CALENDAR.previous(SESSION)
+MONTH_AGO = SESSION - timedelta(days=28)
+ALL = [100.0] * 390
+
+
+def answered(**changes) -> pl.DataFrame:
+    row = {
+        "session": SESSION,
+        "con_id": CON_ID,
+        "request_id": NEW,
+        "opens_at": hours().opens_at,
+        "closes_at": hours().closes_at,
+        "is_share": True,
+        "words": "",
+        "first_asked": SESSION,
+        "last_asked": SESSION,
+        "first_row": SESSION,
+        "last_row": SESSION,
+        "n_nothing": 0,
+        "is_reread": False,
+    }
+    return pl.DataFrame([row | changes], schema=ANSWERS)
+
+
+NO_ROW = {"first_row": None, "last_row": None}
+
+
+def knows(volume: float | None) -> pl.DataFrame:
+    rows = [] if volume is None else [(SESSION, CON_ID, volume)]
+    return pl.DataFrame(rows, schema=DAILY_VOLUMES, orient="row")
+
+
+def bars(closes=ALL, request=NEW, **options) -> pl.DataFrame:
+    return raw_bars(closes, request=request, **options)
+
+
+def verdict(rows=None, daily=None, earlier=None, **changes) -> dict[str, object]:
+    found = judge_minutes(
+        answered(**changes),
+        RAW_TWS_BARS.empty() if rows is None else rows,
+        knows(daily),
+        RAW_TWS_BARS.empty() if earlier is None else earlier,
+    )
+    assert found.height == 1
+    return found.row(0, named=True)
+
+
+def said(*arguments, **options) -> tuple[str, str]:
+    found = verdict(*arguments, **options)
+    return found["outcome"], found["proof"]
+
+
+# ------------------------------------------------------------ minutes
+
+
+def test_every_minute_is_there():
+    assert said(bars()) == ("bars", "complete")
+
+
+@pytest.mark.parametrize(
+    ("daily", "expected"),
+    [
+        (380_000.0, ("bars", "volume")),
+        (380_300.0, ("bars", "volume")),
+        (381_000.0, ("unconfirmed", "")),
+        (390_000.0, ("truncated", "")),
+        (None, ("unconfirmed", "")),
+    ],
+)
+def test_missing_minutes_are_judged_by_the_daily_volume(daily, expected):
+    """380 bars of 1,000 shares: a thousandth may differ, and a quarter of what ten average minutes hold is a loss."""
+    assert said(bars(ALL[:380]), daily) == expected
+
+
+def test_the_same_minutes_again_prove_that_the_others_had_no_trades():
+    first = bars(dict.fromkeys(range(0, 390, 3), 100.0), "b1-000")
+    again = bars(dict.fromkeys(range(0, 390, 3), 100.0))
+    assert said(again, earlier=first) == ("bars", "agreement")
+    assert said(bars(dict.fromkeys(range(1, 390, 3), 100.0)), earlier=first) == ("unconfirmed", "")
+    assert said(bars(ALL[:100]), earlier=bars(ALL[:120], "b1-000")) == ("unconfirmed", "")
+
+
+def test_equal_rows_are_not_kept_twice_and_other_values_are():
+    first = bars(ALL, "b1-000")
+    same = verdict(bars(), earlier=first)
+    assert (same["same_as"], same["is_kept"]) == ("b1", False)
+    revised = verdict(bars([100.0] * 389 + [101.0]), earlier=first, is_reread=True)
+    assert (revised["same_as"], revised["is_kept"]) == (None, True)
+    assert revised["detail"] == "revises 1 bars of an earlier answer"
+
+
+def test_a_settled_session_loses_no_minute_by_being_read_again():
+    worse = verdict(bars(ALL[:300]), earlier=bars(ALL, "b1-000"), is_reread=True)
+    assert (worse["outcome"], worse["proof"], worse["is_kept"]) == ("truncated", "", False)
+
+
+def test_a_split_between_is_no_revision():
+    halved = verdict(bars([50.0] * 390), earlier=bars(ALL, "b1-000"), is_reread=True)
+    assert (halved["outcome"], halved["proof"], halved["is_kept"]) == ("bars", "", False)
+    assert "another price basis (closes x 0.5)" in halved["detail"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "daily", "expected"),
+    [
+        ({}, None, ("empty", "")),
+        ({"n_nothing": 1}, None, ("suspect_empty", "")),
+        ({"n_nothing": 1}, 5e5, ("suspect_empty", "")),
+        ({}, 0.0, ("no_trades", "daily")),
+        ({"words": "HMDS query returned no data"}, None, ("no_data", "")),
+        ({"words": "HMDS query returned no data"}, 0.0, ("no_data", "daily")),
+        ({"words": "HMDS query returned no data"}, 5e5, ("no_data", "")),
+    ],
+)
+def test_an_answer_without_a_bar(changes, daily, expected):
+    assert said(None, daily, **NO_ROW, **changes) == expected
+
+
+def test_bars_of_other_days_are_shifted_and_an_answer_that_ends_early_is_truncated():
+    assert said(first_row=MONTH_AGO, last_row=MONTH_AGO) == ("shifted", "")
+    week = {"first_asked": BEFORE, "last_asked": CALENDAR.following(SESSION)}
+    assert said(first_row=BEFORE, last_row=BEFORE, **week) == ("truncated", "")
+    inside = verdict(bars(), first_row=MONTH_AGO, last_row=SESSION, **week)
+    assert (inside["outcome"], inside["is_kept"]) == ("shifted", False), "the right label on another day's bars"
+
+
+def test_volumes_in_lots_are_told_by_trades_and_by_the_daily_volume():
+    in_lots = bars().with_columns(pl.col("volume") / 1000)
+    assert said(in_lots) == ("wrong_unit", ""), "one share in ten trades"
+    assert said(in_lots, is_share=False) == ("bars", "complete")
+    few = bars().with_columns(volume=pl.lit(20.0))
+    assert said(few, 390 * 2000.0) == ("wrong_unit", "")
+    assert said(few, 390 * 20.0) == ("bars", "complete")
+    assert not verdict(few, 390 * 2000.0)["is_kept"]
+    one = bars(ALL, rows=[{"minute": 3, "volume": 1.0}])
+    assert said(one) == ("bars", "complete"), "one odd bar is dirt, and the rules of the curation look at it"
+
+
+# ------------------------------------------------------------ days
+
+WINDOW = CALENDAR.window(SESSION, 10)
+STORED = pl.DataFrame(schema={"session": pl.Date, "close": pl.Float64, "volume": pl.Float64})
+
+
+def days(sessions: list[date], volume: float = 1e6) -> pl.DataFrame:
+    values = {"close": 100.0, "volume": volume, "bar_count": 5000}
+    return pl.DataFrame(
+        [{"session": day, **values} for day in sessions], schema={**STORED.schema, "bar_count": pl.Int64}
+    )
+
+
+def daily(sessions, stored=STORED, newest=None, words="", volume=1e6):
+    earliest = WINDOW[0] - timedelta(days=14)
+    return judge_daily(days(sessions, volume), WINDOW, stored, earliest=earliest, newest_vintage=newest, words=words)
+
+
+def test_a_whole_window_and_a_young_instrument_are_complete():
+    assert (daily(WINDOW).outcome, daily(WINDOW).proof) == ("bars", "complete")
+    assert daily(WINDOW[4:]).proof == "complete"
+
+
+def test_a_window_that_begins_later_than_what_is_stored_is_in_doubt():
+    found = daily(WINDOW[4:], days(WINDOW[:6]).drop("bar_count"))
+    assert (found.outcome, found.proof) == ("unconfirmed", "")
+    assert "lacks 4 sessions" in found.detail
+
+
+def test_a_hole_and_a_missing_end_are_in_doubt_until_a_second_answer_agrees():
+    hole = daily([*WINDOW[:3], *WINDOW[4:]])
+    assert (hole.outcome, hole.proof) == ("unconfirmed", "")
+    assert hole.confirmed_by([hole]).proof == "agreement"
+    cut = daily(WINDOW[:6])
+    assert (cut.outcome, cut.proof) == ("truncated", "")
+    assert cut.confirmed_by([hole]) == cut
+    assert (cut.confirmed_by([cut]).outcome, cut.confirmed_by([cut]).proof) == ("bars", "agreement")
+
+
+def test_a_delisted_instrument_ends_where_an_earlier_vintage_ended():
+    found = daily(WINDOW[:6], days(WINDOW[:6]).drop("bar_count"), newest=WINDOW[8])
+    assert (found.outcome, found.proof) == ("bars", "agreement")
+
+
+def test_four_weeks_earlier_is_shifted():
+    assert daily([day - timedelta(days=28) for day in WINDOW]).outcome == "shifted"
+
+
+def test_nothing_is_believed_in_words_only():
+    assert daily([], words="no data").confirmed_by([daily([], words="no data")]).proof == "agreement"
+    again = daily([]).confirmed_by([daily([])])
+    assert (again.outcome, again.proof) == ("suspect_empty", "")
+
+
+def test_lots_are_never_believed():
+    lots = daily(WINDOW, days(WINDOW).drop("bar_count"), volume=1e4)
+    assert (lots.outcome, lots.proof) == ("wrong_unit", "")
+    assert lots.confirmed_by([lots]) == lots
+    split = days(WINDOW).with_columns(pl.col("close") / 100).drop("bar_count")
+    assert daily(WINDOW, split, volume=1e4).proof == "complete", "a split of a hundred moves the prices, too"

@@ -1,0 +1,173 @@
+"""A person's word on a quarantined row: it takes effect, it is kept for good, and it ends with the row's values."""
+
+import json
+import shutil
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_BARS
+from quant_assets.errors import HardRuleError, UnknownNameError
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.overriding import doubts, exhibit, find, override, rejected, said
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.unit.flows.lab import Lab, after
+
+SESSION, NEXT = date(2024, 3, 14), date(2024, 3, 15)
+
+
+SYMBOLS = ("ARCA:QMKT", "NYSE:QEND")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Two curated sessions; into the first one come newer rows, one x100 and one whose high is below its low."""
+    root = tmp_path_factory.mktemp("built")
+    made = Lab(root, symbols=SYMBOLS)
+    made.run([SESSION, NEXT])
+    raw = made.lake.raw.read(RAW_TWS_BARS, Partition(SESSION))
+    bars = raw.filter(pl.col("con_id") == raw["con_id"][0]).sort("ts").slice(98, 6)
+    place = pl.int_range(pl.len())
+    times = pl.when(place == 2).then(100.0).otherwise(1.0)
+    spoiled = bars.with_columns(
+        *((pl.col(name) * times).alias(name) for name in ("open", "high", "low", "close")),
+        pl.lit("late").alias("batch_id"),
+        pl.lit("late-000").alias("request_id"),
+        pl.col("ingested_at") + timedelta(hours=1),
+    ).with_columns(pl.when(place == 3).then(pl.col("low") - 1).otherwise("high").alias("high"))
+    made.lake.raw.append(RAW_TWS_BARS, Partition(SESSION), spoiled, "late")
+    curated(made)
+    return root
+
+
+@pytest.fixture
+def lab(built, tmp_path):
+    shutil.copytree(built, tmp_path / "lab")
+    return Lab(tmp_path / "lab", symbols=SYMBOLS)
+
+
+def curated(lab, session=SESSION):
+    with lab.at(after(NEXT)) as work:
+        return Curator(work).minute_bars(session)
+
+
+def say(lab, action, row, **options):
+    with lab.at(after(NEXT)) as work:
+        return override(work, action, row, by="anna", why="the tape says so", **options)
+
+
+def rows(lab, **filters):
+    with lab.at(after(NEXT)) as work:
+        return rejected(work, [SESSION], **filters)
+
+
+def statuses(lab):
+    bars = lab.lake.curated.read(CURATED_TWS_1M_BARS, Partition(SESSION))
+    return bars.filter(pl.col("dq_status") != "ok").select("close", "dq_status", "dq_rules").rows()
+
+
+def test_a_release_lets_the_row_in_and_rebuilds_its_session_alone(lab):
+    other = curated(lab, NEXT)[0]
+    (toxic,) = rows(lab, rule="toxic_price")
+    say(lab, "release", toxic["id"][:14])
+    again = curated(lab)
+    assert again[0].report.inserted == 1
+    assert statuses(lab) == [(toxic["close"], "warn", "toxic_price;far_outside_daily_range")]
+    assert [row["rule"] for row in rows(lab)] == ["ohlc_order"]
+    assert curated(lab, NEXT)[0].metadata == {"served_from": "inputs unchanged"}
+    assert curated(lab, NEXT)[0].report.content_id == other.report.content_id
+
+
+def test_a_release_is_taken_back_by_a_confirmation_which_keeps_the_verdict(lab):
+    (toxic,) = rows(lab, rule="toxic_price")
+    say(lab, "release", toxic["id"])
+    curated(lab)
+    say(lab, "confirm", toxic["id"])
+    curated(lab)
+    assert statuses(lab) == []
+    (back,) = rows(lab, rule="confirmed")
+    assert (back["id"], back["verdict"]) == (toxic["id"], "bad_print")
+    assert back["evidence"] == "bad_print by toxic_price, as anna confirmed"
+    with lab.at(after(NEXT)) as work:
+        assert [line["event"] for line in exhibit(work, toxic["id"]).words] == [
+            "quarantine_release",
+            "quarantine_confirm",
+        ]
+
+
+def test_a_word_ends_with_the_values_that_it_was_about(lab):
+    (toxic,) = rows(lab, rule="toxic_price")
+    say(lab, "release", toxic["id"])
+    (file,) = (path for path in lab.lake.raw.batches(RAW_TWS_BARS, Partition(SESSION)) if path.stem == "late")
+    kept = pl.read_parquet(file)
+    file.unlink()
+    changed = kept.with_columns((pl.col("close") + 0.01), (pl.col("high") + 0.01))
+    lab.lake.raw.append(RAW_TWS_BARS, Partition(SESSION), changed, "late")
+    curated(lab)
+    assert [row["id"] for row in rows(lab, rule="toxic_price")] == [toxic["id"]]
+
+
+def test_a_row_that_silver_forbids_cannot_be_released(lab):
+    (broken,) = rows(lab, rule="ohlc_order")
+    with pytest.raises(HardRuleError, match="ohlc_order"):
+        say(lab, "release", broken["id"])
+    assert say(lab, "confirm", broken["id"])["who"] == "anna"
+
+
+def test_a_dry_run_writes_nothing_and_unknown_rows_are_named(lab):
+    (toxic,) = rows(lab, rule="toxic_price")
+    assert say(lab, "release", toxic["id"], dry_run=True)["row"] == toxic["id"]
+    with lab.at(after(NEXT)) as work:
+        assert said(work) == []
+        assert not work.layout.overrides.exists()
+        for name in ("nonsense", "20240314-ffffffffff", "20240314-"):
+            with pytest.raises(UnknownNameError, match="quarantined row"):
+                find(work, name)
+        with pytest.raises(UnknownNameError, match="rule"):
+            rejected(work, [SESSION], rule="nonsense")
+
+
+def test_evidence_shows_neighbours_and_the_request(lab):
+    (toxic,) = rows(lab, rule="toxic_price")
+    with lab.at(after(NEXT)) as work:
+        shown = exhibit(work, toxic["id"])
+    minute = timedelta(minutes=1)
+    around = [toxic["ts"] + n * minute for n in (-3, -2, -1, 2, 3, 4)]
+    assert [bar["ts"] for bar in shown.neighbours] == around, "the minute after it is in quarantine, too"
+    assert shown.row["request_id"] == "late-000"
+
+
+def tampered(lab, change):
+    with lab.at(after(NEXT)) as work:
+        lines = work.layout.overrides.read_text().splitlines(keepends=True)
+        work.layout.overrides.write_text("".join(change(lines)))
+        return [one.problem for one in doubts(work)]
+
+
+def test_tampering_with_words_is_seen(lab):
+    toxic, broken = rows(lab, rule="toxic_price")[0], rows(lab, rule="ohlc_order")[0]
+    say(lab, "release", toxic["id"])
+    say(lab, "confirm", broken["id"])
+    assert tampered(lab, lambda lines: lines) == []
+    assert "hash_mismatch" in tampered(lab, lambda lines: [lines[0].replace("anna", "bert"), lines[1]])
+    assert tampered(lab, lambda lines: [lines[0].replace("bert", "anna"), lines[1]]) == []
+    assert tampered(lab, lambda lines: lines[:1]) == ["removed"], "a chain alone cannot see that its end is gone"
+
+
+def test_a_word_that_the_audit_log_does_not_know_is_seen(lab):
+    (toxic,) = rows(lab, rule="toxic_price")
+    say(lab, "release", toxic["id"])
+    with lab.at(after(NEXT)) as work:
+        lines = [json.loads(line) for line in work.layout.audit.read_text().splitlines()]
+        kept = [json.dumps(line) for line in lines if "override" not in line]
+        work.layout.audit.write_text("\n".join(kept) + "\n")
+        assert [one.problem for one in doubts(work)] == ["not_audited"]
+
+
+def test_quarantine_has_a_column_per_rule_that_agrees_with_the_names(lab):
+    held = lab.lake.curated.read(QUARANTINE_TWS_BARS, Partition(SESSION))
+    for row in held.iter_rows(named=True):
+        broke = {name.removeprefix("broke_") for name, value in row.items() if name.startswith("broke_") and value}
+        assert broke == set(row["rules"].split(";"))
+        assert row["rule"] in broke
