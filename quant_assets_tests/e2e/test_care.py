@@ -57,6 +57,8 @@ def test_a_hole_inside_a_session_is_listed_asked_for_and_filled(tmp_path: Path) 
     assert (hole["symbol"], hole["n_asked"], hole["is_known"]) == ("QCOA", 3, False)
     assert hole["missing"] == 390 - project.bars(FIRST)["QCOA"]
 
+    assert len(project.durations(FIRST, "QCOA")) == len(set(project.durations(FIRST, "QCOA"))) == 3, "cut differently"
+
     patient = json.loads(project.quant("flow", "data", "--session", FIRST, "--json").stdout)
     assert sum(run["requests"] for run in patient) == 0, "what was asked in vain is left alone for the throttle"
     project.manifest()  # the trouble is over
