@@ -10,7 +10,8 @@ import polars as pl
 
 from quant_assets.assets.cycles import DATA
 from quant_assets.assets.describe import Catalogue
-from quant_assets.flows.care import RepairPlan, repair_plan
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.flows.care import RepairPlan, repair_plan, runs_of
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.resources.work import REPAIR_TAG
@@ -42,7 +43,7 @@ def repair_sensor(catalogue: Catalogue, job: Any) -> dg.SensorDefinition:
         work = _work(catalogue)
         first = work.calendar.window(work.latest_session(), RECENT_SESSIONS)[0]
         plan = repair_plan(work, first)
-        yield from _requests(plan, sorted(set(_open(plan)["session"]))) or _nothing()
+        yield from requests_for(plan, sorted(set(_open(plan)["session"])), work.calendar) or _nothing()
 
     return holes
 
@@ -59,8 +60,9 @@ def weekly_repair(catalogue: Catalogue, job: Any) -> dg.ScheduleDefinition:
         description="Every Sunday noon, missing sessions and holes of the whole history.",
     )
     def weekly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        plan = repair_plan(_work(catalogue))
-        yield from _requests(plan, plan.sessions, f"{context.scheduled_execution_time:%Y-%m-%d}") or _nothing()
+        work = _work(catalogue)
+        plan, week = repair_plan(work), f"{context.scheduled_execution_time:%Y-%m-%d}"
+        yield from requests_for(plan, plan.sessions, work.calendar, week) or _nothing()
 
     return weekly
 
@@ -78,14 +80,30 @@ def _nothing() -> list[dg.RunRequest | dg.SkipReason]:
     return [dg.SkipReason("nothing is missing: every minute is explained, or is a known hole")]
 
 
-def _requests(plan: RepairPlan, sessions: Sequence[date], label: str = "") -> list[dg.RunRequest | dg.SkipReason]:
-    return [
-        dg.RunRequest(partition_key=str(session), run_key=f"repair|{session}|{label or _state(plan, session)}")
-        for session in sessions
-    ]
+def requests_for(
+    plan: RepairPlan, sessions: Sequence[date], calendar: TradingCalendar, label: str = ""
+) -> list[dg.RunRequest | dg.SkipReason]:
+    """Return one run per stretch of sessions that follow each other.
+
+    Args:
+        plan: what is missing.
+        sessions: which of its sessions to run, ascending.
+        calendar: tells which sessions follow each other.
+        label: distinguishes this request from earlier ones for the same sessions; the state of the ledger when left
+            out, so that the same question is asked once.
+    """
+    return [_request(stretch, label or _state(plan, stretch)) for stretch in runs_of(sessions, calendar.all_sessions)]
 
 
-def _state(plan: RepairPlan, session: date) -> str:
-    """Name what is known of a session's holes: it changes with each answer, so the same question is asked once."""
-    rows = _open(plan).filter(pl.col("session") == session).select("con_id", "n_asked").sort("con_id").rows()
-    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+def _request(stretch: Sequence[date], label: str) -> dg.RunRequest:
+    first, last = str(stretch[0]), str(stretch[-1])
+    if first == last:
+        return dg.RunRequest(partition_key=first, run_key=f"repair|{first}|{label}")
+    ends = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return dg.RunRequest(tags=ends, run_key=f"repair|{first}..{last}|{label}")
+
+
+def _state(plan: RepairPlan, sessions: Sequence[date]) -> str:
+    """Name what is known of the holes of sessions: it changes with each answer."""
+    rows = _open(plan).filter(pl.col("session").is_in(sessions)).select("session", "con_id", "n_asked")
+    return hashlib.sha256(repr(rows.sort("session", "con_id").rows()).encode()).hexdigest()[:16]
