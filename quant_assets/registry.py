@@ -54,17 +54,28 @@ class Registry:
             self._definitions = build_definitions(self.settings)
         return self._definitions
 
-    def run(self, assets: Sequence[str], first: Partition | None = None, last: Partition | None = None) -> RunOutcome:
+    def run(
+        self,
+        assets: Sequence[str],
+        first: Partition | None = None,
+        last: Partition | None = None,
+        *,
+        is_repair: bool = False,
+    ) -> RunOutcome:
         """Materialize assets over a closed range of partitions, in this process, recorded in the instance.
 
         Args:
             assets: names of assets that share their partitions.
             first: first partition; None for assets without partitions.
             last: last partition; `first` when left out.
+            is_repair: ask again for what is in doubt, without waiting for the fetch throttle.
         """
         import dagster as dg
 
+        from quant_assets.resources.work import REPAIR_TAG
+
         tags = {} if first is None else _partition_tags(first, last or first)
+        tags |= {REPAIR_TAG: "true"} if is_repair else {}
         job = self.definitions.resolve_implicit_global_asset_job_def()
         with open_instance() as instance:
             result = job.execute_in_process(
