@@ -325,6 +325,18 @@ class SnapshotIncompleteError(DataWrong):
         super().__init__(f"The snapshot {profile}|{session} lacks {len(missing)} item(s):\n{lines}")
 
 
+class CurrencyError(DataWrong):
+    """Instruments are quoted in another currency than the base currency, and nothing converts."""
+
+    def __init__(self, base: str, foreign: Mapping[str, str]) -> None:
+        self.base, self.foreign = base, dict(foreign)
+        named = ", ".join(f"{symbol} in {currency}" for symbol, currency in sorted(foreign.items()))
+        super().__init__(
+            f"Not quoted in the base currency {base}, and nothing converts: {named}. Take them out of the profile's "
+            "lists, or set lakehouse.base_currency."
+        )
+
+
 class SnapshotExistsError(DataWrong):
     """A snapshot with this id exists and holds something else."""
 

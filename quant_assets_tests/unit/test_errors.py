@@ -96,6 +96,7 @@ SAMPLES = [
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
     (errors.SessionsNotPublishedError("t", {"2024-01-02": "gaps"}, 4), ["1 of 5", "2024-01-02 (gaps)"]),
+    (errors.CurrencyError("USD", {"BARC": "GBP"}), ["base currency USD", "BARC in GBP", "lakehouse.base_currency"]),
     (
         errors.SnapshotIncompleteError(DAY, "default", [("bars of AAPL", "quant repair")]),
         ["bars of AAPL", "quant repair"],
