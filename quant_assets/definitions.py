@@ -12,7 +12,7 @@ from quant_assets.assets.describe import Catalogue
 from quant_assets.assets.discovery import discovery_assets
 from quant_assets.assets.features import feature_assets
 from quant_assets.assets.ops import ops_assets
-from quant_assets.assets.schedules import jobs_and_schedules
+from quant_assets.assets.schedules import jobs_and_triggers
 from quant_assets.resources.sql import LakehouseSql
 from quant_assets.resources.work import WorkResource
 from quant_assets.settings import Settings
@@ -33,12 +33,12 @@ STAGES = [
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Return the definitions for one configuration."""
     catalogue = Catalogue(settings)
-    jobs, schedules = jobs_and_schedules(catalogue)
+    jobs, schedules, sensors = jobs_and_triggers(catalogue)
     return dg.Definitions(
         assets=[asset for stage in STAGES for asset in stage(catalogue)],
         jobs=jobs,
         schedules=schedules,
-        sensors=[automation_sensor()],
+        sensors=[automation_sensor(), *sensors],
         resources={
             "quant": WorkResource(
                 data=str(settings.data), configs=str(settings.configs), assignments=list(settings.assignments)

@@ -8,13 +8,16 @@ import dagster as dg
 
 from quant_assets.assets.cycles import ALPHA, DATA
 from quant_assets.assets.describe import Catalogue
+from quant_assets.assets.repairs import repair_job, repair_sensor, weekly_repair
 
 AssetJob = dg.JobDefinition | Any
 """What `define_asset_job` makes is no JobDefinition yet, and its class is not exported."""
 
 
-def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[AssetJob], list[dg.ScheduleDefinition]]:
-    """Return the jobs and the schedules that run them.
+def jobs_and_triggers(
+    catalogue: Catalogue,
+) -> tuple[list[AssetJob], list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
+    """Return the jobs, and the schedules and sensors that run them.
 
     The automation sensor refreshes whatever is missing or stale; the schedules make sure that a day and a week never
     end without an attempt, also where the sensor is off.
@@ -49,4 +52,9 @@ def jobs_and_schedules(catalogue: Catalogue) -> tuple[list[AssetJob], list[dg.Sc
     def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         return dg.RunRequest(run_key=f"catalog|{context.scheduled_execution_time:%Y-%m-%d}")
 
-    return [data, alpha, catalog, compaction], [daily, weekly]
+    repair = repair_job()
+    return (
+        [data, alpha, catalog, compaction, repair],
+        [daily, weekly, weekly_repair(catalogue, repair)],
+        [repair_sensor(catalogue, repair)],
+    )

@@ -94,16 +94,16 @@ def require_partitions(work: Work, sessions: Sequence[date]) -> None:
         )
 
 
-def run_data(registry: Registry, sessions: Sequence[date]) -> RunOutcome:
+def run_data(registry: Registry, sessions: Sequence[date], *, is_repair: bool = False) -> RunOutcome:
     """Run the data cycle over sessions, then the candidates of every active profile, then the catalog.
 
     Where discovery screens the lakehouse, a session looks at the one before, so sessions go one by one.
     """
     spans = [[session] for session in sessions] if _looks_back(registry.settings) else [sessions]
-    outcome = registry.run(DATA, *range_of(spans[0]))
+    outcome = registry.run(DATA, *range_of(spans[0]), is_repair=is_repair)
     for span in spans[1:]:
         if outcome.success:
-            outcome = _joined(outcome, registry.run(DATA, *range_of(span)))
+            outcome = _joined(outcome, registry.run(DATA, *range_of(span), is_repair=is_repair))
     if not outcome.success:
         return outcome
     profiles = list(registry.settings.manifest.active_profiles)

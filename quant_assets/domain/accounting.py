@@ -35,6 +35,11 @@ TWS refuses · quarantined: the bars of the minute broke a rule
 UNEXPLAINED: Final = ("suspect_empty", "unexplained")
 """suspect_empty: TWS has nothing for the session, and nothing proves that there is nothing · unexplained: the rest"""
 
+KINDS: Final = ("present", "imputed", "explained", "unexplained")
+"""Terms of the equation, in its order."""
+
+_SHUT: Final = ("closed", "half_day")
+_WITH_BAR: Final = ("present", "imputed", "vendor_filler")
 _HELD: Final = ("no_permission", "unknown_contract")
 
 
@@ -219,3 +224,34 @@ def unexplained_share(accounted: pl.DataFrame) -> float:
     expected = int(accounted.unique("con_id")["expected"].sum())
     unexplained = int(accounted.filter(pl.col("kind") == "unexplained")["minutes"].sum())
     return unexplained / expected if expected else 0.0
+
+
+def coverage(accounted: pl.DataFrame) -> pl.DataFrame:
+    """Return how much of each instrument's open minutes has a bar.
+
+    Args:
+        accounted: rows of `bar_accounting`.
+
+    Returns:
+        con_id, open (expected minutes in which its exchange was open; never 0: who was closed is left out), unexplained
+        (minutes) and coverage (minutes with a curated bar ÷ open ones), by con_id.
+    """
+    minutes, reason = pl.col("minutes"), pl.col("reason")
+    return (
+        accounted.group_by("con_id")
+        .agg(
+            (pl.col("expected").first() - minutes.filter(reason.is_in(_SHUT)).sum()).alias("open"),
+            minutes.filter(pl.col("kind") == "unexplained").sum().alias("unexplained"),
+            minutes.filter(reason.is_in(_WITH_BAR)).sum().alias("_with_bar"),
+        )
+        .filter(pl.col("open") > 0)
+        .select("con_id", "open", "unexplained", (pl.col("_with_bar") / pl.col("open")).alias("coverage"))
+        .sort("con_id")
+    )
+
+
+def equation(accounted: pl.DataFrame) -> str:
+    """Return the equation of a whole session, with its numbers."""
+    of = dict(accounted.group_by("kind").agg(pl.col("minutes").sum()).iter_rows())
+    expected = int(accounted.unique("con_id")["expected"].sum())
+    return f"{expected} expected = " + " + ".join(f"{of.get(kind, 0)} {kind}" for kind in KINDS)

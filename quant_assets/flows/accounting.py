@@ -16,7 +16,7 @@ BALANCES = "balances"
 EXPLAINED = "explained"
 CHECKS = {BALANCES: "Per instrument, present, imputed, explained and unexplained minutes add up to the expected ones"}
 WARNINGS = {EXPLAINED: "The unexplained share of all expected minutes keeps to lakehouse.max_unexplained"}
-ACCOUNTING_VERSION = "1"
+ACCOUNTING_VERSION = "2"
 
 _USUAL_WINDOW = 10
 """Sessions up to this one whose longest is an exchange's usual one."""

@@ -10,6 +10,7 @@ import polars as pl
 from quant_assets.domain.tables import (
     ACCOUNTS,
     ALL,
+    CURATED_TWS_1M_BARS,
     POSITIONS,
     QUARANTINE_TWS_BARS,
     RAW_TWS_DAILY_BARS,
@@ -17,6 +18,7 @@ from quant_assets.domain.tables import (
     Table,
 )
 from quant_assets.flows.catalog import refresh_catalog
+from quant_assets.flows.ingest.ledger import open_holes
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -50,6 +52,59 @@ def missing_sessions(work: Work, first: date | None = None, last: date | None = 
         return []
     span = work.calendar.between(first or stored[0].session, last or work.latest_session())
     return [session for session in span if not _is_whole(work, session)]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """What a repair would ask for."""
+
+    missing: list[date]
+    """Sessions that some table lacks."""
+    holes: pl.DataFrame
+    """session, con_id, symbol, outcome, detail, n_asked, asked_at, is_known, missing (minutes)."""
+
+    @property
+    def sessions(self) -> list[date]:
+        """Sessions to run again, ascending."""
+        return sorted({*self.missing, *self.holes.filter(~pl.col("is_known"))["session"].to_list()})
+
+    def stretches(self, calendar_sessions: Sequence[date]) -> list[list[date]]:
+        """Return the sessions to run again, grouped so that one run mends each group."""
+        return runs_of(self.sessions, calendar_sessions)
+
+
+def repair_plan(work: Work, first: date | None = None, last: date | None = None) -> RepairPlan:
+    """Return what is missing of a range: whole sessions, and minutes that nothing explains.
+
+    Args:
+        work: stores and configuration.
+        first: start of the range; the first published universe when left out.
+        last: its end; the newest closed session when left out.
+    """
+    published = [one.session for one in work.lake.curated.partitions(UNIVERSE)]
+    inside = [day for day in published if (first or day) <= day <= (last or day)]
+    holes = open_holes(work, inside)
+    counted = holes.join(_missing_minutes(work, holes), on=["session", "con_id"], how="left")
+    threshold = work.settings.manifest.lakehouse.repair_min_minutes
+    return RepairPlan(missing_sessions(work, first, last), counted.filter(pl.col("missing") >= threshold))
+
+
+def _missing_minutes(work: Work, holes: pl.DataFrame) -> pl.DataFrame:
+    """Return session, con_id, missing: minutes of the instrument's own hours without a curated bar."""
+    shape = {"session": pl.Date, "con_id": pl.Int64, "missing": pl.Int64}
+    frames = [_missing_in(work, session) for session in holes["session"].unique().sort()]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=shape)
+
+
+def _missing_in(work: Work, session: date) -> pl.DataFrame:
+    partition = Partition(session)
+    hours = work.hours_of(session, work.lake.curated.read(UNIVERSE, partition))
+    bars = work.lake.curated.read_many(CURATED_TWS_1M_BARS, [partition], columns=["con_id", "ts"])
+    present = bars.group_by("con_id").agg(pl.col("ts").n_unique().cast(pl.Int64).alias("present"))
+    expected = (pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes()
+    return hours.join(present, on="con_id", how="left").select(
+        pl.lit(session).alias("session"), "con_id", (expected - pl.col("present").fill_null(0)).alias("missing")
+    )
 
 
 def _is_whole(work: Work, session: date) -> bool:

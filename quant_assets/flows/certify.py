@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from datetime import date
 
+from quant_assets.domain.accounting import equation
 from quant_assets.domain.certificates import Certificate, judged
-from quant_assets.domain.tables import (
-    CERTIFIED_SESSIONS,
-    CURATED_TWS_1M_BARS,
-    QUARANTINE_TWS_BARS,
-    RAW_TWS_BARS,
-    UNIVERSE,
-)
+from quant_assets.domain.tables import BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
 from quant_assets.errors import CorruptFileError
+from quant_assets.flows.accounting import accounting_findings
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
@@ -25,7 +21,7 @@ BALANCED = "accounting_balances"
 CHECKS = {
     PUBLISHED: "Every table of the data cycle is published, which its blocking checks allow only when they are green",
     COHERENT: "No table was computed from what something newer has replaced",
-    BALANCED: "Every raw row is valid, in quarantine, or superseded",
+    BALANCED: "Every expected minute is accounted for, and no more than lakehouse.max_unexplained is unexplained",
 }
 
 CERTIFIED_TABLES = tuple(table for table in DATA_TABLES if table is not CERTIFIED_SESSIONS)
@@ -38,13 +34,14 @@ def certify(work: Work, session: date) -> Published:
     found = {name: footer for name, footer in footers.items() if footer}
     raw_id = work.lake.raw.input_id(RAW_TWS_BARS, partition)
     inputs = {name: footer.content_id for name, footer in found.items()} | {RAW_TWS_BARS.name: raw_id}
+    inputs["max_unexplained"] = str(work.settings.manifest.lakehouse.max_unexplained)
     if len(found) == len(footers) and (standing := unchanged(work, CERTIFIED_SESSIONS, partition, inputs)):
         return standing
-    even, told = _balance(work, session, found)
+    even, told, unbalanced = _balance(work, session, found)
     findings = [
         Finding(PUBLISHED, not (absent := sorted(footers.keys() - found.keys())), _absent(session, absent)),
         Finding(COHERENT, not (stale := _stale(work, session, found)), "; ".join(stale)),
-        Finding(BALANCED, even, told),
+        Finding(BALANCED, even, unbalanced),
     ]
     certificate = combined_id(f"{session}|{name}|{footer.content_id}" for name, footer in found.items())
     rows = [
@@ -99,15 +96,15 @@ def _stale(work: Work, session: date, found: dict[str, Footer]) -> list[str]:
     ]
 
 
-def _balance(work: Work, session: date, found: dict[str, Footer]) -> tuple[bool, str]:
-    """Return whether the session's rows come out even, and the equation."""
+def _balance(work: Work, session: date, found: dict[str, Footer]) -> tuple[bool, str, str]:
+    """Return whether the session's minutes come out even and are explained, the equation, and what is wrong with it."""
+    if BAR_ACCOUNTING.name not in found or UNIVERSE.name not in found:
+        return True, "", ""  # what is absent is named by another check
     partition = Partition(session)
-    n_raw = work.lake.raw.n_rows(RAW_TWS_BARS, partition)
-    valid, rejected = (
-        found[table.name].n_rows if table.name in found else 0 for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS)
-    )
-    superseded = n_raw - valid - rejected
-    return superseded >= 0, f"{n_raw} raw = {valid} valid + {rejected} quarantined + {superseded} superseded"
+    rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
+    members = work.lake.curated.read(UNIVERSE, partition)
+    broken = [finding.message for finding in accounting_findings(work, rows, members) if not finding.passed]
+    return not broken, equation(rows), "; ".join(broken)
 
 
 # ------------------------------------------------------------ asking

@@ -10,6 +10,7 @@ import polars as pl
 import quant_assets
 from quant_assets.domain import instruments as instruments_domain
 from quant_assets.domain import quality, venues
+from quant_assets.domain.accounting import coverage, unexplained_share
 from quant_assets.domain.bars import daily_window
 from quant_assets.domain.costs import SCHEDULES
 from quant_assets.domain.tables import (
@@ -120,7 +121,6 @@ class Curator:
 
     def _curate(self, session: date, inputs: Mapping[str, str]) -> tuple[Published, ...]:
         work, partition = self._work, Partition(session)
-        hours = work.calendar.hours(session)
         raw = work.lake.raw.read(RAW_TWS_BARS, partition)
         members = universe_of(work, session)
         day_bars = self._day_bars(session)
@@ -132,9 +132,9 @@ class Curator:
             config=work.settings.manifest.quality,
             overrides=overrides_of(work, session),
         )
-        counts = quality.accounting(divided.valid, divided.quarantine, members, hours)
         vintages = self._vintages_of(session)
         minutes = accounted(work, session, members, divided.valid, divided.quarantine, day_bars, vintages)
+        covered = coverage(minutes)
         findings = [_balance(raw, divided), *accounting_findings(work, minutes, members)]
         watermark = max(work.lake.raw.watermark(RAW_TWS_BARS, partition), self._newest_vintage())
         rejected = publish_frame(
@@ -145,13 +145,13 @@ class Curator:
         )
         account = publish_frame(work, BAR_ACCOUNTING, partition, minutes, inputs=inputs, watermark=watermark)
         by_rule = quality.rule_counts(divided.quarantine)
-        measured = self._metrics(session, divided, counts, members)
+        measured = self._metrics(session, divided, covered, unexplained_share(minutes))
         measures = publish_frame(
             work, DQ_METRICS, partition, measured, inputs=inputs, watermark=watermark, findings=_said(measured, members)
         )
         return (
             published.with_metadata(
-                coverage=round(counts.select(pl.col("coverage").mean()).item() or 0.0, 4),
+                coverage=round(covered.select(pl.col("coverage").mean()).item() or 0.0, 4),
                 reordered_rows=divided.n_reordered,
                 superseded_rows=divided.n_superseded,
                 rescaled_rows=divided.n_rescaled,
@@ -162,11 +162,11 @@ class Curator:
         )
 
     def _metrics(
-        self, session: date, divided: quality.Curation, counts: pl.DataFrame, members: pl.DataFrame
+        self, session: date, divided: quality.Curation, covered: pl.DataFrame, unexplained: float
     ) -> pl.DataFrame:
-        limits = self._work.settings.manifest.quality.metrics
-        expected = counts.join(members, on="con_id", how="semi").filter(pl.col("expected") > 0)
-        measured = quality.session_metrics(divided, expected, session, limits)
+        manifest = self._work.settings.manifest
+        share = unexplained, manifest.lakehouse.max_unexplained
+        measured = quality.session_metrics(divided, covered, session, manifest.quality.metrics, unexplained=share)
         now = pl.lit(self._work.clock.now()).cast(DQ_METRICS.schema["recorded_at"])
         return measured.with_columns(
             pl.lit(quant_assets.__version__).alias("pipeline_version"), now.alias("recorded_at")

@@ -61,6 +61,8 @@ class Work:
     run_id: str = field(default_factory=lambda: uuid4().hex[:12])
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=NullProgress)
+    is_repair: bool = False
+    """Ask again for what is in doubt, however lately it was asked."""
     begun: float = field(init=False, compare=False)
     """When it was opened, on the clock's monotonic seconds."""
 

@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain.health import DAYS, condition
-from quant_assets.domain.tables import BY_NAME, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, UNIVERSE
+from quant_assets.domain.tables import BAR_ACCOUNTING, BY_NAME, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, UNIVERSE
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
@@ -82,15 +82,9 @@ def _counts(store: CuratedStore, session: date) -> pl.DataFrame:
 
 
 def _unexplained(store: CuratedStore, session: date) -> pl.DataFrame:
-    """Return the unexplained minutes by instrument, where a table accounts for minutes."""
-    schema = {"session": pl.Date, "con_id": pl.Int64, "unexplained": pl.Int64}
-    table = BY_NAME.get("bar_accounting")
-    if table is None:
-        return pl.DataFrame(schema=schema)
-    if "unexplained" in table.schema:
-        return _read(store, table.name, session, tuple(schema)).cast({"unexplained": pl.Int64})
-    rows = _read(store, table.name, session, ("session", "con_id", "reason", "minutes"))
-    minutes = pl.col("minutes").filter(pl.col("reason") == "unexplained").sum().cast(pl.Int64)
+    """Return the unexplained minutes by instrument."""
+    rows = _read(store, BAR_ACCOUNTING.name, session, ("session", "con_id", "kind", "minutes"))
+    minutes = pl.col("minutes").filter(pl.col("kind") == "unexplained").sum().cast(pl.Int64)
     return rows.group_by("session", "con_id").agg(minutes.alias("unexplained"))
 
 

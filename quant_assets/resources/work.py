@@ -12,6 +12,9 @@ from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
 
+REPAIR_TAG = "quant/repair"
+"""A run that bears this tag asks again for what is in doubt, without waiting for the fetch throttle."""
+
 
 class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Opens one unit of work per Dagster run; the replay gateway starts only when something is asked of it."""
@@ -28,8 +31,9 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         settings = Settings.from_env(data=Path(self.data), configs=Path(self.configs), assignments=self.assignments)
         settings.check_data_directory()
         run_id = context.run.run_id[:12] if context.run else "direct"
+        is_repair = bool(context.run and REPAIR_TAG in context.run.tags)
         with TwsGate(settings, run_id=run_id) as gate:
-            self._work = Work(settings, gate, run_id=run_id, progress=ConsoleProgress())
+            self._work = Work(settings, gate, run_id=run_id, progress=ConsoleProgress(), is_repair=is_repair)
             yield self
 
     @property

@@ -4,10 +4,14 @@ import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from quant_assets.assets import cycles
-from quant_assets_tests.assets.house import ALPHA, DATA, House
+from quant_assets.assets.repairs import requests_for
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.flows.care import RepairPlan
+from quant_assets_tests.assets.house import ALPHA, DATA, RANGE, House
 
 GROUPS = {
     "discovery": {"universe"},
@@ -139,7 +143,7 @@ def test_partitions_of_the_alpha_cycle_are_profiles_times_sessions(declared: Hou
 
 
 def test_the_automation_sensor_runs_by_itself_and_covers_every_asset(declared: House):
-    (sensor,) = declared.definitions.sensors or []
+    sensor = next(one for one in declared.definitions.sensors or [] if one.name == "automation")
     assert isinstance(sensor, dg.AutomationConditionSensorDefinition)
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     graph = declared.definitions.resolve_asset_graph()
@@ -152,8 +156,27 @@ def test_schedules_run_by_themselves(declared: House):
     schedules = {
         one.name: one for one in declared.definitions.schedules or [] if isinstance(one, dg.ScheduleDefinition)
     }
-    assert {"daily_data_cycle", "weekly_catalog"} <= set(schedules)
+    assert {"daily_data_cycle", "weekly_catalog", "weekly_repair"} <= set(schedules)
     assert {one.default_status for one in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_a_repair_is_one_run_per_stretch_and_is_asked_for_once_per_state_of_the_ledger(declared: House):
+    friday, monday, wednesday = (dt.date(2025, 11, 28), dt.date(2025, 12, 1), dt.date(2025, 12, 3))
+    shape = {"session": pl.Date, "con_id": pl.Int64, "n_asked": pl.Int64, "is_known": pl.Boolean}
+
+    def asked(*rows: tuple[dt.date, int, int, bool]) -> list[dg.RunRequest]:
+        plan = RepairPlan([], pl.DataFrame(list(rows), schema=shape, orient="row"))
+        found = requests_for(plan, plan.sessions, TradingCalendar())
+        assert all(isinstance(one, dg.RunRequest) for one in found)
+        return found
+
+    first, second = asked((friday, 1, 3, False), (monday, 2, 3, False), (wednesday, 1, 3, False))
+    assert (first.tags[RANGE[0]], first.tags[RANGE[1]]) == (str(friday), str(monday)), "a weekend lies between"
+    assert second.partition_key == str(wednesday)
+    assert asked((wednesday, 1, 3, False))[0].run_key == second.run_key
+    assert asked((wednesday, 1, 4, False))[0].run_key != second.run_key, "an answer came, and it is still a hole"
+    assert asked((wednesday, 1, 9, True)) == [], "a known hole is left alone"
+    assert declared.definitions.resolve_job_def("repair").tags["quant/repair"] == "true"
 
 
 @pytest.mark.parametrize(

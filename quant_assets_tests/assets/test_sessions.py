@@ -170,6 +170,17 @@ def test_the_first_run_says_how_often_it_asked(lived_in: House):
     assert shown["raw_tws_daily_bars"] == 2 * 6, "two price bases per instrument, one window each"
 
 
+def test_the_first_run_says_what_it_planned_and_how_long_that_was_to_take(lived_in: House):
+    shown = {asset: found for asset, _, found in metadata(lived_in.runs[0]) if "planned_requests" in found}
+    assert {asset: found["planned_requests"] for asset, found in shown.items()} == {
+        "raw_tws_bars": 6,
+        "raw_tws_daily_bars": 2 * 6,
+    }
+    for found in shown.values():
+        assert found["pacing_eta_s"] == 0.0, "so few requests wait for no budget"
+        assert found["took_s"] > 0
+
+
 @pytest.mark.parametrize(
     ("asset", "of_the_second_profile"),
     [("returns_matrix", "cache"), ("selection", "cache"), ("synthetic_returns", "cache"), ("weights", "computed")],

@@ -134,6 +134,7 @@ def ingest(root: Path, group: int) -> int:
     from quant_assets.flows.discover import Discovery
     from quant_assets.flows.gate import TwsGate
     from quant_assets.flows.ingest import daily, details, minutes
+    from quant_assets.flows.ingest.ledger import open_holes
     from quant_assets.flows.ingested import raw_daily, raw_minutes
     from quant_assets.flows.work import Work
     from quant_assets.settings import Settings
@@ -141,7 +142,7 @@ def ingest(root: Path, group: int) -> int:
     minutes.GROUP = daily.GROUP = group
     settings = Settings.from_env({}, data=root / "data", configs=root / "configs")
     with TwsGate(settings, run_id="chaos") as gate:
-        work = Work(settings, gate, run_id="chaos")
+        work = Work(settings, gate, run_id="chaos", is_repair=True)
         try:
             discovery = Discovery(work)
             for session in SESSIONS:
@@ -161,6 +162,9 @@ def ingest(root: Path, group: int) -> int:
                 if why := [one.reason for one in curated if not one.is_committed]:
                     print(f"not published: {session}: {why}")
                     return 65
+            if not (left := open_holes(work, SESSIONS)).is_empty():
+                print(f"{left.height} sessions of instruments are in doubt: {left['symbol'].to_list()}")
+                return 65
         except QuantAssetsError as error:
             print(f"{type(error).__name__}: {error}")
             return error.exit_code

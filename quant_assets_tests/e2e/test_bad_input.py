@@ -68,6 +68,18 @@ class Project:
             check=False,
         )
 
+    def bars(self, session: str) -> dict[str, int]:
+        """Curated minutes of each symbol."""
+        file = self.data / "lakehouse" / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
+        return dict(pl.read_parquet(file).group_by("symbol").len().iter_rows())
+
+    def durations(self, session: str, symbol: str) -> list[str]:
+        """What was asked for the minutes of a session of an instrument, request by request."""
+        files = (self.data / "lakehouse" / "bronze" / "raw_tws_requests" / f"session={session}").glob("*.parquet")
+        asked = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files])
+        mine = asked.filter((pl.col("symbol") == symbol) & (pl.col("bar_size") == "1 min"))
+        return mine.sort("asked_at")["duration"].to_list()
+
     def tables(self) -> dict[str, tuple[int, int]]:
         """Size and modification time of every table file."""
         return {

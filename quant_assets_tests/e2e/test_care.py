@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.flows.care import runs_of
@@ -31,18 +32,45 @@ def test_stretches_end_where_a_session_lies_between() -> None:
 
 def test_missing_sessions_are_named_and_then_built(holed: Project) -> None:
     told = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}", "--dry-run", "--json")
-    assert json.loads(told.stdout) == {"missing": ["2026-11-13", "2026-11-16"]}
+    assert json.loads(told.stdout) == {"missing": ["2026-11-13", "2026-11-16"], "holes": []}
     before = holed.tables()
     mended = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}", "--json")
     assert mended.returncode == 0, mended.stderr
     assert [(run["success"], run["requests"] > 0) for run in json.loads(mended.stdout)] == [(True, True)]
     assert {path: holed.tables().get(path) for path in before} == before
     again = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}")
-    assert "nothing is missing" in again.stdout
+    assert "nothing to repair" in again.stdout
+
+
+def test_a_hole_inside_a_session_is_listed_asked_for_and_filled(tmp_path: Path) -> None:
+    """TWS cuts off one instrument's afternoon three times; the others are published, and a repair brings the rest."""
+    project = Project(tmp_path)
+    cut = {"fault": "truncate", "request": "history", "symbol": "QCOA", "nth": 3}  # two are for daily history
+    (tmp_path / "faults.yaml").write_text(yaml.safe_dump({"faults": [cut, cut, cut]}))
+    project.manifest(replay={"time_scale": 100000, "faults": str(tmp_path / "faults.yaml")})
+
+    first = project.quant("flow", "data", "--session", FIRST, "--json")
+    assert first.returncode == 0, first.stderr
+    assert project.bars(FIRST)["QCOA"] < 390
+    told = json.loads(project.quant("repair", "--dry-run", "--json").stdout)
+    (hole,) = [one for one in told["holes"] if one["session"] == FIRST]
+    assert (hole["symbol"], hole["n_asked"], hole["is_known"]) == ("QCOA", 3, False)
+    assert hole["missing"] == 390 - project.bars(FIRST)["QCOA"]
+
+    assert len(project.durations(FIRST, "QCOA")) == len(set(project.durations(FIRST, "QCOA"))) == 3, "cut differently"
+
+    patient = json.loads(project.quant("flow", "data", "--session", FIRST, "--json").stdout)
+    assert sum(run["requests"] for run in patient) == 0, "what was asked in vain is left alone for the throttle"
+    project.manifest()  # the trouble is over
+    mended = project.quant("repair", "--sessions", f"{FIRST}..{FIRST}", "--json")
+    assert mended.returncode == 0, mended.stderr
+    assert sum(run["requests"] for run in json.loads(mended.stdout)) == 1, "the one instrument, and nothing else"
+    assert project.bars(FIRST)["QCOA"] == 390
+    assert "nothing to repair" in project.quant("repair", "--sessions", f"{FIRST}..{FIRST}").stdout
 
 
 def test_nothing_published_means_nothing_missing(tmp_path: Path) -> None:
-    assert "nothing is missing" in Project(tmp_path).quant("repair").stdout
+    assert "nothing to repair" in Project(tmp_path).quant("repair").stdout
 
 
 def test_a_damaged_file_is_found_and_an_intact_lakehouse_is_not_blamed(holed: Project) -> None:

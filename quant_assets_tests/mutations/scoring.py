@@ -117,8 +117,8 @@ def _flagged(divided: quality.Curation) -> set[tuple[int, object, str]]:
 
 
 def _warned(divided: quality.Curation, clean: Clean) -> set[tuple[int, str]]:
-    counts = clean.hours.select("con_id", pl.lit(1.0).alias("coverage"))
-    measured = quality.session_metrics(divided, counts, clean.session, MetricLimits())
+    counts = clean.hours.select("con_id", pl.lit(1.0).alias("coverage"), pl.lit(0).alias("unexplained"))
+    measured = quality.session_metrics(divided, counts, clean.session, MetricLimits(), unexplained=(0.0, 1.0))
     warned = measured.filter(pl.col("status") == "warn", pl.col("con_id").is_not_null())
     return set(warned.select("con_id", "metric").iter_rows())
 

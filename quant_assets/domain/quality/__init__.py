@@ -1,6 +1,6 @@
 """Data quality: rules as data, and a session divided by them into valid bars and quarantine."""
 
-from quant_assets.domain.quality.counting import accounting, rule_counts
+from quant_assets.domain.quality.counting import rule_counts
 from quant_assets.domain.quality.curating import TRANSFORM_VERSION, Curation, curate_minutes
 from quant_assets.domain.quality.daily import finish_daily, sound_daily
 from quant_assets.domain.quality.kinds import Rule
@@ -15,7 +15,6 @@ __all__ = [
     "TRANSFORM_VERSION",
     "Curation",
     "Rule",
-    "accounting",
     "complaints",
     "curate_minutes",
     "finish_daily",

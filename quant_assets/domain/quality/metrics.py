@@ -21,19 +21,28 @@ _SHARES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def session_metrics(divided: Curation, counts: pl.DataFrame, session: date, limits: MetricLimits) -> pl.DataFrame:
+def session_metrics(
+    divided: Curation,
+    counts: pl.DataFrame,
+    session: date,
+    limits: MetricLimits,
+    *,
+    unexplained: tuple[float, float],
+) -> pl.DataFrame:
     """Return the rows of `dq_metrics` of a session, but for who recorded them and when.
 
     Args:
         divided: the session.
-        counts: con_id, coverage (present ÷ expected minutes) of each instrument of the universe.
+        counts: con_id, coverage (minutes with a bar ÷ open ones) and unexplained (minutes) of each instrument of the
+            universe whose exchange was open.
         session: the session.
         limits: from where a metric warns.
+        unexplained: share of the expected minutes that nothing explains, and from where it warns.
 
     Returns:
         dataset, session, con_id (null for the whole session), metric, value, status, threshold.
     """
-    long = pl.concat([_of_session(divided, counts, limits), _of_instruments(divided, counts, limits)])
+    long = pl.concat([_of_session(divided, counts, limits, unexplained), _of_instruments(divided, counts, limits)])
     status = pl.when(pl.col("is_off").fill_null(value=False)).then(pl.lit("warn")).otherwise(pl.lit("ok"))
     return long.filter(pl.col("value").is_finite()).select(
         pl.lit(DATASET).alias("dataset"),
@@ -46,7 +55,9 @@ def session_metrics(divided: Curation, counts: pl.DataFrame, session: date, limi
     )
 
 
-def _of_session(divided: Curation, counts: pl.DataFrame, limits: MetricLimits) -> pl.DataFrame:
+def _of_session(
+    divided: Curation, counts: pl.DataFrame, limits: MetricLimits, unexplained: tuple[float, float]
+) -> pl.DataFrame:
     n_speaking = divided.valid.height - divided.n_imputed + divided.quarantine.height
     by_rule: dict[str, int] = {rule.name: divided.n_of(rule.name) for rule in RULES}
     by_rule["filler"] = int(divided.compared["fillers"].sum())
@@ -70,6 +81,9 @@ def _of_session(divided: Curation, counts: pl.DataFrame, limits: MetricLimits) -
         rows.append((name, share, limit, share > limit))
     coverage = float(counts["coverage"].mean() or 0.0)  # type: ignore[arg-type]
     rows.append(("coverage", coverage, limits.min_coverage, coverage < limits.min_coverage))
+    missing, most = unexplained
+    rows.append(("unexplained_share", missing, most, missing > most))
+    rows.append(("unexplained_minutes", float(counts["unexplained"].sum()), None, False))
     schema = {"metric": pl.String, "value": pl.Float64, "threshold": pl.Float64, "is_off": pl.Boolean}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     return frame.with_columns(pl.lit(None, pl.Int64).alias("con_id")).select(_LONG)
@@ -80,6 +94,12 @@ def _of_instruments(divided: Curation, counts: pl.DataFrame, limits: MetricLimit
     least = pl.lit(limits.min_coverage)
     coverage = counts.select("con_id", value="coverage", threshold=least, is_off=pl.col("coverage") < least)
     parts = [coverage.with_columns(pl.lit("coverage").alias("metric"))]
+    lost = counts.filter(pl.col("unexplained") > 0).select("con_id", value=pl.col("unexplained").cast(pl.Float64))
+    parts.append(
+        lost.with_columns(
+            threshold=pl.lit(None, pl.Float64), is_off=pl.lit(value=False), metric=pl.lit("unexplained_minutes")
+        )
+    )
     on_basis = compared.filter(~pl.col("is_other_basis"))
     for name, limit in (*((x, "daily_tolerance") for x in ("high", "low", "close")), ("volume", "volume_tolerance")):
         off = pl.col(name) / pl.col(f"day_{name}") - 1

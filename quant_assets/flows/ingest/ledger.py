@@ -78,8 +78,10 @@ def _of_session(work: Work, partition: Partition) -> pl.DataFrame:
 def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta) -> pl.DataFrame:
     """Return the ledger rows because of which a session of a series need not be asked for at `now`.
 
-    What is proved holds for good. A refusal, and a nothing that was heard twice, hold for the throttle. What stays in
-    doubt is given up after `MAX_ASKS` answers; volumes in another unit never are, for that is mended in TWS.
+    What is proved holds for good. A refusal, a nothing that was heard twice, and a doubt that a whole run could not
+    dispel hold for the throttle, so that one instrument does not hold up a session; its minutes stay unexplained until
+    a later run, or a repair, brings them. After `MAX_ASKS` answers it is a known hole. Volumes in another unit never
+    settle, for that is mended in TWS.
     """
     recent = pl.col("asked_at") >= now - throttle
     is_doubt = (pl.col("proof") == "") & pl.col("outcome").is_in(DOUBTFUL)
@@ -92,6 +94,7 @@ def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta) -> pl.Data
         (pl.col("proof") != "")
         | (pl.col("outcome").is_in(REFUSED) & recent)
         | (is_nothing & recent & (n_nothing > 1))
+        | (is_doubt & recent & (pl.col("outcome") != "wrong_unit") & (n_doubts > CONFIRMATIONS))
         | (is_doubt & (pl.col("outcome") != "wrong_unit") & (n_doubts >= MAX_ASKS))
     )
 
@@ -112,3 +115,21 @@ def holes(ledger: pl.DataFrame) -> pl.DataFrame:
 def throttle_of(work: Work) -> timedelta:
     """Return how long a refusal holds, and a doubt that another run may look into."""
     return timedelta(hours=work.settings.manifest.lakehouse.fetch_throttle_hours)
+
+
+def patience_of(work: Work) -> timedelta:
+    """Return how long an ingestion leaves refusals and doubts alone; a repair does not wait."""
+    return timedelta(0) if work.is_repair else throttle_of(work)
+
+
+def open_holes(work: Work, sessions: Iterable[date]) -> pl.DataFrame:
+    """Return the holes in the 1-minute bars of sessions that another request may still fill, and the known ones.
+
+    Returns:
+        session, con_id, symbol, outcome, detail, n_asked, asked_at, is_known (given up after `MAX_ASKS` answers),
+        ordered by session and con_id.
+    """
+    found = holes(read_ledger(work, sessions).filter(pl.col("bar_size") == "1 min"))
+    is_known = pl.col("outcome").is_in(DOUBTFUL) & (pl.col("n_asked") >= MAX_ASKS)
+    columns = ["session", "con_id", "symbol", "outcome", "detail", "n_asked", "asked_at"]
+    return found.select(*columns, is_known.alias("is_known")).sort("session", "con_id")

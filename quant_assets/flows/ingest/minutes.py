@@ -18,7 +18,7 @@ from quant_assets.domain.instruments import Series, minute_series
 from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError, WrongUnitError
-from quant_assets.flows.ingest.ledger import CONFIRMATIONS, UNANSWERED, is_fatal, read_ledger, settled, throttle_of
+from quant_assets.flows.ingest.ledger import CONFIRMATIONS, UNANSWERED, is_fatal, patience_of, read_ledger, settled
 from quant_assets.flows.ingest.past import Key, Past
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import MinuteRows, stamped
@@ -53,7 +53,7 @@ def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
     before = _sessions_before(work, sessions)
     ledger = read_ledger(work, sorted({*sessions, *before})).filter(pl.col("bar_size") == "1 min")
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
-    done = settled(ledger, work.clock.now(), throttle_of(work))
+    done = settled(ledger, work.clock.now(), patience_of(work))
     wanted = universe.join(done, on=["session", "con_id"], how="anti")
     rereads = [_to_reread(work, session, ledger) for session in before]
     again = pl.concat(rereads).join(wanted, on=["session", "con_id"], how="anti") if rereads else universe.clear()
@@ -109,14 +109,22 @@ def plan_for(work: Work, needs: MinuteNeeds) -> list[PlannedRequest]:
 
 
 def _cut_anew(work: Work, planned: PlannedRequest, past: Past) -> list[PlannedRequest]:
-    """Cut a request differently when one of the same length brought something that is in doubt."""
-    contract, request = planned.request.contract, planned.request
-    if not any(past.doubted.get((day, contract.con_id)) == request.duration for day in planned.needed):
-        return [planned]
+    """Cut a request differently than every one whose answer is in doubt: equal answers to equal requests prove nothing.
+
+    Each cut begins a session earlier than the one before; where none is longer, it is halved.
+    """
+    contract = planned.request.contract
+    tried = {length for day in planned.needed for length in past.doubted.get((day, contract.con_id), ())}
     calendar = work.calendar_of(contract.sec_type, contract.venue)
-    before = calendar.previous(planned.sessions[0])
-    hours = calendar.hours(before) if before else None
-    return recut(planned, SessionHours(before, hours.opens_at, hours.closes_at) if before and hours else None)
+    parts = [planned]
+    while len(parts) == 1 and parts[0].request.duration in tried:
+        before = calendar.previous(parts[0].sessions[0])
+        hours = calendar.hours(before) if before else None
+        longer = recut(parts[0], SessionHours(before, hours.opens_at, hours.closes_at) if before and hours else None)
+        if longer == parts:
+            break
+        parts = longer
+    return parts
 
 
 def _fewest(work: Work, needs: Sequence[Need]) -> list[PlannedRequest]:
@@ -158,8 +166,10 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
     needs, report = minute_needs(work, sessions), IngestReport()
     if needs:
         plan = plan_for(work, needs)
+        report.plan(len(plan), work.gate.budget)
         work.audit.record("ingest_minutes", run_id=work.run_id, status="started", current=0, total=len(plan))
-        work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs).run(plan))
+        with report.timed(work.clock):
+            work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs).run(plan))
         work.audit.record("ingest_minutes", run_id=work.run_id, status="done", rows=report.n_rows)
     return report
 

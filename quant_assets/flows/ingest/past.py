@@ -22,8 +22,8 @@ class Past:
 
     last: dict[Key, str] = field(default_factory=dict)
     """The newest outcome."""
-    doubted: dict[Key, str] = field(default_factory=dict)
-    """Duration of the newest request whose answer nothing proves."""
+    doubted: dict[Key, set[str]] = field(default_factory=dict)
+    """Durations of the requests whose answers nothing proves."""
     stored: set[Key] = field(default_factory=set)
     """Those of which bronze holds bars."""
     n_nothing: Counter[Key] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class Past:
             self.stored.add(key)
         if row["proof"] or row["outcome"] not in DOUBTFUL:
             return
-        self.doubted[key] = row["duration"]
+        self.doubted.setdefault(key, set()).add(row["duration"])
         if row["outcome"] in _WITHOUT_BARS:
             self.n_nothing[key] += 1
 

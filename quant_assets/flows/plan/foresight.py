@@ -53,7 +53,15 @@ class ForeseenWork(Work):
     @classmethod
     def of(cls, work: Work, universes: Mapping[date, pl.DataFrame]) -> "ForeseenWork":
         """Return a view of another unit of work."""
-        return cls(work.settings, work.gate, work.run_id, work.clock, work.progress, universes)
+        return cls(
+            work.settings,
+            work.gate,
+            work.run_id,
+            work.clock,
+            work.progress,
+            is_repair=work.is_repair,
+            universes=universes,
+        )
 
     @cached_property
     def lake(self) -> Lakehouse:

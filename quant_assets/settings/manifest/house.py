@@ -23,6 +23,8 @@ class LakehouseConfig(Strict):
     canonical_timeframe: Literal["1 min"] = "1 min"
     base_currency: str = "USD"
     fetch_throttle_hours: float = Field(default=12.0, ge=0)
+    repair_min_minutes: int = Field(default=1, ge=1)
+    """A repair asks for a session of an instrument again when at least so many of its minutes are unexplained."""
     max_unexplained: float = Field(default=0.01, ge=0, le=1)
     """Share of a session's expected minutes that may stay unexplained before a check warns."""
     reread_previous_session: bool = True

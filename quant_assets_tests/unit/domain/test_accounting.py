@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from quant_assets.domain.accounting import account, imbalance, unexplained_share
+from quant_assets.domain.accounting import account, coverage, equation, imbalance, unexplained_share
 from quant_assets.domain.tables import QUARANTINE_TWS_BARS
 from quant_assets_tests.builders import CON_ID, HALF_DAY, SESSION, curated_bars, hours, minute, universe
 
@@ -38,14 +38,26 @@ def minutes_of(
     quarantine: pl.DataFrame | None = None,
     open_minutes: pl.DataFrame | None = None,
 ) -> dict[str, int]:
-    members = universe(session)
+    rows = rows_of(valid, ledger, daily, session=session, quarantine=quarantine, open_minutes=open_minutes)
+    assert imbalance(rows, universe(session)).is_empty()
+    assert set(rows["expected"]) == {390}
+    return {reason: n for reason, n in rows.select("reason", "minutes").iter_rows() if n}
+
+
+def rows_of(
+    valid: pl.DataFrame,
+    ledger: pl.DataFrame,
+    daily: pl.DataFrame | None = None,
+    *,
+    session: date = SESSION,
+    quarantine: pl.DataFrame | None = None,
+    open_minutes: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     usual = pl.DataFrame({"con_id": [CON_ID], "n_usual": [390]})
     rejected = QUARANTINE_TWS_BARS.empty() if quarantine is None else quarantine
     opened = grid(session) if open_minutes is None else open_minutes
-    rows = account(session, members, opened, usual, valid, rejected, ledger, daily)
-    assert imbalance(rows, members).is_empty()
-    assert set(rows["expected"]) == {390}
-    return {reason: n for reason, n in rows.select("reason", "minutes").iter_rows() if n}
+    known = knows(None) if daily is None else daily
+    return account(session, universe(session), opened, usual, valid, rejected, ledger, known)
 
 
 ALL = [100.0] * 390
@@ -142,3 +154,17 @@ def test_the_unexplained_share_is_of_all_expected_minutes():
         knows(1.0),
     )
     assert unexplained_share(rows) == 10 / 390
+
+
+def test_coverage_is_of_the_minutes_in_which_the_exchange_was_open():
+    half = rows_of(curated_bars([100.0] * 189, session=HALF_DAY), said("bars"), session=HALF_DAY)
+    assert coverage(half).rows() == [(CON_ID, 210, 21, 0.9)]
+    assert equation(half) == "390 expected = 189 present + 0 imputed + 180 explained + 21 unexplained"
+    closed = rows_of(curated_bars([]), said("bars").clear(), open_minutes=grid().clear())
+    assert coverage(closed).is_empty()
+
+
+def test_imputed_and_filler_minutes_have_a_bar_and_proved_absence_has_none_but_explains():
+    filler = curated_bars(TEN_LESS).with_columns(volume=pl.lit(0.0), bar_count=pl.lit(0))
+    found = coverage(rows_of(filler, said("bars", "volume")))
+    assert found.rows() == [(CON_ID, 390, 0, 380 / 390)]

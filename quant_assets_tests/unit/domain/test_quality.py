@@ -10,7 +10,6 @@ from quant_assets.domain import quality
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS
 from quant_assets.domain.validation import validate
 from quant_assets_tests.builders import (
-    CON_ID,
     HALF_DAY,
     SESSION,
     hours,
@@ -18,7 +17,6 @@ from quant_assets_tests.builders import (
     raw_bars,
     references,
     trading,
-    universe,
     vintage,
 )
 
@@ -160,32 +158,7 @@ def test_the_same_rows_in_two_batches_are_judged_as_in_one():
     assert once.valid.select(columns).sort("ts").equals(again.valid.select(columns).sort("ts"))
 
 
-# ------------------------------------------------------------ accounting
-
-
-def test_the_minutes_of_a_session_balance():
-    toxic = raw_bars({0: 100.0, 1: 100.0, 2: 0.01, 3: 100.0, 10: 100.0})
-    found = curate(toxic)
-    counts = quality.accounting(found.valid, found.quarantine, universe(con_ids=[CON_ID, 102]), hours())
-    assert counts.select("con_id", "expected", "present", "quarantined", "missing").rows() == [
-        (CON_ID, 390, 4, 1, 385),
-        (102, 390, 0, 0, 390),
-    ]
-    assert counts["coverage"].to_list() == [4 / 390, 0.0]
-
-
-def test_rejected_rows_of_present_minutes_and_outside_rows_are_no_lost_minutes():
-    rows = [{"minute": 1, "close": 100.9}, {"minute": 390}, {"ts": minute(1) + timedelta(seconds=15)}]
-    found = curate(raw_bars(GOOD, rows=rows))
-    assert found.quarantine.height == 3
-    counts = quality.accounting(found.valid, found.quarantine, universe(), hours())
-    assert counts.select("present", "quarantined", "missing").row(0) == (4, 0, 386)
-
-
-def test_a_full_session_with_off_minute_rows_never_counts_below_zero():
-    found = curate(raw_bars([100.0] * 390, rows=[{"ts": minute(5) + timedelta(seconds=1)}]))
-    counts = quality.accounting(found.valid, found.quarantine, universe(), hours())
-    assert counts.select("present", "quarantined", "missing").row(0) == (390, 0, 0)
+# ------------------------------------------------------------ counting
 
 
 def test_rules_are_counted():

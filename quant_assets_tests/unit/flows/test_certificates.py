@@ -7,7 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from quant_assets.domain.features import GROUPS
-from quant_assets.domain.tables import CERTIFIED_SESSIONS, CURATED_TWS_1M_BARS, RAW_TWS_BARS, TV_TECHNICALS_1D
+from quant_assets.domain.tables import (
+    BAR_ACCOUNTING,
+    CERTIFIED_SESSIONS,
+    CURATED_TWS_1M_BARS,
+    RAW_TWS_BARS,
+    TV_TECHNICALS_1D,
+)
 from quant_assets.flows.certify import CERTIFIED_TABLES, certificate_of, certify
 from quant_assets.flows.derive import publish_group
 from quant_assets.lakehouse.layout import Partition
@@ -36,7 +42,7 @@ def test_a_whole_session_is_certified_with_the_content_of_every_table(lab):
     stands = {table.name: lab.lake.curated.footer(table, AT).content_id for table in CERTIFIED_TABLES}
     assert dict(rows.select("table_name", "content_id").iter_rows()) == stands
     assert rows["certificate_id"].n_unique() == 1
-    assert rows["balance"][0] == "390 raw = 390 valid + 0 quarantined + 0 superseded"
+    assert rows["balance"][0] == "390 expected = 390 present + 0 imputed + 0 explained + 0 unexplained"
     with lab.at(after(SESSION)) as work:
         assert certificate_of(work, SESSION).state == "valid"
 
@@ -73,6 +79,25 @@ def test_a_certificate_loses_its_word_when_a_table_changes_and_gets_another_afte
     refused = certified(lab)
     assert not refused.is_committed, "features were made from other bars"
     assert "features_price_1m_v1 was made from an older curated_tws_1m_bars" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("present", "unexplained", "told"),
+    [
+        (389, 0, "1 instruments do not come out even: QMKT: 389 of 390 expected minutes, smallest entry 0"),
+        (380, 10, "2.56% of the expected minutes are unexplained, more than 1.00%: QMKT 10"),
+    ],
+)
+def test_minutes_that_are_lost_are_not_certified(lab, present, unexplained, told):
+    rows = lab.lake.curated.read(BAR_ACCOUNTING, AT).filter(pl.col("reason") == "present")
+    lost = rows.with_columns(
+        kind=pl.lit("unexplained"), reason=pl.lit("unexplained"), minutes=pl.lit(unexplained, pl.Int64)
+    )
+    found = pl.concat([rows.with_columns(minutes=pl.lit(present, pl.Int64)), lost])
+    lab.lake.curated.write(BAR_ACCOUNTING, AT, found, watermark="2030")
+    refused = certified(lab)
+    assert not refused.is_committed
+    assert refused.reason == told
 
 
 def test_bronze_that_nobody_curated_yet_is_not_certified(lab):

@@ -87,8 +87,9 @@ def test_metrics_count_rules_and_warn_beyond_their_limits():
     rows = [{"minute": 3, "close": 100.3}, {"minute": 390}]
     late = raw_bars(GOOD, rows=rows)
     found = curate(late)
-    counts = pl.DataFrame({"con_id": [CON_ID], "coverage": [6 / 390]})
-    measured = quality.session_metrics(found, counts, SESSION, MetricLimits(max_quarantined_share=0.2))
+    counts = pl.DataFrame({"con_id": [CON_ID], "coverage": [6 / 390], "unexplained": [384]})
+    limits = MetricLimits(max_quarantined_share=0.2)
+    measured = quality.session_metrics(found, counts, SESSION, limits, unexplained=(384 / 390, 0.01))
     whole = {
         m: (v, s)
         for m, v, s in measured.filter(pl.col("con_id").is_null()).select("metric", "value", "status").iter_rows()
@@ -98,6 +99,10 @@ def test_metrics_count_rules_and_warn_beyond_their_limits():
     assert whole["quarantined_share"] == (0.25, "warn")
     assert whole["duplicate_share"] == (0.125, "warn")
     assert whole["coverage"] == (6 / 390, "warn")
+    assert whole["unexplained_share"] == (384 / 390, "warn")
+    assert whole["unexplained_minutes"] == (384.0, "ok")
+    of_one = measured.filter(pl.col("con_id") == CON_ID, pl.col("metric") == "unexplained_minutes")
+    assert of_one["value"].to_list() == [384.0]
     assert (
         DQ_METRICS.conform(
             measured.with_columns(pipeline_version=pl.lit("0"), recorded_at=pl.lit(minute(0) + timedelta(hours=9)))
