@@ -38,6 +38,7 @@ QuantAssetsError                     exit code
 │   ├── NoCandidatesError                 the screen accepted nobody; names the biggest reasons
 │   ├── NotEnoughReturnsError             too few returns or instruments to estimate risk from
 │   ├── SnapshotIncompleteError           the alpha cycle lacks inputs; lists every one of them
+│   ├── CurrencyError                     instruments are not all quoted in the base currency
 │   ├── SnapshotExistsError               a snapshot is written once
 │   ├── VerificationError                 a run does not equal what it claims to be
 │   └── InfeasibleError                   no weights satisfy the constraints
