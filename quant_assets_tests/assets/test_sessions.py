@@ -126,7 +126,11 @@ def test_an_old_session_alone_leaves_the_presence_of_the_latest_one_failed(lived
 
 @pytest.mark.parametrize(
     ("asset", "partition", "name"),
-    [("curated_tws_1m_bars", "2025-12-01", "coverage_heat_map"), ("weights", "plain|2025-12-01", "weights_chart")],
+    [
+        ("curated_tws_1m_bars", "2025-12-01", "coverage_heat_map"),
+        ("curated_tws_1m_bars", "2025-12-01", "accounting_heat_map"),
+        ("weights", "plain|2025-12-01", "weights_chart"),
+    ],
 )
 def test_pictures_are_png_files_of_some_size(lived_in: House, asset: str, partition: str, name: str):
     text = lived_in.last_materialization(asset, partition).metadata[name].value
