@@ -110,7 +110,8 @@ def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
 def _outcome(result: Any) -> RunOutcome:
     steps = tuple(_failure(event) for event in result.all_node_events if event.is_step_failure)
     failures = steps or tuple(_run_failure(event) for event in result.all_events if event.is_failure)
-    counts = [materialization.metadata for materialization in _materializations(result)]
+    materializations = list(_materializations(result))
+    counts = [materialization.metadata for materialization in materializations]
     checks = result.get_asset_check_evaluations()
     late = [str(one[OVER_BUDGET].value) for one in counts if OVER_BUDGET in one][-1:]
     told = [*late, *(str(one[NOT_TRACKED].value) for one in counts if NOT_TRACKED in one)]
@@ -118,7 +119,7 @@ def _outcome(result: Any) -> RunOutcome:
         run_id=result.run_id,
         success=result.success,
         failures=failures,
-        requests=max((_number(one, "tws_requests") for one in counts), default=0),
+        requests=requests_of(materializations),
         rewritten=sum(_number(one, "inserted") + _number(one, "updated") for one in counts),
         cached=tuple(sorted(_cached(result))),
         warnings=tuple(
@@ -135,6 +136,15 @@ def _materializations(result: Any) -> Iterable[Any]:
     return (
         event.event_specific_data.materialization for event in result.all_node_events if event.is_step_materialization
     )
+
+
+def requests_of(materializations: Iterable[Any]) -> int:
+    """Return what all assets asked of TWS; each says it once for the run, on every partition."""
+    asked: dict[str, int] = {}
+    for one in materializations:
+        name = one.asset_key.to_user_string()
+        asked[name] = max(asked.get(name, 0), _number(one.metadata, "tws_requests"))
+    return sum(asked.values())
 
 
 def _cached(result: Any) -> Iterable[str]:

@@ -42,7 +42,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     def raw_tws_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, partitions: list[Partition]) -> Build:
             promote(work)
-            added = ingest_minutes(work, [partition.session for partition in partitions]).metadata()
+            added = ingest_minutes(work, [partition.session for partition in partitions]).history_metadata()
             return lambda partition: [raw_minutes(work, partition.session, added)]
 
         yield from publish(context, quant.work, [RAW_TWS_BARS], build)
@@ -61,7 +61,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     )
     def raw_tws_daily_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
         def build(work: Work, partitions: list[Partition]) -> Build:
-            added = ingest_daily(work, [partition.session for partition in partitions]).metadata()
+            added = ingest_daily(work, [partition.session for partition in partitions]).history_metadata()
             return lambda partition: [raw_daily(work, partition.session, added)]
 
         yield from publish(context, quant.work, [RAW_TWS_DAILY_BARS], build)

@@ -8,8 +8,8 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.domain.reports import weights_png
-from quant_assets.domain.reports.coverage import coverage_png
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, UNIVERSE, WEIGHTS
+from quant_assets.domain.reports.coverage import accounting_png, coverage_png
+from quant_assets.domain.tables import BAR_ACCOUNTING, CURATED_TWS_1M_BARS, UNIVERSE, WEIGHTS
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -18,7 +18,7 @@ _ROWS = 8
 
 
 def coverage_pictures(work: Work, partitions: Sequence[Partition]) -> Mapping[str, Any]:
-    """Return the coverage heat map of the newest sessions up to the last of `partitions`, and a preview of it."""
+    """Return the heat maps of coverage and accounting up to the last of `partitions`, and a preview of it."""
     last = partitions[-1].session
     window = [Partition(session) for session in work.calendar.window(last, _SESSIONS)]
     bars = work.lake.curated.read_many(CURATED_TWS_1M_BARS, window, ["session", "con_id", "symbol"])
@@ -31,7 +31,13 @@ def coverage_pictures(work: Work, partitions: Sequence[Partition]) -> Mapping[st
     counts = bars.group_by("session", "con_id", "symbol").len().join(pl.concat(hours), on=["session", "con_id"])
     coverage = counts.with_columns((pl.col("len") / pl.col("expected")).alias("coverage"))
     preview = work.lake.curated.read(CURATED_TWS_1M_BARS, partitions[-1]).head(_ROWS)
-    return {"coverage_heat_map": picture("coverage", coverage_png(coverage)), "preview": table(preview)}
+    needed = ["session", "con_id", "symbol", "kind", "reason", "minutes", "expected"]
+    accounted = work.lake.curated.read_many(BAR_ACCOUNTING, window, needed)
+    return {
+        "coverage_heat_map": picture("coverage", coverage_png(coverage)),
+        "accounting_heat_map": picture("accounting", accounting_png(accounted)),
+        "preview": table(preview),
+    }
 
 
 def weight_pictures(work: Work, partitions: Sequence[Partition]) -> Mapping[str, Any]:

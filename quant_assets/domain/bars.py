@@ -6,6 +6,7 @@ import polars as pl
 
 from quant_assets.domain.adjustments import SNAP, snapped
 from quant_assets.domain.instruments import PRIMARY_SERIES
+from quant_assets.domain.toxic import MAX_LOG_JUMP
 
 BASIS_TOLERANCE = 0.005
 """Two answers are on the same price basis when the median ratio of their closes is within this of 1."""
@@ -26,7 +27,8 @@ def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
     The newest answer that has a minute wins, so that a shorter re-fetch never loses minutes; but an older answer
     counts only when its closes agree with the newest one where both have bars, or, when no minute is common, where
     they come closest. After a split they do not, and rows of both bases are never mixed: when the ratio on the overlap
-    is that of a split, the older rows are put on the newest answer's basis, and else they stand back.
+    is that of a split, the older rows are put on the newest answer's basis, and else they stand back. A bad print in a
+    short newest answer says nothing of the basis: it does not make the older answers stand back.
 
     Args:
         raw: rows of `raw_tws_bars` of one series and one session, any number of batches.
@@ -77,16 +79,17 @@ def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
             pl.len().alias("_n"),
             one.median().alias("_ratio"),
             ((one / one.median() - 1).abs() <= SNAP).mean().alias("_steady"),
+            ((one - 1).abs() <= BASIS_TOLERANCE).mean().alias("_equal"),
         )
+        .filter((pl.col("_n") >= _ENOUGH) | ~_is_far(pl.col("_ratio")))
     )
-    is_same = (pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE
+    is_same = ((pl.col("_ratio") - 1).abs() <= BASIS_TOLERANCE) | (pl.col("_equal") >= _MOST)
     is_steady = (pl.col("_n") >= _ENOUGH) & (pl.col("_steady") > _MOST)
     split = pl.when(is_steady).then(snapped(pl.col("_ratio"), SNAP, otherwise=None))
     overlapping = ratios.with_columns(pl.when(is_same).then(1.0).otherwise(split).alias("rescaled_by"))
     apart = _seams(older.join(ratios, on=_ANSWER, how="anti"), speaking)
-    touching = apart.with_columns(
-        pl.when((pl.col("_ratio") - 1).abs() <= SEAM_TOLERANCE).then(1.0).alias("rescaled_by")
-    )
+    meets = (pl.col("_ratio") - 1).abs() <= SEAM_TOLERANCE
+    touching = apart.with_columns(pl.when(meets | pl.col("_is_print")).then(1.0).alias("rescaled_by"))
     columns = [*_ANSWER, "rescaled_by"]
     factors = pl.concat([overlapping.select(columns), touching.select(columns)]).drop_nulls("rescaled_by")
     arrived = newest.group_by("con_id").agg(pl.col("ingested_at").max().alias("rescaled_at"))
@@ -101,18 +104,43 @@ def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
 
 
 def _seams(apart: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
-    """Return, per answer without a common minute, the ratio of the two closes that are nearest in time."""
+    """Say how answers with no common minute, or one whose price is absurd, meet the newest one.
+
+    Returns:
+        con_id, request_id, `_ratio` of the two closes that are nearest in time, of those that are not absurdly far
+        apart if there are any: one bad print says nothing of the basis. `_is_print`: the newest answer is one bar, at
+        a price that is absurd and no split's.
+    """
     at = newest.with_columns(pl.col("ts").alias("_at")).sort("ts")
-    matched = apart.sort("ts").join_asof(at, on="ts", by="con_id", strategy="nearest", check_sortedness=False)
-    nearest = matched.filter(pl.col("_newest").is_not_null()).sort((pl.col("ts") - pl.col("_at")).abs())
-    first = nearest.unique(_ANSWER, keep="first", maintain_order=True)
-    return first.select(*_ANSWER, (pl.col("close") / pl.col("_newest")).alias("_ratio"))
+    old = apart.select(*_ANSWER, "ts", "close").sort("ts")
+    pairs = old.join_asof(at, on="ts", by="con_id", strategy="nearest", check_sortedness=False)
+    there = at.join(old.select(_ANSWER).unique(), on="con_id").sort("ts")
+    beside = there.join_asof(
+        old.with_columns(pl.col("ts").alias("_from")), on="ts", by=_ANSWER, strategy="nearest", check_sortedness=False
+    ).select(*_ANSWER, pl.col("_from").alias("ts"), "close", "_newest", "_at")
+    both = pl.concat([pairs.select(beside.columns), beside]).filter(pl.col("_newest").is_not_null())
+    ratio = pl.col("close") / pl.col("_newest")
+    ranked = both.with_columns(ratio.alias("_ratio"), _is_far(ratio).alias("_far")).sort(
+        pl.col("_far"), (pl.col("ts") - pl.col("_at")).abs(), "_at", "ts"
+    )
+    first = ranked.unique(_ANSWER, keep="first", maintain_order=True)
+    lone = newest.group_by("con_id").agg((pl.len() < _ENOUGH).alias("_lone"))
+    no_split = snapped(1 / pl.col("_ratio"), SNAP, otherwise=None).is_null()
+    return first.join(lone, on="con_id").select(
+        *_ANSWER, "_ratio", (pl.col("_far") & pl.col("_lone") & no_split).alias("_is_print")
+    )
+
+
+def _is_far(ratio: pl.Expr) -> pl.Expr:
+    """Whether two prices cannot both be of one session; no price at all is as far as can be."""
+    return ~(ratio.log().abs() <= MAX_LOG_JUMP).fill_null(value=False) | ratio.is_nan()
 
 
 _ENOUGH = 2
 """Minutes of overlap that it takes to tell a split from a bad print."""
 _MOST = 0.5
-"""Share of the overlap that has to agree with its median, before the median is taken for a split."""
+"""Share of the overlap: more than it has to agree with its median, before the median is taken for a split; with as much
+of it unchanged, the basis is the same and the rest are bad prints or revisions."""
 
 
 def as_served(rows: pl.DataFrame) -> pl.DataFrame:

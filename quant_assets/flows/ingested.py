@@ -31,7 +31,7 @@ class _Found:
     rows: int
     content_id: str
     findings: tuple[Finding, ...]
-    metadata: Mapping[str, int]
+    metadata: Mapping[str, int | float]
 
     def published(self, work: Work) -> Published:
         """Return it as published, unless a blocking rule is broken."""
@@ -44,7 +44,7 @@ class _Found:
         return Published(self.table, self.partition, report, self.findings, self.metadata)
 
 
-def raw_minutes(work: Work, session: date, added: Mapping[str, int]) -> Published:
+def raw_minutes(work: Work, session: date, added: Mapping[str, int | float]) -> Published:
     """Judge the raw bars of a session: every instrument has an outcome, and at least one has bars."""
     partition, raw = Partition(session), work.lake.raw
     rows = raw.n_rows(RAW_TWS_BARS, partition)
@@ -63,7 +63,7 @@ def raw_minutes(work: Work, session: date, added: Mapping[str, int]) -> Publishe
     return _Found(RAW_TWS_BARS, partition, rows, content, findings, {**added, **outcomes}).published(work)
 
 
-def raw_daily(work: Work, session: date, added: Mapping[str, int]) -> Published:
+def raw_daily(work: Work, session: date, added: Mapping[str, int | float]) -> Published:
     """Judge the daily history for a session: some vintage speaks for each instrument."""
     raw = work.lake.raw
     near = [Partition(vintage) for vintage in vintages_near(work, session)]

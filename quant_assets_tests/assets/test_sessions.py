@@ -126,7 +126,11 @@ def test_an_old_session_alone_leaves_the_presence_of_the_latest_one_failed(lived
 
 @pytest.mark.parametrize(
     ("asset", "partition", "name"),
-    [("curated_tws_1m_bars", "2025-12-01", "coverage_heat_map"), ("weights", "plain|2025-12-01", "weights_chart")],
+    [
+        ("curated_tws_1m_bars", "2025-12-01", "coverage_heat_map"),
+        ("curated_tws_1m_bars", "2025-12-01", "accounting_heat_map"),
+        ("weights", "plain|2025-12-01", "weights_chart"),
+    ],
 )
 def test_pictures_are_png_files_of_some_size(lived_in: House, asset: str, partition: str, name: str):
     text = lived_in.last_materialization(asset, partition).metadata[name].value
@@ -168,6 +172,17 @@ def test_the_first_run_says_how_often_it_asked(lived_in: House):
     shown = {asset: found["tws_requests"] for asset, _, found in metadata(lived_in.runs[0]) if "tws_requests" in found}
     assert shown["raw_tws_bars"] == 6, "one week-long request per instrument covers the three sessions"
     assert shown["raw_tws_daily_bars"] == 2 * 6, "two price bases per instrument, one window each"
+
+
+def test_the_first_run_says_what_it_planned_and_how_long_that_was_to_take(lived_in: House):
+    shown = {asset: found for asset, _, found in metadata(lived_in.runs[0]) if "planned_requests" in found}
+    assert {asset: found["planned_requests"] for asset, found in shown.items()} == {
+        "raw_tws_bars": 6,
+        "raw_tws_daily_bars": 2 * 6,
+    }
+    for found in shown.values():
+        assert found["pacing_eta_s"] == 0.0, "so few requests wait for no budget"
+        assert found["took_s"] > 0
 
 
 @pytest.mark.parametrize(

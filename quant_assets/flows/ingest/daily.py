@@ -201,7 +201,9 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     """
     needs, report = daily_needs(work, sessions), IngestReport()
     if needs.full or needs.short:
-        work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs).run())
+        report.plan(len(needs.plan(work)), work.gate.budget)
+        with report.timed(work.clock):
+            work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs).run())
         work.audit.record("ingest_daily", run_id=work.run_id, status="done", rows=report.n_rows)
     return report
 

@@ -166,8 +166,10 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
     needs, report = minute_needs(work, sessions), IngestReport()
     if needs:
         plan = plan_for(work, needs)
+        report.plan(len(plan), work.gate.budget)
         work.audit.record("ingest_minutes", run_id=work.run_id, status="started", current=0, total=len(plan))
-        work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs).run(plan))
+        with report.timed(work.clock):
+            work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs).run(plan))
         work.audit.record("ingest_minutes", run_id=work.run_id, status="done", rows=report.n_rows)
     return report
 

@@ -1,11 +1,15 @@
 """What an ingestion did."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
+
+from quant_assets.clock import Clock
+from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
 
 
 @dataclass(slots=True)
@@ -17,6 +21,25 @@ class IngestReport:
     outcomes: Counter[str] = field(default_factory=Counter)
     revised: set[date] = field(default_factory=set)
     """Sessions settled before of which TWS now tells other bars."""
+    n_planned: int = 0
+    """Requests of the plan; retries, splits and confirmations of doubtful answers come on top."""
+    pacing_eta_s: float = 0.0
+    """Seconds that pacing alone asks for the plan, as it was told before the first request."""
+    took_s: float = 0.0
+    """Seconds from the connection to the last commit."""
+
+    def plan(self, n_requests: int, budget: PacingBudget) -> None:
+        """Note what is going to be asked, and how long that has to take."""
+        self.n_planned, self.pacing_eta_s = n_requests, estimate_s(budget, n_requests)
+
+    @contextlib.contextmanager
+    def timed(self, clock: Clock) -> Iterator[None]:
+        """Note how long the block takes, whether it ends well or not."""
+        began = clock.monotonic()
+        try:
+            yield
+        finally:
+            self.took_s = clock.monotonic() - began
 
     def add(self, ledger: pl.DataFrame) -> None:
         """Count the ledger rows of one commit."""
@@ -28,3 +51,8 @@ class IngestReport:
         """Return the counts as flat metadata."""
         counts = {"tws_requests": self.n_requests, "rows_received": self.n_rows, **dict(self.outcomes)}
         return counts | ({"revised_sessions": len(self.revised)} if self.revised else {})
+
+    def history_metadata(self) -> Mapping[str, int | float]:
+        """Return the counts with the plan beside them: what was to be asked, and the time that it was to take."""
+        times = {"pacing_eta_s": round(self.pacing_eta_s, 1), "took_s": round(self.took_s, 3)}
+        return {"planned_requests": self.n_planned, **times, **self.metadata()}

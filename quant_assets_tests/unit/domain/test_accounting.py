@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from quant_assets.domain.accounting import account, coverage, equation, imbalance, unexplained_share
+from quant_assets.domain.reports.coverage import absences, accounting_png
 from quant_assets.domain.tables import QUARANTINE_TWS_BARS
 from quant_assets_tests.builders import CON_ID, HALF_DAY, SESSION, curated_bars, hours, minute, universe
 
@@ -168,3 +169,17 @@ def test_imputed_and_filler_minutes_have_a_bar_and_proved_absence_has_none_but_e
     filler = curated_bars(TEN_LESS).with_columns(volume=pl.lit(0.0), bar_count=pl.lit(0))
     found = coverage(rows_of(filler, said("bars", "volume")))
     assert found.rows() == [(CON_ID, 390, 0, 380 / 390)]
+
+
+def test_the_heat_map_says_in_percent_where_the_minutes_of_each_session_went():
+    whole = rows_of(curated_bars(ALL), said("bars", "complete"))
+    half = rows_of(curated_bars([100.0] * 171, session=HALF_DAY), said("bars"), session=HALF_DAY)
+    both = pl.concat([whole, half])
+    found = {reason: values for reason, *values in absences(both).iter_rows()}
+    assert absences(both).columns == ["reason", *sorted([str(SESSION), str(HALF_DAY)])]
+    at = absences(both).columns.index(str(HALF_DAY)) - 1
+    assert found["half_day"][at] == pytest.approx(100 * 180 / 390)
+    assert found["unexplained"][at] == pytest.approx(10.0)
+    assert found["half_day"][1 - at] == found["unexplained"][1 - at] == 0.0
+    assert absences(whole).is_empty()
+    assert all(accounting_png(rows).startswith(b"\x89PNG") for rows in (whole, both))

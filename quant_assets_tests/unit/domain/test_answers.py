@@ -85,6 +85,39 @@ def test_an_answer_spoiled_by_one_bad_print_does_not_silence_the_older_one():
     assert spoken(old, new)[-1] == (4, 104)
 
 
+@pytest.mark.parametrize(
+    "prices",
+    [
+        pytest.param({1: 0.01}, id="alone"),
+        pytest.param({1: 0.01, 2: 102.0}, id="one of two common minutes"),
+        pytest.param({2: 1.02, 5: 105.0}, id="the only common minute, at the ratio of a split"),
+        pytest.param({5: 0.01}, id="alone, after the older answer"),
+        pytest.param({5: 0.01, 6: 106.0}, id="at the seam"),
+        pytest.param({5: 0.0, 6: 106.0}, id="no price at the seam"),
+        pytest.param({1: -1.0, 2: 102.0}, id="a negative price"),
+    ],
+)
+def test_a_short_answer_with_a_bad_print_does_not_cost_the_session(prices):
+    old = raw_bars([100, 101, 102, 103, 104], ingested_at=OLD)
+    new = raw_bars(prices, request="b2-000", ingested_at=NEW)
+    expected = dict(enumerate([100.0, 101.0, 102.0, 103.0, 104.0])) | prices
+    assert spoken(old, new) == sorted(expected.items()), "the bad print itself is the toxic filter's"
+
+
+def test_a_bad_print_at_the_end_of_the_older_answer_does_not_cost_its_session():
+    old = raw_bars([100, 101, 0.01], ingested_at=OLD)
+    new = raw_bars([102.5, 103], first=3, request="b2-000", ingested_at=NEW)
+    assert spoken(old, new) == [(0, 100), (1, 101), (2, 0.01), (3, 102.5), (4, 103)]
+
+
+def test_a_bad_print_does_not_hide_a_split():
+    old = raw_bars([100, 101, 102, 103], ingested_at=OLD)
+    apart = raw_bars({4: 0.01, 5: 51.0}, request="b2-000", ingested_at=NEW)
+    assert spoken(old, apart) == [(4, 0.01), (5, 51.0)], "51 after 103 is another basis"
+    tenth = raw_bars({4: 10.3}, request="b2-000", ingested_at=NEW)
+    assert spoken(old, tenth) == [(4, 10.3)], "ten for one is a split, and one bar cannot tell"
+
+
 # ------------------------------------------------------------ daily
 
 D = CALENDAR.window(date(2024, 2, 15), 8)
