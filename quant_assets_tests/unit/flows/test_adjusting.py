@@ -146,7 +146,7 @@ def test_an_hour_repaired_after_the_split_never_leaves_two_bases_in_a_session(tm
     ask_for_one_hour(lab, BEFORE, one.con_id, after(SPLIT))
     with lab.at(after(SPLIT)) as work:
         factors = Adjuster(work).publish(BEFORE)
-        bars, rejected = Curator(work).minute_bars(BEFORE)
+        bars, rejected, *_ = Curator(work).minute_bars(BEFORE)
     assert all(published.is_committed for published in (factors, bars, rejected))
     assert bars.metadata["rescaled_rows"] == served.height - 60
     repaired = lab.lake.curated.read(CURATED_TWS_1M_BARS, Partition(BEFORE))
