@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from quant_assets.connectors.files import DailyFile, read_daily
+from quant_assets.connectors.files import UNKNOWN_SECTOR, DailyFile, read_daily
 from quant_assets.connectors.scanners import Scanner
 from quant_assets.domain.backtest import Past, Prices, chained, cut, prices_of
 from quant_assets.domain.calendar import TradingCalendar
@@ -66,6 +66,11 @@ class FileHistory:
     def read(cls, bars: Path, sectors: Path | None, calendar: TradingCalendar, profile: str) -> "FileHistory":
         """Read the files. Raises what `read_daily` raises."""
         return cls(read_daily(bars, sectors), calendar, profile)
+
+    @property
+    def has_sectors(self) -> bool:
+        """Whether any instrument has a sector; without one all of them stand under one cap as `unknown`."""
+        return bool((self._file.members["sector"] != UNKNOWN_SECTOR).any())
 
     @property
     def sessions(self) -> tuple[date, ...]:
@@ -164,7 +169,8 @@ class LakeHistory:
         sessions = tuple(self.work.calendar.window(known, n_sessions or self.n_sessions))
         daily, universe = lake.read(CURATED_TWS_1D_BARS, at), lake.read(UNIVERSE, at)
         screened, _ = screened_by(lake, known, self.screens)
-        return Past(sessions, daily, universe, lake.read(INSTRUMENTS, at), screened=screened)
+        base = self.work.settings.manifest.lakehouse.base_currency
+        return Past(sessions, daily, universe, lake.read(INSTRUMENTS, at), screened=screened, base_currency=base)
 
     def require(self, decisions: Sequence[date], last: date, profile: str) -> None:
         """Prove that everything is published.

@@ -18,6 +18,7 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERS
 from quant_assets.domain.verification import errors
 from quant_assets.errors import (
     ConfigurationError,
+    CurrencyError,
     DataWrong,
     DefectError,
     NetworkSealedError,
@@ -103,6 +104,17 @@ def test_a_fold_decides_what_a_run_decides_bit_for_bit(tmp_path, method):
     assert decision.method == method
     selected = run.read_frame("data/selection.parquet").filter(verdict="selected")["con_id"].to_list()
     assert list(decision.selected) == sorted(selected)
+
+
+def test_a_decision_over_two_currencies_is_refused_as_a_run_refuses_it():
+    world = scenario.world(n=4)
+    at = Partition(world.session)
+    daily, universe, instruments = (world.store.read(one, at) for one in (CURATED_TWS_1D_BARS, UNIVERSE, INSTRUMENTS))
+    mixed = instruments.with_columns(currency=pl.col("symbol").replace_strict({"S103": "GBP"}, default="USD"))
+    decide = alpha_strategy(scenario.PROFILE, world.profile)
+    with pytest.raises(CurrencyError, match="base currency USD, and nothing converts: S103 in GBP"):
+        decide(Past(tuple(world.sessions), daily, universe, mixed, base_currency="USD"))
+    assert decide(Past(tuple(world.sessions), daily, universe, instruments, base_currency="USD")).weights
 
 
 def test_the_numbers_add_up():
@@ -337,6 +349,16 @@ def test_the_command_as_a_user_meets_it(files, monkeypatch):
     victim.write_text("{}")
     with pytest.raises(VerificationError, match=r"metrics\.json"):
         ask(data, "verify", told["backtest"])
+
+
+def test_a_file_without_sectors_is_not_walked_under_a_cap_that_keeps_most_in_cash(files, monkeypatch):
+    data, path, _ = files
+    words = ("--sessions", "2024-05-01..2024-06-28", "--bars", str(path), "--rebalance", "20", "--json")
+    monkeypatch.setattr("quant_assets.settings.Settings.manifest", manifest_of(profile(sector_cap=0.4)))
+    with pytest.raises(ConfigurationError, match=r"keeps 60% in cash.*Give --sectors"):
+        ask(data, *words)
+    monkeypatch.setattr("quant_assets.settings.Settings.manifest", manifest_of(profile(sector_cap=1.0)))
+    assert json.loads(ask(data, *words).stdout)["n_folds"] > 0
 
 
 def manifest_of(config):
