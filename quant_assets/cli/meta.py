@@ -34,10 +34,13 @@ def run(run_ids: tuple[str, ...], profile: str | None, session: str | None, *, a
     if as_json:
         print_json({"run_id": made.run_id, **record})
         return
-    print_table(record["sleeves"], title=f"Sleeves of {name}, {made.inputs['session']}")
+    sleeves = [
+        {key: one[key] for key in ("profile", "run_id", "share", "min", "max", "gross")} for one in record["sleeves"]
+    ]
+    print_table(sleeves, title=f"Sleeves of {name}, {made.inputs['session']}")
     print_table(frame.select("symbol", "sector", "weight", "risk_contribution").sort("weight", descending=True))
     for one in record["findings"]:
         if one["severity"] != "info":
             click.secho(f"{one['severity']}: {one['check']}: {one['message']}", fg="yellow", err=True)
-    click.echo(f"{record['method']}: gross {record['gross']:.4%}, cash {record['cash']:.4%}")
+    click.echo(f"{record['method']}: gross {record['gross']:.4%}, cash {record['cash']:z.4%}")
     click.echo(f"run {made.run_id}; report {made.file('reports/report.html')}")

@@ -44,9 +44,13 @@ def why(run: str | None, symbol: str | None, bar: str | None, session: str | Non
 
 
 def _back(name: str, symbol: str, *, as_json: bool) -> None:
+    from quant_assets.flows.alpha.fates import is_meta
     from quant_assets.flows.alpha.why import explain
 
     run = opened(name)
+    if is_meta(run):
+        _split(run, symbol, as_json=as_json)
+        return
     found = explain(run, symbol)
     if requests := _from_lakehouse(run, found.con_id):
         found = explain(run, symbol, requests)
@@ -54,6 +58,33 @@ def _back(name: str, symbol: str, *, as_json: bool) -> None:
         print_json(asdict(found))
     else:
         _print_explanation(found)
+
+
+def _split(run: "RunDirectory", symbol: str, *, as_json: bool) -> None:
+    """Split a weight of a meta portfolio over its sleeves, each of which explains its own part."""
+    from quant_assets.flows.meta.facts import parts_of
+
+    found = parts_of(run, symbol)
+    if as_json:
+        print_json(asdict(found))
+        return
+    _headline(found.symbol, found.con_id, found.run_id)
+    click.echo(f"  weight {found.weight:z.4%}{_of_risk(found.risk_contribution)}, sleeves weighed by {found.method}")
+    percents = ("share", "weight", "part")
+    rows = [{**one, **{f"{key} %": f"{100 * one[key]:z.4f}" for key in percents}} for one in found.sleeves]
+    names = ("profile", "run_id", *(f"{key} %" for key in percents))
+    print_table([{key: row[key] for key in names} for row in rows], title="Sleeves: share x weight = part")
+    for one in found.sleeves:
+        if one["part"]:
+            click.echo(f"  quant why {one['run_id']} {found.symbol}")
+
+
+def _headline(symbol: str, con_id: int, run_id: str) -> None:
+    click.secho(f"{symbol} (con_id {con_id}) in run {run_id}", bold=True)
+
+
+def _of_risk(part: float | None) -> str:
+    return "" if part is None else f", {part:.2%} of the risk"
 
 
 def _from_lakehouse(run: "RunDirectory", con_id: int) -> list[dict[str, Any]]:
@@ -77,11 +108,12 @@ def _forward(bar: str, session: str | None, *, as_json: bool) -> None:
 
 
 def _print_explanation(one: "Explanation") -> None:
-    click.secho(f"{one.symbol} (con_id {one.con_id}) in run {one.run_id}", bold=True)
-    share = "" if one.risk_contribution is None else f", {one.risk_contribution:.2%} of the risk"
+    _headline(one.symbol, one.con_id, one.run_id)
     told = {"weighted": "", "no weight": "selected, but the optimizer gave it nothing. "}
     out = f"left out by {one.verdict}: {_words(one.reason)}. "
-    click.echo(f"  {told.get(one.verdict, out)}weight {one.weight:.4%}{share}, method {one.method}")
+    click.echo(
+        f"  {told.get(one.verdict, out)}weight {one.weight:.4%}{_of_risk(one.risk_contribution)}, method {one.method}"
+    )
     for limit in one.limits:
         group = f" {limit['group']}" if limit["group"] else ""
         binds = ", which binds" if limit["binds"] else ""

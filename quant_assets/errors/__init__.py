@@ -38,6 +38,7 @@ QuantAssetsError                     exit code
 │   ├── NoCandidatesError                 the screen accepted nobody; names the biggest reasons
 │   ├── NotEnoughReturnsError             too few returns or instruments to estimate risk from
 │   ├── SnapshotIncompleteError           the alpha cycle lacks inputs; lists every one of them
+│   ├── CurrencyError                     instruments are not all quoted in the base currency
 │   ├── SnapshotExistsError               a snapshot is written once
 │   ├── VerificationError                 a run does not equal what it claims to be
 │   └── InfeasibleError                   no weights satisfy the constraints
@@ -323,6 +324,18 @@ class SnapshotIncompleteError(DataWrong):
         self.session, self.profile, self.missing = session, profile, tuple(missing)
         lines = "\n".join(f"  - {what}\n    mend: {mend}" for what, mend in missing)
         super().__init__(f"The snapshot {profile}|{session} lacks {len(missing)} item(s):\n{lines}")
+
+
+class CurrencyError(DataWrong):
+    """Instruments are quoted in another currency than the base currency, and nothing converts."""
+
+    def __init__(self, base: str, foreign: Mapping[str, str]) -> None:
+        self.base, self.foreign = base, dict(foreign)
+        named = ", ".join(f"{symbol} in {currency}" for symbol, currency in sorted(foreign.items()))
+        super().__init__(
+            f"Not quoted in the base currency {base}, and nothing converts: {named}. Take them out of the profile's "
+            "lists, or set lakehouse.base_currency."
+        )
 
 
 class SnapshotExistsError(DataWrong):

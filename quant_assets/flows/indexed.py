@@ -93,6 +93,7 @@ def snapshot(work: Work, partition: Partition) -> Published:
         profile,
         work.calendar.window(partition.session, profile.data.lookback_sessions),
         work.clock,
+        base_currency=work.settings.manifest.lakehouse.base_currency,
         previous=previous,
         evidence=partial(evidence, work.lake),
     )

@@ -188,12 +188,8 @@ def _stage(work: Work, outcomes: Sequence[Outcome]) -> int:
     if not outcomes:
         return 0
     batch_id, n_rows = work.new_batch_id(), 0
-    rows = []
-    for number, outcome in enumerate(outcomes):
-        contract = outcome.planned.request.contract
-        calendar = work.calendar_of(contract.sec_type, contract.venue)
-        rows.append(MinuteRows.of(outcome, batch_id, number, calendar, work.clock.now()).bars)
-    for part in pl.concat(rows).partition_by("session"):
+    rows = MinuteRows.of(outcomes, batch_id, work.calendar_for, work.clock.now())
+    for part in rows.bars.partition_by("session"):
         work.lake.raw.append(STAGED, Partition(part.item(0, "session")), part, batch_id)
         n_rows += part.height
     return n_rows

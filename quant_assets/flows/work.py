@@ -11,7 +11,7 @@ from uuid import uuid4
 import polars as pl
 
 from quant_assets.clock import Clock, SystemClock
-from quant_assets.connectors.base import BarSource
+from quant_assets.connectors.base import BarSource, Contract
 from quant_assets.connectors.tws.pacing import Pacer, PacingBudget
 from quant_assets.connectors.tws.retry import RetryPolicy
 from quant_assets.control.audit import AuditLog
@@ -140,6 +140,14 @@ class Work:
         """
         lakehouse = self.settings.manifest.lakehouse
         return venues.calendar(venues.calendar_name(asset_class, exchange, lakehouse.calendars, lakehouse.venues))
+
+    def calendar_for(self, contract: Contract) -> TradingCalendar:
+        """Return the calendar of the exchange that a contract is listed on.
+
+        Raises:
+            ConfigurationError: see `calendars_of`.
+        """
+        return self.calendar_of(contract.sec_type, contract.venue)
 
     @cached_property
     def audit(self) -> AuditLog:

@@ -96,6 +96,10 @@ SAMPLES = [
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
     (errors.SessionsNotPublishedError("t", {"2024-01-02": "gaps"}, 4), ["1 of 5", "2024-01-02 (gaps)"]),
+    (errors.NotInRunError("r1", "NYSE:A", "below_top_n"), ["NYSE:A", "r1", "below top n"]),
+    (errors.UnknownBarError("NYSE:A@2026-01-05"), ["NYSE:A@2026-01-05", "in UTC", "quant status"]),
+    (errors.WrongUnitError(["NYSE:A"]), ["NYSE:A", "lots of 100", "Send market data in lots"]),
+    (errors.CurrencyError("USD", {"BARC": "GBP"}), ["base currency USD", "BARC in GBP", "lakehouse.base_currency"]),
     (
         errors.SnapshotIncompleteError(DAY, "default", [("bars of AAPL", "quant repair")]),
         ["bars of AAPL", "quant repair"],

@@ -4,7 +4,7 @@ A strategy is handed a `Past` and nothing else. What comes after its last sessio
 look ahead at; a past that holds a later bar cannot be made.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -16,7 +16,7 @@ from quant_assets.domain.candidates import screen
 from quant_assets.domain.returns import closes_matrix, returns_matrix
 from quant_assets.domain.selection import panel_of, select
 from quant_assets.domain.synthesis import synthesize
-from quant_assets.errors import DefectError
+from quant_assets.errors import CurrencyError, DefectError
 from quant_assets.settings.manifest import Profile
 
 
@@ -26,7 +26,8 @@ class Past:
 
     `daily`: rows in the shape of CURATED_TWS_1D_BARS on one price basis. `universe`, `instruments`: rows of those
     tables as known then. `held`: the weights of now, which a turnover limit is measured from. `screened`: what the
-    profile's own screens have against each instrument, where it has screens.
+    profile's own screens have against each instrument, where it has screens. `base_currency`: what everybody has to be
+    quoted in; None where nobody knows currencies, as in a file of bars.
     """
 
     sessions: tuple[date, ...]
@@ -35,6 +36,7 @@ class Past:
     instruments: pl.DataFrame
     held: Mapping[int, float] | None = None
     screened: pl.DataFrame | None = None
+    base_currency: str | None = None
 
     def __post_init__(self) -> None:
         newest = self.daily["session"].max()
@@ -85,6 +87,7 @@ def _decide(past: Past, name: str, profile: Profile) -> Decision:
         past.daily, past.universe, past.instruments, name, past.session, profile.selection, profile.data, past.screened
     )
     accepted = judged.filter(pl.col("verdict") == "accepted")["con_id"].to_list()
+    _require_base_currency(past, accepted)
     bars = past.daily.filter(pl.col("con_id").is_in(accepted), pl.col("session") >= window[0])
     made = returns_matrix(
         closes_matrix(bars, window, accepted),
@@ -123,7 +126,21 @@ def _decide(past: Past, name: str, profile: Profile) -> Decision:
     )
 
 
-def _sectors(instruments: pl.DataFrame, session: date) -> dict[int, str]:
+def _require_base_currency(past: Past, accepted: Sequence[int]) -> None:
+    """Refuse what a run of the same session refuses: returns of two currencies do not add up."""
+    if past.base_currency is None:
+        return
+    rows = _valid(past.instruments, past.session).filter(pl.col("con_id").is_in(accepted))
+    newest = rows.unique("con_id", keep="last", maintain_order=True).select("symbol", "currency").rows()
+    if foreign := {symbol: currency for symbol, currency in newest if currency not in (None, past.base_currency)}:
+        raise CurrencyError(past.base_currency, foreign)
+
+
+def _valid(instruments: pl.DataFrame, session: date) -> pl.DataFrame:
     valid = (pl.col("valid_from") <= session) & (pl.col("valid_until").is_null() | (pl.col("valid_until") >= session))
-    rows = instruments.filter(valid).sort("valid_from").select("con_id", "industry")
+    return instruments.filter(valid).sort("valid_from")
+
+
+def _sectors(instruments: pl.DataFrame, session: date) -> dict[int, str]:
+    rows = _valid(instruments, session).select("con_id", "industry")
     return {con_id: industry or "unknown" for con_id, industry in rows.iter_rows()}

@@ -34,7 +34,7 @@ def render_page(template: str, pictures: Mapping[str, str], **values: Any) -> st
 
 def percent(value: float | None, digits: int = 2) -> str:
     """Return a fraction in percent; a dash where there is none."""
-    return "—" if value is None else f"{value:.{digits}%}"
+    return "—" if value is None else f"{value:z.{digits}%}"
 
 
 def text_table(head: list[str], rows: list[list[str]]) -> str:

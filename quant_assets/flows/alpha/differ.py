@@ -3,7 +3,7 @@
 from quant_assets.domain.comparison import RunDiff, RunFacts, compare
 from quant_assets.domain.verification import errors
 from quant_assets.errors import VerificationError
-from quant_assets.flows.alpha.fates import fates_of, require_instruments
+from quant_assets.flows.alpha.fates import fates_of, is_meta
 from quant_assets.flows.alpha.report import report_data
 from quant_assets.lakehouse.runs import RunDirectory, hash_findings
 
@@ -23,11 +23,14 @@ def facts_of(run: RunDirectory) -> RunFacts:
     Raises:
         VerificationError: it is not finished, or was altered.
     """
-    require_instruments(run)
     if not run.is_finished:
         raise VerificationError(run.run_id, ["the run is not finished: it has no manifest.json"])
     if problems := errors(hash_findings(run)):
         raise VerificationError(run.run_id, [one.message for one in problems])
+    if is_meta(run):
+        from quant_assets.flows.meta.facts import meta_facts
+
+        return meta_facts(run)
     data, inputs = report_data(run), run.inputs
     record, chosen = run.read_json("data/weights.json"), run.read_json("data/selection.json")
     return RunFacts(

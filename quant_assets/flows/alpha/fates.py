@@ -8,13 +8,18 @@ from quant_assets.flows.alpha.stages import CERTIFICATE, SELECTION_FRAME
 from quant_assets.lakehouse.runs import RunDirectory
 
 
+def is_meta(run: RunDirectory) -> bool:
+    """Return whether a run is a meta portfolio."""
+    return run.inputs.get("kind") == "meta"
+
+
 def require_instruments(run: RunDirectory) -> None:
     """Refuse a meta portfolio, which selects runs and no instruments.
 
     Raises:
         ConfigurationError: names its sleeves, which can be asked.
     """
-    if run.inputs.get("kind") == "meta":
+    if is_meta(run):
         sleeves = ", ".join(one["run_id"] for one in run.inputs["sleeves"])
         raise ConfigurationError(run.run_id, "a meta portfolio selects no instruments.", f"Ask its sleeves: {sleeves}.")
 

@@ -11,6 +11,7 @@ from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.alpha.choose import compute_selection
 from quant_assets.flows.alpha.combine import compute_synthesis
 from quant_assets.flows.alpha.compute import compute_returns
+from quant_assets.flows.alpha.fates import is_meta
 from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
 from quant_assets.flows.alpha.weigh import compute_weights
 from quant_assets.flows.snapshot import BAR_COLUMNS
@@ -48,7 +49,7 @@ def verify_directory(run: RunDirectory) -> list[Finding]:
     if errors(findings):
         return findings
     findings += _frozen_findings(run)
-    if run.inputs.get("kind") == "meta":
+    if is_meta(run):
         from quant_assets.flows.meta.verify import meta_findings
 
         return [*findings, *meta_findings(run)]

@@ -164,7 +164,8 @@ class LakeHistory:
         sessions = tuple(self.work.calendar.window(known, n_sessions or self.n_sessions))
         daily, universe = lake.read(CURATED_TWS_1D_BARS, at), lake.read(UNIVERSE, at)
         screened, _ = screened_by(lake, known, self.screens)
-        return Past(sessions, daily, universe, lake.read(INSTRUMENTS, at), screened=screened)
+        base = self.work.settings.manifest.lakehouse.base_currency
+        return Past(sessions, daily, universe, lake.read(INSTRUMENTS, at), screened=screened, base_currency=base)
 
     def require(self, decisions: Sequence[date], last: date, profile: str) -> None:
         """Prove that everything is published.

@@ -170,7 +170,7 @@ async def _bars(patient: Patient, client: TwsClient) -> Check:
     """Ask for the latest session: missing permissions answer here, and nowhere before."""
     work = patient.work
     contract = patient.contract
-    calendar = work.calendar_of(contract.sec_type, contract.venue)
+    calendar = work.calendar_for(contract)
     session = calendar.latest(work.clock.now() - work.fetch_delay)
     hours = calendar.hours(session)
     series = minute_series(contract.sec_type, use_rth=work.settings.manifest.lakehouse.use_rth)

@@ -13,7 +13,7 @@ from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily, recut_series
 from quant_assets.connectors.tws.retry import Outcome, fetch_all
 from quant_assets.domain.bars import overlap_agrees
-from quant_assets.domain.calendar import TradingCalendar, day_start
+from quant_assets.domain.calendar import day_start
 from quant_assets.domain.instruments import WhatToShow, daily_series
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError, WrongUnitError
@@ -62,14 +62,14 @@ class DailyNeeds:
 def plan_overlaps(work: Work, contracts: Sequence[Contract], vintage: date) -> list[PlannedRequest]:
     """Return the requests for the newest sessions of some instruments."""
     start = work.calendar.window(vintage, OVERLAP)[0]
-    return _planned(contracts, lambda one: max(OVERLAP, _calendar_of(work, one).count(start, vintage)))
+    return _planned(contracts, lambda one: max(OVERLAP, work.calendar_for(one).count(start, vintage)))
 
 
 def plan_full(
     work: Work, contracts: Sequence[Contract], start: date, vintage: date, span: timedelta
 ) -> list[PlannedRequest]:
     """Return the requests for windows that begin before `start`, each in the sessions of its own exchange."""
-    return _planned(contracts, lambda one: _calendar_of(work, one).count(start, vintage) + 1, span)
+    return _planned(contracts, lambda one: work.calendar_for(one).count(start, vintage) + 1, span)
 
 
 def _planned(
@@ -80,10 +80,6 @@ def _planned(
         alike[length(contract), daily_series(contract.sec_type)].append(contract)
     plans = (plan_daily(group, n_sessions, what, span=span) for (n_sessions, what), group in alike.items())
     return list(chain.from_iterable(plans))
-
-
-def _calendar_of(work: Work, contract: Contract) -> TradingCalendar:
-    return work.calendar_of(contract.sec_type, contract.venue)
 
 
 def vintages_near(work: Work, session: date) -> list[date]:

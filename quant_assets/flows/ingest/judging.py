@@ -101,7 +101,7 @@ class DailyJudge:
         bars = answer.bars.filter(pl.col("session") <= self._vintage).select(*_KNOWN, "bar_count")
         mine = self.stored.filter((pl.col("con_id") == con_id) & (pl.col("what_to_show") == what))
         contract = request.contract
-        expected = self._work.calendar_of(contract.sec_type, contract.venue).between(first, self._vintage)
+        expected = self._work.calendar_for(contract).between(first, self._vintage)
         verdict = judge_daily(
             bars,
             expected,

@@ -93,7 +93,7 @@ def _to_reread(work: Work, session: date, ledger: pl.DataFrame) -> pl.DataFrame:
 
 def _is_closed(work: Work, need: Need) -> bool:
     """Return whether the instrument traded in the session, and its exchange has been closed for long enough."""
-    hours = work.calendar_of(need.contract.sec_type, need.contract.venue).hours_on(need.session)
+    hours = work.calendar_for(need.contract).hours_on(need.session)
     return hours is not None and hours.closes_at + work.fetch_delay <= work.clock.now()
 
 
@@ -115,7 +115,7 @@ def _cut_anew(work: Work, planned: PlannedRequest, past: Past) -> list[PlannedRe
     """
     contract = planned.request.contract
     tried = {length for day in planned.needed for length in past.doubted.get((day, contract.con_id), ())}
-    calendar = work.calendar_of(contract.sec_type, contract.venue)
+    calendar = work.calendar_for(contract)
     parts = [planned]
     while len(parts) == 1 and parts[0].request.duration in tried:
         before = calendar.previous(parts[0].sessions[0])
@@ -132,7 +132,7 @@ def _fewest(work: Work, needs: Sequence[Need]) -> list[PlannedRequest]:
     for need in needs:
         contract = need.contract
         series = minute_series(contract.sec_type, use_rth=work.settings.manifest.lakehouse.use_rth)
-        groups[work.calendar_of(contract.sec_type, contract.venue), series].append(need)
+        groups[work.calendar_for(contract), series].append(need)
     return [
         planned for (calendar, series), wanted in groups.items() for planned in _plan_of(work, calendar, series, wanted)
     ]
@@ -284,17 +284,13 @@ class _MinuteIngest:
 
     def _judged(self, batch_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows of bronze and of the ledger that the group comes to."""
-        work, asked = self._work, []
-        for number, outcome in enumerate(self._group):
-            contract = outcome.planned.request.contract
-            calendar = work.calendar_of(contract.sec_type, contract.venue)
-            asked.append(MinuteRows.of(outcome, batch_id, number, calendar, work.clock.now()))
-        bars = pl.concat([rows.bars for rows in asked])
-        answers = self._past.told(pl.concat([rows.answers for rows in asked]), self._rereads)
+        work = self._work
+        asked = MinuteRows.of(self._group, batch_id, work.calendar_for, work.clock.now())
+        answers = self._past.told(asked.answers, self._rereads)
         earlier = self._earlier(answers)
-        judged = judge_minutes(answers, bars, self._daily, earlier)
-        kept = bars.join(judged.filter("is_kept"), on=["session", "con_id", "request_id"], how="semi")
-        return kept, stamped(pl.concat([rows.ledger for rows in asked]), judged)
+        judged = judge_minutes(answers, asked.bars, self._daily, earlier)
+        kept = asked.bars.join(judged.filter("is_kept"), on=["session", "con_id", "request_id"], how="semi")
+        return kept, stamped(asked.ledger, judged)
 
     def _earlier(self, answers: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of bronze that speak of the same sessions and instruments."""

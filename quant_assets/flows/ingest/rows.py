@@ -1,13 +1,15 @@
 """From an outcome of asking to rows of bronze: the bars as served, and one ledger row per session."""
 
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Self
+from typing import Final, Self
 
 import polars as pl
 
 import quant_assets
-from quant_assets.connectors.base import BarAnswer
+from quant_assets.connectors.base import MINUTE_ANSWER, BarAnswer, Contract
 from quant_assets.connectors.tws.planner import PlannedRequest
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain.calendar import TradingCalendar
@@ -54,7 +56,7 @@ def _ledger_row(outcome: Outcome, constants: dict[str, object], session: date, a
 
 @dataclass(frozen=True, slots=True)
 class MinuteRows:
-    """Bronze rows of one request for 1-minute bars, before anybody has judged them."""
+    """Bronze rows of a group of requests for 1-minute bars, before anybody has judged them."""
 
     bars: pl.DataFrame
     """Rows of `raw_tws_bars`."""
@@ -64,25 +66,55 @@ class MinuteRows:
     """`completeness.ANSWERS` of the sessions that there is an answer for."""
 
     @classmethod
-    def of(cls, outcome: Outcome, batch_id: str, number: int, calendar: TradingCalendar, at: datetime) -> Self:
-        """Divide an answer by session; rows of sessions that nobody asked for are left out.
+    def of(
+        cls, group: Sequence[Outcome], batch_id: str, calendar_of: Callable[[Contract], TradingCalendar], at: datetime
+    ) -> Self:
+        """Divide answers by session; rows of sessions that nobody asked for are left out.
 
         Args:
-            outcome: what became of the request.
+            group: what became of the requests.
             batch_id: commit that the rows belong to.
-            number: position of the request in the commit.
-            calendar: of the instrument's own exchange, which dates its bars.
+            calendar_of: the calendar of an instrument's own exchange, which dates its bars.
             at: knowledge time of outcomes that have no answer.
         """
-        constants = _constants(outcome, batch_id, number)
-        needed = sorted(outcome.planned.needed)
-        bars, answers = RAW_TWS_BARS.empty(), pl.DataFrame(schema=ANSWERS)
-        if answer := outcome.answer:
-            dated = _as_minutes(answer, constants, calendar)
-            bars = dated.filter(pl.col("session").is_in(needed))
-            answers = _answers(outcome.planned, answer, dated["session"], str(constants["request_id"]))
-        ledger = [_ledger_row(outcome, constants, session, at) for session in needed]
-        return cls(bars, RAW_TWS_REQUESTS.frame(ledger), answers)
+        requests = [_constants(outcome, batch_id, number) for number, outcome in enumerate(group)]
+        ledger = [
+            _ledger_row(outcome, constants, session, at)
+            for outcome, constants in zip(group, requests, strict=True)
+            for session in sorted(outcome.planned.needed)
+        ]
+        dated = _dated(group, requests, calendar_of)
+        answers = _answers(group, requests, dated)
+        bars = dated.join(answers, on=["request_id", "session"], how="semi", maintain_order="left")
+        return cls(_complete(bars, group, requests), RAW_TWS_REQUESTS.frame(ledger), answers)
+
+
+def _dated(
+    group: Sequence[Outcome],
+    requests: Sequence[Mapping[str, object]],
+    calendar_of: Callable[[Contract], TradingCalendar],
+) -> pl.DataFrame:
+    """Return all bars with request_id and session; a calendar dates those of all its instruments at once."""
+    alike: dict[TradingCalendar, list[tuple[str, pl.DataFrame]]] = defaultdict(list)
+    for outcome, constants in zip(group, requests, strict=True):
+        if (answer := outcome.answer) and not answer.bars.is_empty():
+            calendar = calendar_of(outcome.planned.request.contract)
+            alike[calendar].append((str(constants["request_id"]), answer.bars))
+    if not alike:
+        return pl.DataFrame(schema={**MINUTE_ANSWER, "request_id": pl.String(), "session": pl.Date()})
+    return pl.concat(
+        pl.concat([bars for _, bars in parts]).with_columns(
+            _repeated([(request_id, bars.height) for request_id, bars in parts]).alias("request_id"),
+            calendar.session_of(pl.col("ts")),
+        )
+        for calendar, parts in alike.items()
+    )
+
+
+def _repeated(values: Sequence[tuple[str, int]]) -> pl.Series:
+    """Return each value as often as it is to be there."""
+    counted = pl.DataFrame(values, schema={"value": pl.String, "n": pl.UInt32}, orient="row")
+    return counted.select(pl.col("value").repeat_by("n").explode())["value"]
 
 
 def stamped(drafts: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
@@ -103,45 +135,58 @@ def stamped(drafts: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
     ).select(RAW_TWS_REQUESTS.schema.names())
 
 
-def _answers(planned: PlannedRequest, answer: BarAnswer, dated: pl.Series, request_id: str) -> pl.DataFrame:
-    """Return what is known of an answer before its bars are looked at, per session that it was to bring."""
-    contract = planned.request.contract
-    common = {
-        "con_id": contract.con_id,
-        "request_id": request_id,
-        "is_share": contract.sec_type == "STK",
-        "words": answer.no_data_text,
-        "first_asked": planned.sessions[0],
-        "last_asked": planned.sessions[-1],
-        "first_row": dated.min(),
-        "last_row": dated.max(),
-        "n_nothing": 0,
-        "is_reread": False,
-    }
-    hours = {one.session: one for one in planned.covers}
+def _answers(group: Sequence[Outcome], requests: Sequence[Mapping[str, object]], dated: pl.DataFrame) -> pl.DataFrame:
+    """Return what is known of answers before their bars are looked at, per session that they were to bring."""
     rows = [
-        {**common, "session": day, "opens_at": hours[day].opens_at, "closes_at": hours[day].closes_at}
-        for day in sorted(planned.needed)
+        row
+        for outcome, constants in zip(group, requests, strict=True)
+        if outcome.answer
+        for row in _asked(outcome.planned, outcome.answer, str(constants["request_id"]))
     ]
-    return pl.DataFrame(rows, schema=ANSWERS)
+    spans = dated.group_by("request_id").agg(
+        pl.col("session").min().alias("first_row"), pl.col("session").max().alias("last_row")
+    )
+    asked = pl.DataFrame(rows, schema={name: dtype for name, dtype in ANSWERS.items() if name not in _ROWS})
+    return asked.join(spans, on="request_id", how="left", maintain_order="left").select(ANSWERS.names())
 
 
-def _as_minutes(answer: BarAnswer, constants: dict[str, object], calendar: TradingCalendar) -> pl.DataFrame:
-    if answer.bars.is_empty():
-        return RAW_TWS_BARS.empty()
-    dated = answer.bars.with_columns(calendar.session_of(pl.col("ts")))
-    return _complete(dated, RAW_TWS_BARS.schema, constants, answer.answered_at)
+_ROWS: Final = ("first_row", "last_row")
 
 
-def _complete(
-    rows: pl.DataFrame, schema: pl.Schema, constants: dict[str, object], answered_at: datetime
-) -> pl.DataFrame:
+def _asked(planned: PlannedRequest, answer: BarAnswer, request_id: str) -> Iterator[dict[str, object]]:
+    contract = planned.request.contract
+    hours = {one.session: one for one in planned.covers}
+    for day in sorted(planned.needed):
+        yield {
+            "session": day,
+            "con_id": contract.con_id,
+            "request_id": request_id,
+            "opens_at": hours[day].opens_at,
+            "closes_at": hours[day].closes_at,
+            "is_share": contract.sec_type == "STK",
+            "words": answer.no_data_text,
+            "first_asked": planned.sessions[0],
+            "last_asked": planned.sessions[-1],
+            "n_nothing": 0,
+            "is_reread": False,
+        }
+
+
+def _complete(bars: pl.DataFrame, group: Sequence[Outcome], requests: Sequence[Mapping[str, object]]) -> pl.DataFrame:
     """Add what is the same for every row of an answer, and each row's place among its session's rows."""
-    added = {**constants, "ingested_at": answered_at}
-    return rows.with_columns(
-        pl.int_range(pl.len(), dtype=pl.Int64).over("session").alias("answer_row"),
-        *(pl.lit(value, dtype=schema[name]).alias(name) for name, value in added.items()),
-    ).select(schema.names())
+    schema = RAW_TWS_BARS.schema
+    same = [
+        {**constants, "ingested_at": outcome.answer.answered_at}
+        for outcome, constants in zip(group, requests, strict=True)
+        if outcome.answer
+    ]
+    names = [*requests[0], "ingested_at"] if requests else ["request_id"]
+    constant = pl.DataFrame(same, schema={name: schema[name] for name in names})
+    return (
+        bars.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over("request_id", "session").alias("answer_row"))
+        .join(constant, on="request_id", how="left", maintain_order="left")
+        .select(schema.names())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +228,16 @@ class DailyRows:
             said = {"outcome": verdict.outcome, "proof": verdict.proof, "detail": verdict.detail}
             row |= {**said, "n_rows": closed.height}
             if verdict.outcome == "bars":
-                dated = closed.with_columns(
-                    pl.lit(vintage).alias("vintage"),
-                    pl.lit(is_full).alias("is_full"),
-                    pl.lit("observed").alias("known_basis"),
-                )
-                bars = _complete(dated, RAW_TWS_DAILY_BARS.schema, constants, answer.answered_at)
+                added = {"vintage": vintage, "is_full": is_full, "known_basis": "observed"}
+                bars = _of_series(closed, {**constants, **added, "ingested_at": answer.answered_at})
                 row |= {"bars_batch_id": batch_id}
         return cls(bars, RAW_TWS_REQUESTS.frame([row]))
+
+
+def _of_series(rows: pl.DataFrame, constants: Mapping[str, object]) -> pl.DataFrame:
+    """Add what is the same for every row of a vintage, and each row's place among its session's rows."""
+    schema = RAW_TWS_DAILY_BARS.schema
+    return rows.with_columns(
+        pl.int_range(pl.len(), dtype=pl.Int64).over("session").alias("answer_row"),
+        *(pl.lit(value, dtype=schema[name]).alias(name) for name, value in constants.items()),
+    ).select(schema.names())

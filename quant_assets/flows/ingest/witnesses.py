@@ -63,7 +63,7 @@ async def closed_days(work: Work, source: BarSource, contract: Contract, days: S
 
     No schedule is no answer: then the calendar stands, by which these days are sessions.
     """
-    calendar = work.calendar_of(contract.sec_type, contract.venue)
+    calendar = work.calendar_for(contract)
     n_sessions = len(calendar.between(min(days), max(days))) + 1
     try:
         told = await source.schedule(contract, calendar.hours(max(days)).closes_at + _AFTER_THE_CLOSE, n_sessions)

@@ -62,6 +62,7 @@ def freeze(
     sessions_window: Sequence[date],
     clock: Clock,
     *,
+    base_currency: str = "USD",
     previous: Previous | None = None,
     evidence: Callable[[pl.DataFrame, Sequence[date]], Mapping[str, Any]] | None = None,
 ) -> Snapshot:
@@ -75,6 +76,7 @@ def freeze(
         profile: configuration; it becomes part of the run's identity.
         sessions_window: the calendar's sessions up to and including `session`; the last `data.lookback_sessions` of
             them are frozen.
+        base_currency: what every instrument has to be quoted in.
         clock: for the run's log; no time enters the run's identity.
         previous: the weights of the run before, where the profile limits turnover.
         evidence: from the frozen bars and sessions to where they came from; kept beside them as
@@ -90,7 +92,7 @@ def freeze(
     window = tuple(sorted(set(sessions_window)))[-profile.data.lookback_sessions :]
     if not window or window[-1] != session:
         raise DefectError(f"the window of sessions must end with {session}")
-    request = Request(session, profile_name, profile, window)
+    request = Request(session, profile_name, profile, window, base_currency)
     gathered = gather(store, request)
     described = _describe(request, gathered) | ({"previous": previous.described()} if previous else {})
     identity = {"inputs": described, "config": _resolved(request), "code": code_version()}

@@ -31,6 +31,7 @@ class Request:
     profile_name: str
     profile: Profile
     window: tuple[date, ...]
+    base_currency: str
 
     @property
     def mend(self) -> str:
@@ -184,7 +185,17 @@ def _unfit(instruments: list[dict[str, Any]], request: Request) -> _Missing:
     """Name every accepted instrument that cannot be frozen."""
     if not instruments:
         return [(f"candidates[{request.profile_name}|{request.session}] accepted nobody", request.mend)]
-    return [problem for one in instruments for problem in _problems(one, request)]
+    return [problem for one in instruments for problem in _problems(one, request)] + _foreign(instruments, request)
+
+
+def _foreign(instruments: list[dict[str, Any]], request: Request) -> _Missing:
+    """Name who is quoted in another currency: returns of two currencies do not add up, and nothing here converts."""
+    base = request.base_currency
+    foreign = [f"{_who(one)} in {one['currency']}" for one in instruments if one["currency"] not in (None, base)]
+    if not foreign:
+        return []
+    mend = f"quant manifest show {request.profile_name}   (take them out of its lists, or set lakehouse.base_currency)"
+    return [(f"not quoted in the base currency {base}, and nothing converts: {', '.join(foreign)}", mend)]
 
 
 def _problems(one: dict[str, Any], request: Request) -> _Missing:

@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 
 from quant_assets.cli import cli
 from quant_assets.domain.meta import Sleeve, blend, joined, stream
+from quant_assets.domain.reports.page import percent
 from quant_assets.domain.tables import WEIGHTS
 from quant_assets.domain.verification import errors
-from quant_assets.errors import ConfigurationError, InfeasibleError, SnapshotIncompleteError, VerificationError
+from quant_assets.errors import (
+    ConfigurationError,
+    InfeasibleError,
+    SnapshotIncompleteError,
+    UnknownNameError,
+    VerificationError,
+)
 from quant_assets.flows.alpha import STEPS, list_runs, open_run, verify_run
 from quant_assets.flows.meta import build_meta, freeze_sleeves
 from quant_assets.flows.meta.sleeves import meta_profile
@@ -347,3 +354,52 @@ def test_the_command_lists_every_missing_sleeve_with_its_mend(tmp_path):
     assert [mend for _, mend in told.value.missing] == [
         f"quant flow alpha --profile {name} --session 2024-06-28" for name in ("default", "equal", "hrp")
     ]
+
+
+def asked(layout, *words):
+    result = CliRunner(env={"QUANT_DATA": str(layout.data)}).invoke(cli, words)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.stdout
+
+
+def test_a_meta_portfolio_is_shown_like_any_run(built):
+    layout, _, _, run, frame = built
+    told = json.loads(asked(layout, "run", "show", run.run_id, "--json"))
+    record = run.read_json("data/weights.json")
+    assert {one["con_id"]: one["weight"] for one in told["weights"]} == {
+        con_id: weight for con_id, weight in frame.select("con_id", "weight").iter_rows() if weight
+    }
+    assert told["sleeves"] == ", ".join(f"default {one['share']:.4%}" for one in record["sleeves"])
+    assert told["cash"] == record["cash"]
+    returns = run.read_frame("data/sleeve_returns.parquet").drop("session").drop_nulls().to_numpy()
+    growth = np.cumprod(1.0 + returns @ np.array([one["share"] for one in record["sleeves"]]))
+    assert told["cumulative_return_in_sample"] == pytest.approx(growth[-1] - 1.0, abs=1e-8)
+    assert run.run_id in asked(layout, "run", "show", run.run_id)
+
+
+def test_a_meta_portfolio_is_compared_with_a_sleeve_of_it(built):
+    layout, _, (first, _), run, frame = built
+    found = json.loads(asked(layout, "run", "diff", first.run_id, run.run_id, "--json"))
+    before = dict(first.read_frame("data/weights.parquet").select("con_id", "weight").iter_rows())
+    after = dict(frame.select("con_id", "weight").iter_rows())
+    moved = sum(abs(after.get(one, 0.0) - before.get(one, 0.0)) for one in {*before, *after}) / 2
+    assert found["turnover"] == pytest.approx(moved, abs=1e-9)
+    assert not json.loads(asked(layout, "run", "diff", run.run_id, run.run_id, "--json"))["weights"]
+
+
+def test_a_weight_of_a_meta_portfolio_is_split_over_its_sleeves(built):
+    layout, _, runs, run, frame = built
+    symbol, weight = frame.sort("weight").row(-1, named=True)["symbol"], frame["weight"].max()
+    found = json.loads(asked(layout, "why", run.run_id, symbol, "--json"))
+    assert {one["run_id"] for one in found["sleeves"]} == {one.run_id for one in runs}
+    assert sum(one["part"] for one in found["sleeves"]) == pytest.approx(weight, abs=1e-9)
+    for one in runs:
+        assert f"quant why {one.run_id} {symbol}" in asked(layout, "why", run.run_id, symbol)
+    with pytest.raises(UnknownNameError, match="NYSE:NOPE"):
+        asked(layout, "why", run.run_id, "NYSE:NOPE")
+
+
+def test_nothing_is_not_less_than_nothing():
+    assert percent(-1e-9) == "0.00%"
+    assert percent(-0.0123) == "-1.23%"

@@ -54,6 +54,45 @@ def test_a_snapshot_holds_what_it_says_under_the_names_of_the_record(tmp_path):
     assert run.read_json("config/environment.json")["libraries"]["skfolio"][0].isdigit()
 
 
+def quoted_in(world, **currencies: str) -> None:
+    """Publish the instruments again, some of them in another currency."""
+    at = Partition(world.session)
+    frame = world.store.read(INSTRUMENTS, at)
+    world.store.put(
+        INSTRUMENTS,
+        at,
+        frame.with_columns(pl.col("symbol").replace_strict(currencies, default="USD").alias("currency")),
+    )
+
+
+def test_instruments_of_another_currency_are_named_and_nothing_is_added_up(tmp_path):
+    world = scenario.world(n=4)
+    quoted_in(world, S102="GBP", S104="EUR")
+    (told,) = missing_of(world, Layout(tmp_path))
+    assert told == (
+        "not quoted in the base currency USD, and nothing converts: "
+        "NYSE:S102 (con_id 102) in GBP, NYSE:S104 (con_id 104) in EUR"
+    )
+    assert not any(Layout(tmp_path).runs.glob("*"))
+
+
+def test_a_whole_universe_in_the_base_currency_is_frozen_whatever_that_is(tmp_path):
+    world = scenario.world(n=3)
+    quoted_in(world, S101="EUR", S102="EUR", S103="EUR")
+    world.certify()
+    made = freeze(
+        world.store,
+        Layout(tmp_path),
+        world.session,
+        scenario.PROFILE,
+        world.profile,
+        world.sessions,
+        world.clock,
+        base_currency="EUR",
+    )
+    assert [one["currency"] for one in made.run.inputs["instruments"]] == ["EUR"] * 3
+
+
 def test_a_frozen_file_has_the_published_shape_and_the_lakehouse_values(tmp_path):
     prices = scenario.closes(120, 3)
     world = scenario.world(prices)

@@ -9,7 +9,14 @@ import polars as pl
 from quant_assets.connectors.files import DailyFile
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.flows.backtest import FileHistory
-from quant_assets.settings.manifest import CostsConfig, DataConfig, Profile, RiskConfig, SelectionConfig
+from quant_assets.settings.manifest import (
+    CostsConfig,
+    DataConfig,
+    LakehouseConfig,
+    Profile,
+    RiskConfig,
+    SelectionConfig,
+)
 from quant_assets_tests.unit.alpha import scenario
 
 CALENDAR = TradingCalendar(("XNYS",))
@@ -60,4 +67,7 @@ def lake(prices: np.ndarray, decisions: list[date], lookback: int = 60) -> Simpl
         store.put(CURATED_TWS_1D_BARS, at, scenario.daily(sessions[window], prices[window]))
     partitions = lambda table: [Partition(date.fromisoformat(key)) for name, key in store.frames if name == table.name]  # noqa: E731
     curated = SimpleNamespace(read=store.read, footer=store.footer, partitions=partitions)
-    return SimpleNamespace(lake=SimpleNamespace(curated=curated), calendar=CALENDAR, source_label="a test")
+    house = SimpleNamespace(manifest=SimpleNamespace(lakehouse=LakehouseConfig()))
+    return SimpleNamespace(
+        lake=SimpleNamespace(curated=curated), calendar=CALENDAR, source_label="a test", settings=house
+    )

@@ -18,6 +18,7 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERS
 from quant_assets.domain.verification import errors
 from quant_assets.errors import (
     ConfigurationError,
+    CurrencyError,
     DataWrong,
     DefectError,
     NetworkSealedError,
@@ -103,6 +104,17 @@ def test_a_fold_decides_what_a_run_decides_bit_for_bit(tmp_path, method):
     assert decision.method == method
     selected = run.read_frame("data/selection.parquet").filter(verdict="selected")["con_id"].to_list()
     assert list(decision.selected) == sorted(selected)
+
+
+def test_a_decision_over_two_currencies_is_refused_as_a_run_refuses_it():
+    world = scenario.world(n=4)
+    at = Partition(world.session)
+    daily, universe, instruments = (world.store.read(one, at) for one in (CURATED_TWS_1D_BARS, UNIVERSE, INSTRUMENTS))
+    mixed = instruments.with_columns(currency=pl.col("symbol").replace_strict({"S103": "GBP"}, default="USD"))
+    decide = alpha_strategy(scenario.PROFILE, world.profile)
+    with pytest.raises(CurrencyError, match="base currency USD, and nothing converts: S103 in GBP"):
+        decide(Past(tuple(world.sessions), daily, universe, mixed, base_currency="USD"))
+    assert decide(Past(tuple(world.sessions), daily, universe, instruments, base_currency="USD")).weights
 
 
 def test_the_numbers_add_up():

@@ -130,7 +130,7 @@ def ask_for_one_hour(lab: Lab, session: date, con_id: int, now) -> None:
         planned = PlannedRequest(request, covers, needed=frozenset({session}))
         batch = work.new_batch_id()
         outcome = Outcome(planned, work.gate.run(job))
-        rows = MinuteRows.of(outcome, batch, 0, work.calendar, work.clock.now())
+        rows = MinuteRows.of([outcome], batch, work.calendar_for, work.clock.now())
         assert rows.bars.height == 60
         work.lake.raw.append(RAW_TWS_BARS, Partition(session), rows.bars, batch)
         work.lake.raw.append(RAW_TWS_REQUESTS, Partition(session), rows.ledger, batch)
@@ -146,8 +146,8 @@ def test_an_hour_repaired_after_the_split_never_leaves_two_bases_in_a_session(tm
     ask_for_one_hour(lab, BEFORE, one.con_id, after(SPLIT))
     with lab.at(after(SPLIT)) as work:
         factors = Adjuster(work).publish(BEFORE)
-        bars, rejected = Curator(work).minute_bars(BEFORE)
-    assert all(published.is_committed for published in (factors, bars, rejected))
+        bars, *others = Curator(work).minute_bars(BEFORE)
+    assert all(published.is_committed for published in (factors, bars, *others))
     assert bars.metadata["rescaled_rows"] == served.height - 60
     repaired = lab.lake.curated.read(CURATED_TWS_1M_BARS, Partition(BEFORE))
     assert repaired["ts"].equals(served["ts"])
