@@ -12,6 +12,7 @@ from quant_assets.flows.ingest.daily import daily_needs, vintages_near
 from quant_assets.flows.ingest.ledger import REFUSED
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA, Finding, Published
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.bronze_rules import broken_rules
 from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import StorageReport
@@ -101,8 +102,7 @@ def raw_details(work: Work, session: date, added: Mapping[str, int]) -> Publishe
 
 def _schema(work: Work, table: Table, partitions: Sequence[Partition]) -> Finding:
     """Hold bronze against its declaration; it warns only, for what TWS served is kept as it was served."""
-    raw = work.lake.raw
-    found = [f"{one.key}: {failure}" for one in partitions for failure in raw.failures(table, one)]
+    found = [f"{one.key}: {rule}" for one in partitions for rule in broken_rules(work.lake.raw, table, one)]
     return Finding(SCHEMA, not found, "; ".join(found[:_SHOWN]), blocking=False, metadata={"failures": found[:_KEPT]})
 
 

@@ -17,7 +17,7 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import combined_id, content_id
-from quant_assets.lakehouse.contents import recall, recall_failures, remember, remember_failures
+from quant_assets.lakehouse.contents import recall, remember
 from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer, instant_text
@@ -348,24 +348,6 @@ class RawStore(_Store):
         if self.batches(table, partition) == files:
             remember(self.layout, table, partition, files, said)
         return said
-
-    def failures(self, table: Table, partition: Partition) -> tuple[str, ...]:
-        """Return the declared rules that a partition breaks, as text; it is judged once per set of batches.
-
-        Raises:
-            CorruptFileError: a batch cannot be read.
-        """
-        from quant_assets.domain.validation import validate
-
-        files = self.batches(table, partition)
-        if not files:
-            return ()
-        known = recall_failures(self.layout, table, partition, files)
-        if known is None:
-            known = tuple(str(failure) for failure in validate(table, self.read(table, partition)))
-            if self.batches(table, partition) == files:
-                remember_failures(self.layout, table, partition, files, known)
-        return known
 
     def input_id(self, table: Table, partition: Partition) -> str:
         """Return an id of the exact set of batches, cheap to compute: it changes whenever a batch is added."""
