@@ -3,7 +3,7 @@
 
 python tools/backtest_document.py --bars us_daily_2012_2017.parquet --sectors us_daily_2012_2017_sectors.csv
 
-The text is here, the numbers are computed; a test recomputes the small table.
+The text is here, the numbers are computed; tests recompute all of them.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from quant_assets.errors import ConfigurationError, VerificationError
 
 if TYPE_CHECKING:
     from quant_assets.flows.backtest import History
+    from quant_assets.settings.manifest import Profile
 
 
 class _Default(click.Group):
@@ -67,11 +68,8 @@ def run(
             raise ConfigurationError(f"profile {name}", "it is a meta portfolio.", "Backtest the profiles it is of.")
         history: History
         if bars is not None:
-            if config.selection.screens:
-                raise ConfigurationError(
-                    f"profile {name}, key selection.screens", "a file has no features.", "Backtest over the lakehouse."
-                )
             history = FileHistory.read(bars, sectors, work.calendar, name)
+            _require_columns(name, config, has_sectors=history.has_sectors)
             last = min(last, history.sessions[-1])
         else:
             print_synthetic_banner(work.settings)
@@ -91,6 +89,18 @@ def run(
     for number, problem in walked.record["failed"].items():
         click.secho(f"warning: fold {number} kept what was held: {problem}", fg="yellow", err=True)
     click.echo(f"report: {made.file('reports/report.html')}")
+
+
+def _require_columns(name: str, config: "Profile", *, has_sectors: bool) -> None:
+    """Refuse a file of bars that lacks what the profile decides by."""
+    if config.selection.screens:
+        raise ConfigurationError(
+            f"profile {name}, key selection.screens", "a file has no features.", "Backtest over the lakehouse."
+        )
+    cap = config.risk.sector_cap
+    if cap < 1 and not has_sectors:
+        problem = f"without sectors all are of one, `unknown`, and risk.sector_cap keeps {1 - cap:.0%} in cash."
+        raise ConfigurationError("--bars", problem, "Give --sectors, or lift the cap: quant --set risk.sector_cap=1 …")
 
 
 def _show_plan(rows: list[tuple[Any, ...]], as_json: bool) -> None:  # noqa: FBT001

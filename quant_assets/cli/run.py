@@ -311,7 +311,7 @@ def _percent(value: float, sign: str = "-") -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.6f}"
+        return f"{value:z,.6f}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {inner}" for name, inner in value.items())
     return "—" if value is None else str(value)

@@ -9,11 +9,12 @@ import polars as pl
 from quant_assets.domain.tables import (
     ACCOUNTS,
     ALL,
+    BAR_ACCOUNTING,
     CURATED_TWS_1M_BARS,
     POSITIONS,
     UNIVERSE,
 )
-from quant_assets.flows.ingest.ledger import open_holes
+from quant_assets.flows.ingest.ledger import open_holes, read_ledger
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -70,8 +71,26 @@ def repair_plan(work: Work, first: date | None = None, last: date | None = None)
     inside = [day for day in published if (first or day) <= day <= (last or day)]
     holes = open_holes(work, inside)
     counted = holes.join(_missing_minutes(work, holes), on=["session", "con_id"], how="left")
+    everything = pl.concat([counted, _never_had(work, inside, holes)]).sort("session", "con_id")
     threshold = work.settings.manifest.lakehouse.repair_min_minutes
-    return RepairPlan(missing_sessions(work, first, last), counted.filter(pl.col("missing") >= threshold))
+    return RepairPlan(missing_sessions(work, first, last), everything.filter(pl.col("missing") >= threshold))
+
+
+def _never_had(work: Work, sessions: Sequence[date], holes: pl.DataFrame) -> pl.DataFrame:
+    """Return, as known holes, what TWS does not have: its answers agree, and its daily volume says that more traded."""
+    partitions = [Partition(session) for session in sessions]
+    accounted = work.lake.curated.read_many(BAR_ACCOUNTING, partitions).filter(pl.col("reason") == "unexplained")
+    lacking = accounted.join(holes, on=["session", "con_id"], how="anti")
+    asked = read_ledger(work, lacking["session"].unique().sort()).filter(pl.col("bar_size") == "1 min")
+    newest = (
+        asked.sort("asked_at", "request_id")
+        .group_by("session", "con_id")
+        .agg(pl.col("outcome", "detail", "asked_at").last(), pl.len().alias("n_asked"))
+    )
+    known = lacking.join(newest, on=["session", "con_id"]).with_columns(
+        pl.lit(value=True).alias("is_known"), pl.col("minutes").cast(pl.Int64).alias("missing")
+    )
+    return known.select(*holes.columns, "missing")
 
 
 def _missing_minutes(work: Work, holes: pl.DataFrame) -> pl.DataFrame:

@@ -40,8 +40,8 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
 
 def observed_since(store: CuratedStore, sessions: Sequence[date]) -> list[date]:
     """Return the sessions from the first published universe on: a lakehouse begins where its owner begins it."""
-    stored = store.partitions(UNIVERSE)
-    return [session for session in sessions if stored and session >= stored[0].session]
+    first = next((one for one in store.sessions(UNIVERSE) if store.exists(UNIVERSE, Partition(one))), None)
+    return [session for session in sessions if first and session >= first]
 
 
 def _members(store: CuratedStore, sessions: Sequence[date]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from quant_assets.connectors.files import DailyFile, read_daily
+from quant_assets.connectors.files import UNKNOWN_SECTOR, DailyFile, read_daily
 from quant_assets.connectors.scanners import Scanner
 from quant_assets.domain.backtest import Past, Prices, chained, cut, prices_of
 from quant_assets.domain.calendar import TradingCalendar
@@ -66,6 +66,11 @@ class FileHistory:
     def read(cls, bars: Path, sectors: Path | None, calendar: TradingCalendar, profile: str) -> "FileHistory":
         """Read the files. Raises what `read_daily` raises."""
         return cls(read_daily(bars, sectors), calendar, profile)
+
+    @property
+    def has_sectors(self) -> bool:
+        """Whether any instrument has a sector; without one all of them stand under one cap as `unknown`."""
+        return bool((self._file.members["sector"] != UNKNOWN_SECTOR).any())
 
     @property
     def sessions(self) -> tuple[date, ...]:

@@ -42,6 +42,18 @@ def test_the_published_table_of_the_last_year_is_recomputed(document, small):
     assert document.attributed(small) in text
 
 
+@pytest.mark.slow
+def test_the_published_tables_of_three_years_are_recomputed(document, files):
+    full = document.walks(*files, *document.FULL)
+    text = document.DOCUMENT.read_text(encoding="utf-8")
+    assert document.measured(full) in text
+    assert document.attributed(full) in text
+    assert {one.folds.height for one in full.values()} == {37}
+    for one in full.values():
+        parts = one.record["attribution"]
+        assert sum(parts[part] for part in ("pool", "selection", "allocation", "costs")) == pytest.approx(parts["net"])
+
+
 def test_one_over_n_is_what_buying_and_holding_each_of_them_alike_gives(small, files):
     """Straight from the file: the mean of closes at a fold's end over closes at its trade, of whoever is fit."""
     raw = pl.read_parquet(files[0]).with_columns(pl.col("date").str.to_date()).drop_nulls().sort("symbol", "date")

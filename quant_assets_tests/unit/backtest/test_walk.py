@@ -351,6 +351,16 @@ def test_the_command_as_a_user_meets_it(files, monkeypatch):
         ask(data, "verify", told["backtest"])
 
 
+def test_a_file_without_sectors_is_not_walked_under_a_cap_that_keeps_most_in_cash(files, monkeypatch):
+    data, path, _ = files
+    words = ("--sessions", "2024-05-01..2024-06-28", "--bars", str(path), "--rebalance", "20", "--json")
+    monkeypatch.setattr("quant_assets.settings.Settings.manifest", manifest_of(profile(sector_cap=0.4)))
+    with pytest.raises(ConfigurationError, match=r"keeps 60% in cash.*Give --sectors"):
+        ask(data, *words)
+    monkeypatch.setattr("quant_assets.settings.Settings.manifest", manifest_of(profile(sector_cap=1.0)))
+    assert json.loads(ask(data, *words).stdout)["n_folds"] > 0
+
+
 def manifest_of(config):
     from quant_assets.settings.manifest import Manifest
 
