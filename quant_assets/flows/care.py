@@ -3,22 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
 
 import polars as pl
 
 from quant_assets.domain.tables import (
     ACCOUNTS,
     ALL,
+    BAR_ACCOUNTING,
     CURATED_TWS_1M_BARS,
     POSITIONS,
-    QUARANTINE_TWS_BARS,
-    RAW_TWS_DAILY_BARS,
     UNIVERSE,
-    Table,
 )
-from quant_assets.flows.catalog import refresh_catalog
-from quant_assets.flows.ingest.ledger import open_holes
+from quant_assets.flows.ingest.ledger import open_holes, read_ledger
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -29,16 +25,6 @@ DATA_TABLES = tuple(
     table for table in ALL if table.partition_by == "session" and not table.append_only and table not in _ON_REQUEST
 )
 """What the data cycle derives per session; bronze is judged by what stands on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CareFinding:
-    """One thing that somebody should know of."""
-
-    severity: Literal["error", "warn", "info"]
-    table: str
-    what: str
-    mend: str = ""
 
 
 def missing_sessions(work: Work, first: date | None = None, last: date | None = None) -> list[date]:
@@ -85,8 +71,26 @@ def repair_plan(work: Work, first: date | None = None, last: date | None = None)
     inside = [day for day in published if (first or day) <= day <= (last or day)]
     holes = open_holes(work, inside)
     counted = holes.join(_missing_minutes(work, holes), on=["session", "con_id"], how="left")
+    everything = pl.concat([counted, _never_had(work, inside, holes)]).sort("session", "con_id")
     threshold = work.settings.manifest.lakehouse.repair_min_minutes
-    return RepairPlan(missing_sessions(work, first, last), counted.filter(pl.col("missing") >= threshold))
+    return RepairPlan(missing_sessions(work, first, last), everything.filter(pl.col("missing") >= threshold))
+
+
+def _never_had(work: Work, sessions: Sequence[date], holes: pl.DataFrame) -> pl.DataFrame:
+    """Return, as known holes, what TWS does not have: its answers agree, and its daily volume says that more traded."""
+    partitions = [Partition(session) for session in sessions]
+    accounted = work.lake.curated.read_many(BAR_ACCOUNTING, partitions).filter(pl.col("reason") == "unexplained")
+    lacking = accounted.join(holes, on=["session", "con_id"], how="anti")
+    asked = read_ledger(work, lacking["session"].unique().sort()).filter(pl.col("bar_size") == "1 min")
+    newest = (
+        asked.sort("asked_at", "request_id")
+        .group_by("session", "con_id")
+        .agg(pl.col("outcome", "detail", "asked_at").last(), pl.len().alias("n_asked"))
+    )
+    known = lacking.join(newest, on=["session", "con_id"]).with_columns(
+        pl.lit(value=True).alias("is_known"), pl.col("minutes").cast(pl.Int64).alias("missing")
+    )
+    return known.select(*holes.columns, "missing")
 
 
 def _missing_minutes(work: Work, holes: pl.DataFrame) -> pl.DataFrame:
@@ -121,50 +125,3 @@ def runs_of(sessions: Sequence[date], calendar_sessions: Sequence[date]) -> list
         else:
             stretches.append([session])
     return stretches
-
-
-def audit_data(work: Work) -> list[CareFinding]:
-    """Look for unreadable files, missing and stale sessions, leftovers of killed writers, and toxic prices."""
-    catalog = refresh_catalog(work, full=True)
-    findings = [found for table in ALL for found in _of_table(table, catalog["tables"][table.name])]
-    leftovers = list(work.layout.lakehouse.rglob(".staged-*"))
-    if leftovers:
-        what = f"{len(leftovers)} files that a killed writer left; the next write beside them removes them"
-        findings.append(CareFinding("info", "", what))
-    return findings + _toxic(work)
-
-
-def _of_table(table: Table, entry: dict[str, Any]) -> list[CareFinding]:
-    found = [
-        CareFinding("error", table.name, f"{session} cannot be read", _REBUILD)
-        for session, condition in entry["conditions"].items()
-        if condition == "degraded"
-    ]
-    if not entry["n_partitions"] or table is RAW_TWS_DAILY_BARS:
-        return found
-    if table in DATA_TABLES and entry["missing_sessions"]:
-        names = ", ".join(entry["missing_sessions"][:5])
-        found.append(
-            CareFinding("warn", table.name, f"lacks {len(entry['missing_sessions'])}: {names}", "quant repair")
-        )
-    if table in DATA_TABLES and entry["sessions_behind"]:
-        behind = f"is {entry['sessions_behind']} sessions behind"
-        found.append(CareFinding("warn", table.name, behind, "quant flow data"))
-    return found
-
-
-def _toxic(work: Work) -> list[CareFinding]:
-    """Tell what the newest session's quarantine holds."""
-    published = work.lake.curated.newest(QUARANTINE_TWS_BARS)
-    newest = [published] if published else []
-    rows = work.lake.curated.read_many(QUARANTINE_TWS_BARS, newest, ["symbol", "verdict"])
-    counted = rows.group_by("verdict").agg(pl.len(), pl.col("symbol").unique().sort()).sort("verdict")
-    return [
-        CareFinding(
-            "info", QUARANTINE_TWS_BARS.name, f"{newest[0].session}: {n} rows, {verdict} ({', '.join(who[:5])})"
-        )
-        for verdict, n, who in counted.iter_rows()
-    ]
-
-
-_REBUILD = "move the file aside and materialize its partition again"

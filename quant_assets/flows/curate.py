@@ -284,7 +284,8 @@ class Curator:
         if not raw.batches(RAW_INSTRUMENTS, partition):
             raise NotPublishedError("raw_instruments", partition.key, _MEND)
         before = self._dimension_before(session)
-        newer = [one for one in raw.partitions(RAW_INSTRUMENTS) if _after(one, before) and one.session <= session]
+        listed = (Partition(one) for one in raw.sessions(RAW_INSTRUMENTS) if one <= session)
+        newer = [one for one in listed if _after(one, before) and raw.batches(RAW_INSTRUMENTS, one)]
         footers = {UNIVERSE.name: work.lake.curated.footer(UNIVERSE, partition)}
         if before:
             footers["before"] = work.lake.curated.footer(INSTRUMENTS, before)

@@ -74,7 +74,12 @@ class _PastRaw(RawStore):
 
     def newest(self, table: Table, until: date | None = None) -> Partition | None:
         """Return the newest partition that had a batch by then."""
-        return next((one for one in reversed(self.partitions(table)) if until is None or one.session <= until), None)
+        listed = (Partition(one) for one in reversed(self.sessions(table)) if until is None or one <= until)
+        return next((one for one in listed if self.batches(table, one)), None)
+
+    def sessions(self, table: Table) -> list[date]:
+        """Return the sessions that have a directory today: each is looked into when it is asked for."""
+        return self.present.sessions(table)
 
     def batches(self, table: Table, partition: Partition) -> list[Path]:
         """Return the batches that had arrived, of one that was arriving its rows up to then."""
@@ -140,8 +145,13 @@ class _PastCurated(CuratedStore):
         return [one for one in self.present.partitions(table) if self.ensure(table, one) != "unknown"]
 
     def newest(self, table: Table, until: date | None = None) -> Partition | None:
-        """Return the newest partition that could be known."""
-        return next((one for one in reversed(self.partitions(table)) if until is None or one.session <= until), None)
+        """Return the newest partition that could be known; older ones are not made for it."""
+        listed = (one for one in reversed(self.present.partitions(table)) if until is None or one.session <= until)
+        return next((one for one in listed if self.ensure(table, one) != "unknown"), None)
+
+    def sessions(self, table: Table) -> list[date]:
+        """Return the sessions that have a directory today: each is looked into when it is asked for."""
+        return self.present.sessions(table)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,33 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import polars as pl
 
 from quant_assets.domain.tables import ALL
+from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.past import open_past
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.features import FeatureStore, PastReading
 from quant_assets.lakehouse.query import run_sql
+from quant_assets.settings import Settings
+
+
+@contextmanager
+def open_store(data: Path | None = None, configs: Path | None = None) -> Iterator[FeatureStore]:
+    """Open the readers of a lakehouse: in a notebook, a script, or a test.
+
+    Args:
+        data: the data directory; $QUANT_DATA, else `data`, when left out.
+        configs: the configuration directory; $QUANT_CONFIGS, else `configs`, when left out.
+
+    Raises:
+        ConfigurationError: the manifest cannot be read; names file and key.
+    """
+    settings = Settings.from_env(data=data, configs=configs)
+    with TwsGate(settings, run_id="reader") as gate:
+        yield feature_store(Work(settings, gate, run_id="reader"))
 
 
 def feature_store(work: Work) -> FeatureStore:
@@ -22,7 +41,7 @@ def feature_store(work: Work) -> FeatureStore:
         with open_past(work, as_of) as lake:
             yield PastReading(lake.curated, lake.origins)
 
-    return FeatureStore(work.layout, work.calendar, work.settings.manifest.symbology.aliases, past)
+    return FeatureStore(work.layout, work.calendar, work.settings.manifest.symbology.aliases, past, hours=work.hours_of)
 
 
 def sql_as_of(work: Work, query: str, as_of: datetime) -> tuple[pl.DataFrame, dict[str, int]]:

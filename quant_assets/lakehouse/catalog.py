@@ -10,7 +10,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -319,9 +319,11 @@ def instrument_quality(days: pl.DataFrame) -> dict[int, dict[str, Any]]:
 
 def _newest(lakehouse: Lakehouse, table: Table, columns: Sequence[str]) -> pl.DataFrame:
     """Return columns of the newest partition that can be read, or no rows."""
-    for partition in reversed(lakehouse.curated.partitions(table)):
+    store = lakehouse.curated
+    partition = store.newest(table)
+    while partition:
         try:
-            return lakehouse.curated.read(table, partition, columns)
+            return store.read(table, partition, columns)
         except (CorruptFileError, NotPublishedError):
-            continue
+            partition = store.newest(table, partition.session - timedelta(days=1))
     return table.empty().select(columns)

@@ -160,11 +160,13 @@ def _source(store: CuratedStore, table: Table, day: date) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Whole instruments that make one row group: those from `low` to `high`."""
+    """Whole instruments that make one row group: (con_id, rows) of each, ascending."""
 
-    low: int
-    high: int
-    rows: int
+    held: tuple[tuple[int, int], ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for _, rows in self.held)
 
 
 def _write(store: CuratedStore, table: Table, staged: Path, sources: dict[date, Source]) -> int:
@@ -177,7 +179,7 @@ def _write(store: CuratedStore, table: Table, staged: Path, sources: dict[date, 
     writer = pq.ParquetWriter(staged, schema, compression="NONE", use_dictionary=_repeating(table))
     with naming_full_disk(staged), writer:
         for block in _blocks(groups):
-            where = pl.col("con_id").is_between(block[0].low, block[-1].high)
+            where = pl.col("con_id").is_between(block[0].held[0][0], block[-1].held[-1][0])
             rows = read_files(table, files, None, where).sort("con_id", maintain_order=True)
             at = 0
             for group in block:
@@ -186,7 +188,7 @@ def _write(store: CuratedStore, table: Table, staged: Path, sources: dict[date, 
                 at += group.rows
         said = {
             "table": table.name,
-            "groups": [(group.low, group.high) for group in groups],
+            "instruments": [group.held for group in groups],
             "sources": {str(day): asdict(source) for day, source in sources.items()},
         }
         writer.add_key_value_metadata({KEY: json.dumps(said, sort_keys=True)})
@@ -198,9 +200,9 @@ def _groups(con_ids: pl.DataFrame) -> list[_Group]:
     groups: list[_Group] = []
     for con_id, rows in con_ids.group_by("con_id").len().sort("con_id").iter_rows():
         if groups and groups[-1].rows + rows <= _GROUP_ROWS:
-            groups[-1] = _Group(groups[-1].low, con_id, groups[-1].rows + rows)
+            groups[-1] = _Group((*groups[-1].held, (con_id, rows)))
         else:
-            groups.append(_Group(con_id, con_id, rows))
+            groups.append(_Group(((con_id, rows),)))
     return groups
 
 

@@ -10,21 +10,20 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError
 from quant_assets.lakehouse.footer import read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.pages import Chunk, Stretch, chunk_of, read_plain
 from quant_assets.lakehouse.scanning import of_instruments, scan
 
 KEY = "quant_assets.copy"
@@ -58,32 +57,42 @@ class Source:
             return False
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The rows of one instrument: so many of a row group, from a row of it on."""
+
+    group: int
+    start: int
+    rows: int
+
+
 @dataclass(frozen=True)
 class CopyIndex:
-    """What a copy's footer says: its sources by session, and which instruments each row group holds."""
+    """What a copy's footer says: its sources by session, and where the rows of each instrument are."""
 
     sources: Mapping[date, Source]
-    lows: npt.NDArray[np.int64]
-    highs: npt.NDArray[np.int64]
+    runs: Mapping[int, Run]
+    """con_id → where its rows are."""
     places: Mapping[str, int]
     """Column name → its place in the file."""
+    types: Mapping[str, Any]
+    """Column name → its Arrow type."""
     metadata: Any
     """The parsed Parquet footer."""
     stamp: tuple[int, int, int]
     """Inode, size and modification time of the file that all this was read from."""
+    _chunks: dict[tuple[int, str], Chunk | None] = field(default_factory=dict)
 
-    def groups_of(self, con_ids: Sequence[int]) -> list[int]:
-        """Return the row groups that may hold some of the instruments, ascending."""
-        ids = np.asarray(con_ids)
-        found = np.searchsorted(self.highs, ids)
-        inside = found < len(self.highs)
-        found, ids = found[inside], ids[inside]
-        held: list[int] = np.unique(found[self.lows[found] <= ids]).tolist()
-        return held
+    def runs_of(self, con_ids: Sequence[int]) -> list[Run]:
+        """Return where the rows of some instruments are, ascending by instrument."""
+        return [self.runs[one] for one in sorted(set(con_ids)) if one in self.runs]
 
-    def are_alone(self, groups: Sequence[int]) -> bool:
-        """Return whether each of the row groups holds one instrument only."""
-        return bool((self.lows[groups] == self.highs[groups]).all())
+    def chunk(self, descriptor: int, group: int, name: str) -> Chunk | None:
+        """Return where the values of a column of a row group lie, or None when they have to be decoded."""
+        known = self._chunks.get((group, name), _UNKNOWN)
+        if known is _UNKNOWN:
+            known = self._chunks[group, name] = chunk_of(self.metadata, group, self.places[name], descriptor)
+        return cast("Chunk | None", known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +171,7 @@ class MonthCopies:
         if is_part:
             asked = [day for share in shares for day in share.sessions]
             frame = frame.filter(pl.col("session").is_in(asked))
-        return frame.select(columns)
+        return frame.select(columns) if frame.columns != list(columns) else frame
 
 
 def _index(path: Path) -> CopyIndex | None:
@@ -202,22 +211,59 @@ def _scanned(
 def _picked(
     table: Table, shares: Sequence[Share], streams: Sequence[IO[bytes]], names: Sequence[str], con_ids: Sequence[int]
 ) -> pl.DataFrame:
-    """Decode just the row groups of some instruments, with footers that were parsed before."""
+    """Read just the rows of some instruments, with footers that were parsed before."""
+    found = [
+        (share, stream, runs)
+        for share, stream in zip(shares, streams, strict=True)
+        if (runs := share.index.runs_of(con_ids))
+    ]
+    if not found:
+        return table.empty().select(names)
+    plain = [name for name in names if all(_are_plain(*one, name) for one in found)]
+    others = [name for name in names if name not in plain]
+    parts = [_plain(found, plain)] if plain else []
+    parts += [_decoded(table, found, others)] if others else []
+    return parts[0] if len(parts) == 1 else parts[0].hstack(parts[1].get_columns()).select(names)
+
+
+_Found = Sequence[tuple[Share, IO[bytes], Sequence[Run]]]
+"""Copies, their open files, and the rows that are read of each."""
+
+
+def _are_plain(share: Share, stream: IO[bytes], runs: Sequence[Run], name: str) -> bool:
+    descriptor = stream.fileno()
+    try:
+        return all(share.index.chunk(descriptor, run.group, name) for run in runs)
+    except KeyError as error:
+        raise CorruptCopyError(share.path, f"it has no column {error}") from None
+
+
+def _plain(found: _Found, names: Sequence[str]) -> pl.DataFrame:
+    """Read columns that need no decoding."""
+    stretches = []
+    for share, stream, runs in found:
+        descriptor, path, index = stream.fileno(), share.path, share.index
+        for run in runs:
+            chunks = tuple(chunk for name in names if (chunk := index.chunk(descriptor, run.group, name)))
+            stretches.append(Stretch(descriptor, path, chunks, run.start, run.rows))
+    types = found[0][0].index.types
+    return read_plain(stretches, names, [types[name] for name in names])
+
+
+def _decoded(table: Table, found: _Found, names: Sequence[str]) -> pl.DataFrame:
+    """Read columns through a Parquet reader: whole row groups, and of them the rows of the runs."""
     import pyarrow as pa
 
-    groups = [share.index.groups_of(con_ids) for share in shares]
-    is_alone = all(share.index.are_alone(held) for share, held in zip(shares, groups, strict=True))
-    read = [*names, *(["con_id"] if not is_alone and "con_id" not in names else [])]
-    tables = [
-        _row_groups(share, stream, held, read)
-        for share, stream, held in zip(shares, streams, groups, strict=True)
-        if held
-    ]
-    if not tables:
-        return table.empty().select(names)
-    frame = pl.from_arrow(pa.concat_tables(tables), schema={name: table.schema[name] for name in read})
+    pieces = []
+    for share, stream, runs in found:
+        groups = sorted({run.group for run in runs})
+        sizes = [share.index.metadata.row_group(group).num_rows for group in groups]
+        starts = dict(zip(groups, accumulate(sizes, initial=0), strict=False))
+        rows = _row_groups(share, stream, groups, names)
+        pieces += [rows.slice(starts[run.group] + run.start, run.rows) for run in runs]
+    frame = pl.from_arrow(pa.concat_tables(pieces), schema={name: table.schema[name] for name in names})
     assert isinstance(frame, pl.DataFrame)
-    return frame if is_alone else frame.filter(pl.col("con_id").is_in(list(con_ids))).select(names)
+    return frame
 
 
 def _row_groups(share: Share, stream: IO[bytes], groups: list[int], names: Sequence[str]) -> Any:
@@ -256,12 +302,24 @@ def _load(path: str, inode: int, size: int, mtime_ns: int) -> CopyIndex:
     except pa.ArrowInvalid as error:
         raise ValueError(str(error)) from None
     said = json.loads(metadata.metadata[KEY.encode()])
-    groups = np.asarray(said["groups"], dtype=np.int64).reshape(-1, 2)
+    schema = metadata.schema.to_arrow_schema()
     return CopyIndex(
         sources={date.fromisoformat(day): Source(**source) for day, source in said["sources"].items()},
-        lows=groups[:, 0],
-        highs=groups[:, 1],
-        places={metadata.schema.column(place).name: place for place in range(metadata.num_columns)},
+        runs=_runs(said["instruments"]),
+        places={name: place for place, name in enumerate(schema.names)},
+        types={one.name: one.type for one in schema},
         metadata=metadata,
         stamp=(inode, size, mtime_ns),
     )
+
+
+def _runs(groups: Sequence[Sequence[tuple[int, int]]]) -> dict[int, Run]:
+    """Return where instruments are, from the (con_id, rows) of each row group."""
+    runs: dict[int, Run] = {}
+    for group, held in enumerate(groups):
+        starts = accumulate((rows for _, rows in held), initial=0)
+        runs |= {con_id: Run(group, start, rows) for (con_id, rows), start in zip(held, starts, strict=False)}
+    return runs
+
+
+_UNKNOWN = object()

@@ -70,6 +70,15 @@ def instant_text(text: str) -> str:
     return aware.astimezone(UTC).isoformat(timespec="microseconds")
 
 
+def known_range(frame: pl.DataFrame) -> dict[str, Any]:
+    """Return `known_from` and `known_until` of rows; nothing where rows do not say when they became known."""
+    column = next((name for name in ("known_at", "ingested_at", "observed_at") if name in frame.columns), None)
+    if column is None or frame.is_empty():
+        return {}
+    low, high = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(0)
+    return {"known_from": instant_text(low.isoformat()), "known_until": instant_text(high.isoformat())} if low else {}
+
+
 def read_footer(path: Path) -> Footer:
     """Read the footer of a committed file.
 

@@ -16,6 +16,11 @@ def partitions_below(root: Path) -> Iterator[Partition]:
             yield from _inside(session, path)
 
 
+def sessions_below(root: Path) -> list[date]:
+    """Return the sessions that have a directory, ascending; no directory is looked into."""
+    return sorted(session for name, _ in _directories(root) if (session := _session_of(name)) is not None)
+
+
 def newest_below(root: Path, until: date | None = None) -> Partition | None:
     """Return the newest partition, up to a session if one is given; older directories are not looked into."""
     for name, path in sorted(_directories(root), reverse=True):  # ISO dates sort as text

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -20,9 +20,9 @@ from quant_assets.lakehouse.content import combined_id, content_id
 from quant_assets.lakehouse.contents import recall, remember
 from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
-from quant_assets.lakehouse.footer import Footer, instant_text
+from quant_assets.lakehouse.footer import Footer, instant_text, known_range
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.listing import newest_below, partitions_below
+from quant_assets.lakehouse.listing import newest_below, partitions_below, sessions_below
 from quant_assets.lakehouse.manifest import Manifest
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 
@@ -30,6 +30,7 @@ _ROW_GROUP = 390 * 16
 """Rows per Parquet row group: sixteen full US sessions of one instrument, so that reading one prunes the rest."""
 
 _COMMIT_WAIT_S = 120.0
+_PLACE = attrgetter("session", "profile")
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +68,10 @@ class _Store:
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that hold at least one file, ascending."""
         return sorted(partitions_below(self.layout.table(table)))
+
+    def sessions(self, table: Table) -> list[date]:
+        """Return the sessions (or vintages) that have a directory, ascending; it may hold no file, none is opened."""
+        return sessions_below(self.layout.table(table))
 
     def newest(self, table: Table, until: date | None = None) -> Partition | None:
         """Return the newest partition, up to a session if one is given; older ones cost nothing, however many."""
@@ -150,7 +155,7 @@ class CuratedStore(_Store):
         Raises:
             CorruptFileError: names the file that cannot be read.
         """
-        names, asked = list(columns or table.schema.names()), sorted(set(partitions))
+        names, asked = list(columns or table.schema.names()), sorted(dict.fromkeys(partitions), key=_PLACE)
         if con_ids is not None and not con_ids:
             return table.empty().select(names)
         where = of_instruments(con_ids)
@@ -181,7 +186,7 @@ class CuratedStore(_Store):
         parts = [self.copies.read(table, sourced.shares, read, con_ids)]
         if sourced.files:
             parts.append(read_files(table, sourced.files, read, of_instruments(con_ids)))
-        frame = pl.concat(parts)
+        frame = pl.concat(parts) if len(parts) > 1 else parts[0]
         # each session comes from one source, and is sorted in it: a stable sort by session is the order of the files
         return frame.sort("session", maintain_order=True).select(names) if must_sort else frame
 
@@ -222,7 +227,7 @@ class CuratedStore(_Store):
             run_id=self.run_id,
             version=quant_assets.__version__,
             warnings=dict(warnings or {}),
-            **_known_range(ready),
+            **known_range(ready),
         )
         with self._lock(table):
             standing = self._standing(table, partition)
@@ -308,7 +313,7 @@ class RawStore(_Store):
             n_rows=ready.height,
             run_id=self.run_id,
             version=quant_assets.__version__,
-            **_known_range(ready),
+            **known_range(ready),
         )
         with self._lock(table):
             if file.exists():
@@ -381,14 +386,6 @@ class Lakehouse:
 def _said(frame: pl.DataFrame, table: Table) -> str:
     columns = list(table.content_columns)
     return content_id(frame.select(columns).unique(), columns, columns)
-
-
-def _known_range(frame: pl.DataFrame) -> dict[str, Any]:
-    column = next((name for name in ("known_at", "ingested_at", "observed_at") if name in frame.columns), None)
-    if column is None or frame.is_empty():
-        return {}
-    low, high = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(0)
-    return {"known_from": instant_text(low.isoformat()), "known_until": instant_text(high.isoformat())} if low else {}
 
 
 def _materialize(table: Table, partition: Partition) -> str:

@@ -116,6 +116,9 @@ SAMPLES = [
         ["3 returns", "Lower data"],
     ),
     (errors.NotARunError(Path("/x/y")), ["/x/y", "no run", "quant run list"]),
+    (errors.NotInRunError("r1", "NYSE:QTEA", "price_too_low;coverage"), ["NYSE:QTEA", "r1", "price too low; coverage"]),
+    (errors.UnknownBarError("NYSE:QTEA@2026-01-05T14:30Z"), ["NYSE:QTEA@2026-01-05T14:30Z", "UTC", "quant status"]),
+    (errors.WrongUnitError(["QTEB", "QTEA"]), ["QTEA, QTEB", "lots of 100", "dual-mode API clients"]),
     (errors.NetworkSealedError("1.2.3.4:80"), ["1.2.3.4:80", "sealed"]),
 ]
 

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain, islice
@@ -87,16 +87,21 @@ def vintages_near(work: Work, session: date) -> list[date]:
 
     Further ones count when they were fetched for a window as old as this one, which their batches' names say.
     """
-    stored = [partition.session for partition in work.lake.raw.partitions(RAW_TWS_DAILY_BARS)]
-    return _near(work, stored, session)
+    return _near(work, work.lake.raw.sessions(RAW_TWS_DAILY_BARS), session)
 
 
-def _near(work: Work, stored: Sequence[date], session: date) -> list[date]:
-    place = bisect_right(stored, session)
-    after = stored[place : place + FULL_EVERY]
-    far = stored[place + FULL_EVERY :]
-    deep = (vintage for vintage in far if _reaches(work, vintage, _window_start(work, session)))
-    return [*stored[max(0, place - FULL_EVERY) : place], *after, *islice(deep, FULL_EVERY)]
+def _near(work: Work, listed: Sequence[date], session: date) -> list[date]:
+    """Choose among the vintages that have a directory; only those near the session are looked into."""
+    place = bisect_right(listed, session)
+    until = islice(_stored(work, reversed(listed[:place])), FULL_EVERY)
+    later = _stored(work, listed[place:])
+    after = list(islice(later, FULL_EVERY))
+    deep = (vintage for vintage in later if _reaches(work, vintage, _window_start(work, session)))
+    return [*sorted(until), *after, *islice(deep, FULL_EVERY)]
+
+
+def _stored(work: Work, listed: Iterable[date]) -> Iterator[date]:
+    return (vintage for vintage in listed if work.lake.raw.batches(RAW_TWS_DAILY_BARS, Partition(vintage)))
 
 
 def _window_start(work: Work, session: date) -> date:
@@ -124,8 +129,8 @@ def daily_needs(work: Work, sessions: Sequence[date]) -> DailyNeeds:
         NotPublishedError: the universe of a session is missing.
     """
     first, vintage = sessions[0], work.latest_session()
-    stored = [partition.session for partition in work.lake.raw.partitions(RAW_TWS_DAILY_BARS)]
-    near = {session: _near(work, stored, session) for session in sessions}
+    listed = work.lake.raw.sessions(RAW_TWS_DAILY_BARS)
+    near = {session: _near(work, listed, session) for session in sessions}
     ledger = read_ledger(work, sorted({*chain.from_iterable(near.values()), vintage}))
     done = settled(ledger.filter(pl.col("bar_size") == "1 day"), work.clock.now(), throttle_of(work))
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])

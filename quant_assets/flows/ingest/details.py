@@ -61,8 +61,8 @@ def missing_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
 
 def recent_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     """Return the newest details per instrument that are younger than the fetch throttle."""
-    stored = [partition.session for partition in work.lake.raw.partitions(RAW_INSTRUMENTS)]
-    near = sorted({*stored[-1:], *(session for session in sessions if session in set(stored))})
+    newest = work.lake.raw.newest(RAW_INSTRUMENTS)
+    near = sorted({*sessions, *([newest.session] if newest else [])})
     frames = [work.lake.raw.read(RAW_INSTRUMENTS, Partition(session)) for session in near]
     rows = pl.concat(frames) if frames else RAW_INSTRUMENTS.empty()
     fresh = rows.filter(pl.col("ingested_at") >= work.clock.now() - throttle_of(work))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import islice
 
 import polars as pl
 
@@ -78,8 +79,10 @@ class DailyJudge:
     @cached_property
     def _known_nothings(self) -> frozenset[Series]:
         """Series of which an earlier vintage had said that there is no data: another connection's word."""
-        asked = [partition.session for partition in self._work.lake.raw.partitions(RAW_TWS_REQUESTS)]
-        ledger = read_ledger(self._work, [one for one in asked if one < self._vintage][-_VINTAGES_ASKED:])
+        raw = self._work.lake.raw
+        before = (one for one in reversed(raw.sessions(RAW_TWS_REQUESTS)) if one < self._vintage)
+        asked = (one for one in before if raw.batches(RAW_TWS_REQUESTS, Partition(one)))
+        ledger = read_ledger(self._work, sorted(islice(asked, _VINTAGES_ASKED)))
         said = ledger.filter((pl.col("bar_size") == "1 day") & (pl.col("outcome") == "no_data"))
         return frozenset(said.select("con_id", "what_to_show").iter_rows())
 

@@ -28,8 +28,8 @@ def daily_volumes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     on the price basis of today, as 1-minute bars do that are fetched today.
     """
     raw, first = work.lake.raw, min(sessions, default=date.max)
-    newest = (raw.partitions(table)[-1:] for table in (RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS))
-    vintages = sorted({*sessions, *(one.session for last in newest for one in last if one.session >= first)})
+    newest = (raw.newest(table) for table in (RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS))
+    vintages = sorted({*sessions, *(one.session for one in newest if one and one.session >= first)})
     asked = read_ledger(work, vintages).filter(
         (pl.col("bar_size") == "1 day") & pl.col("what_to_show").is_in(PRIMARY_SERIES) & (pl.col("proof") != "")
     )

@@ -23,7 +23,11 @@ def never(*_):
 def test_a_partition_tells_what_it_rests_on(lake, group):
     footer = lake.lake.curated.footer(group.table, Partition(DAYS[1]))
     source = lake.lake.curated.footer(group.inputs.table, Partition(DAYS[1]))
-    assert footer.inputs == {group.inputs.table.name: source.content_id, "feature": group.revision}
+    assert footer.inputs == {
+        group.inputs.table.name: source.content_id,
+        "feature": group.revision,
+        "rules": group.table.rules_id,
+    }
     assert footer.watermark == source.watermark
     again = publish_group(lake, replace(group, compute=never), DAYS[1])
     assert (again.report.unchanged, again.report.rows) == (footer.n_rows, footer.n_rows)

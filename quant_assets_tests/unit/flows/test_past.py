@@ -18,7 +18,7 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.errors import ConfigurationError, DefectError, NotPublishedError
 from quant_assets.flows.past import open_past
-from quant_assets.flows.readers import feature_store, sql_as_of
+from quant_assets.flows.readers import feature_store, open_store, sql_as_of
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content, files
@@ -206,3 +206,12 @@ def test_strict_readers_accept_what_was_observed_only(revised):
         then = store.get_features_for_training(*GROUPS, strict=True, as_of=revised.between)
         assert then["features"].height == 390
         assert then["metadata"]["known_basis"] == {"observed": 1, "left_out": 0}
+
+
+def test_a_notebook_opens_the_readers_with_two_directories(tmp_path):
+    lab = Lab(tmp_path)
+    lab.run([SESSION])
+    settings = lab.settings()
+    with open_store(settings.data, settings.configs) as store:
+        bars = store.get_curated_bars(["ARCA:QMKT"], SESSION, SESSION, adjust="splits")
+    assert bars.height == 390

@@ -12,7 +12,7 @@ import pytest
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.domain.tables import RAW_TWS_BARS
 from quant_assets.errors import CorruptCopyError, CorruptFileError
-from quant_assets.lakehouse import compaction, copies
+from quant_assets.lakehouse import compaction, copies, pages
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets_tests.builders import curated_bars
@@ -113,8 +113,62 @@ def test_only_the_asked_row_group_is_decoded(store, monkeypatch):
         "_row_groups",
         lambda share, stream, groups, names: asked.append((groups, names)) or original(share, stream, groups, names),
     )
-    store.read_many(BARS, EVERY[:3], ["close"], [102])
-    assert asked == [([1], ["close"])]
+    expected = read_files(store, EVERY[:3]).filter(pl.col("con_id") == 102).select("symbol", "close")
+    assert store.read_many(BARS, EVERY[:3], ["symbol", "close"], [102]).equals(expected)
+    assert asked == [([1], ["symbol"])], "of text, one row group is decoded; numbers are not decoded at all"
+
+
+@pytest.mark.parametrize("group_rows", [1, 100])
+def test_of_numbers_only_the_bytes_of_the_asked_instrument_are_read(plain, monkeypatch, group_rows):
+    monkeypatch.setattr(compaction, "_GROUP_ROWS", group_rows)
+    compaction.compact(plain, BARS, "2024-05")
+    sizes, original = [], os.preadv
+    monkeypatch.setattr(
+        pages.os,
+        "preadv",
+        lambda fd, into, at: (
+            sizes.extend(len(one) for one in into if isinstance(one, memoryview)) or original(fd, into, at)
+        ),
+    )
+    expected = read_files(plain, EVERY[:3]).filter(pl.col("con_id") == 205).select("ts", "close", "bar_count")
+    assert plain.read_many(BARS, EVERY[:3], expected.columns, [205]).equals(expected)
+    assert sizes == [15 * 8] * 3
+
+
+def test_columns_that_are_written_otherwise_are_decoded(plain, monkeypatch):
+    original = pq.ParquetWriter
+    for changed in ({"compression": "ZSTD"}, {"use_dictionary": True}, {"data_page_size": 8}):
+        monkeypatch.setattr(pq, "ParquetWriter", lambda *args, _c=changed, **kw: original(*args, **(kw | _c)))
+        compaction.compact(plain, BARS, "2024-05")
+        expected = read_files(plain, EVERY[:3]).filter(pl.col("con_id") == 102).select("ts", "close")
+        assert plain.read_many(BARS, EVERY[:3], ["ts", "close"], [102]).equals(expected), changed
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["never read", "read before"])
+def test_a_page_of_numbers_that_is_none_costs_no_answer(store, caplog, is_known):
+    path = store.layout.copy(BARS, "2024-05")
+    asked = {"columns": ["ts", "close", "volume"], "con_ids": [102]}
+    expected = store.read_many(BARS, EVERY, **asked) if is_known else None
+    metadata, stat = pq.read_metadata(path), path.stat()
+    place = next(at for at in range(metadata.num_columns) if metadata.schema.column(at).name == "close")
+    data = bytearray(path.read_bytes())
+    start = metadata.row_group(1).column(place).data_page_offset
+    data[start : start + 8] = bytes(8)
+    path.write_bytes(bytes(data))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    found = store.read_many(BARS, EVERY, **asked)
+    assert found.equals(read_files(store).filter(pl.col("con_id") == 102).select(found.columns))
+    assert expected is None or found.equals(expected)
+    assert f"{path}" in caplog.text, "the session files answered, and it is said why"
+
+
+def test_nulls_are_decoded(plain):
+    rows = bars(MAY[0]).with_columns(pl.when(pl.col("con_id") == 102).then(None).otherwise("volume").alias("volume"))
+    plain.write(BARS, Partition(MAY[0]), rows)
+    compaction.compact(plain, BARS, "2024-05")
+    for ids in ([101], [102], [102, 205]):
+        expected = read_files(plain, EVERY[:3]).filter(pl.col("con_id").is_in(ids)).select("ts", "volume")
+        assert plain.read_many(BARS, EVERY[:3], ["ts", "volume"], ids).equals(expected)
 
 
 def test_without_copies_the_files_of_the_asked_sessions_are_opened_and_no_other(plain):

@@ -7,9 +7,11 @@ from datetime import date, timedelta
 
 import pytest
 
+from quant_assets.domain.tables import RAW_TWS_DAILY_BARS
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
+from quant_assets.flows.ingest.daily import FULL_EVERY, vintages_near
 from quant_assets.lakehouse import manifest as manifest_module
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import CuratedStore
@@ -74,6 +76,23 @@ def test_the_newest_partition_is_found_without_looking_into_the_others(tmp_path,
     assert store.newest(TABLE, until=SESSION - timedelta(days=5)) == Partition(SESSION - timedelta(days=5))
     assert len(scanned) == 2 * 3, "the table's directory, the session's, and whether it has profiles; twice"
     assert store.newest(small_table(name="never")) is None
+
+
+@pytest.mark.parametrize("n_vintages", [80, 2500])
+def test_the_vintages_near_a_session_are_found_without_looking_into_the_others(tmp_path, n_vintages, scanned):
+    """A vintage per session: those before the newest session are as many as it takes, however many there are."""
+    with Lab(tmp_path).at(after(LAB_SESSION)) as work:
+        listed = work.calendar.window(LAB_SESSION, n_vintages)
+        root = work.layout.table(RAW_TWS_DAILY_BARS)
+        for day in listed:
+            (root / f"vintage={day}").mkdir(parents=True)
+            (root / f"vintage={day}" / "a.parquet").touch()
+        scanned.clear()
+        assert vintages_near(work, listed[-1]) == listed[-FULL_EVERY:]
+        assert len(scanned) <= 1 + FULL_EVERY
+        assert vintages_near(work, listed[40])[:FULL_EVERY] == listed[41 - FULL_EVERY : 41]
+        (root / f"vintage={listed[-1]}" / "a.parquet").unlink()
+        assert vintages_near(work, listed[-1]) == listed[-1 - FULL_EVERY : -1], "an empty directory is no vintage"
 
 
 def test_the_newest_line_about_a_file_counts_and_a_torn_one_does_not(tmp_path):
