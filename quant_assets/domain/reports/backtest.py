@@ -55,21 +55,30 @@ class BacktestData:
     @cached_property
     def measures(self) -> list[list[str]]:
         """Rows of measures: name, then the weights, the selected and the pool, after costs."""
-        return [
-            [title, *(_shown(self.record["net"][which][key], kind) for which in NAMES)]
-            for key, (title, kind) in _MEASURES.items()
-        ] + [
-            ["turnover a year", *(percent(self.record["turnover_a_year"][which], 0) for which in NAMES)],
-            ["costs a year", *(percent(self.record["costs_a_year"][which], 3) for which in NAMES)],
-        ]
+        return measures_of(self.record)
 
     @cached_property
     def parts(self) -> list[tuple[str, float, float]]:
         """The attribution: part, sum over all sessions, per year; the last row is their sum."""
-        years = self.record["n_sessions"] / 252
-        told = self.record["attribution"]
-        rows = [(text, told[name], told[name] / years) for name, text in PARTS.items()]
-        return [*rows, ("the weights, after costs", told["net"], told["net"] / years)]
+        return parts_of(self.record)
+
+
+def measures_of(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return rows of measures after costs: name, then the weights, the selected and the pool."""
+    return [
+        [title, *(_shown(record["net"][which][key], kind) for which in NAMES)]
+        for key, (title, kind) in _MEASURES.items()
+    ] + [
+        ["turnover a year", *(percent(record["turnover_a_year"][which], 0) for which in NAMES)],
+        ["costs a year", *(percent(record["costs_a_year"][which], 3) for which in NAMES)],
+    ]
+
+
+def parts_of(record: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Return the attribution: part, sum over all sessions, per year; the last row is their sum."""
+    years, told = record["n_sessions"] / 252, record["attribution"]
+    rows = [(text, told[name], told[name] / years) for name, text in PARTS.items()]
+    return [*rows, ("the weights, after costs", told["net"], told["net"] / years)]
 
 
 def _shown(value: float | None, kind: str) -> str:
