@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from quant_assets.errors import DefectError
+from quant_assets.errors import INTERRUPTED, DefectError
 from quant_assets.flows.budget import OVER_BUDGET
 from quant_assets.flows.tracking import NOT_TRACKED
 from quant_assets.lakehouse.layout import Partition
@@ -86,7 +86,7 @@ class Registry:
                 tags={key: value for key, value in tags.items() if key != "dagster/partition"},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
-        return _outcome(result)
+        return outcome_of(result)
 
 
 def _partition_tags(first: Partition, last: Partition) -> dict[str, str]:
@@ -107,7 +107,8 @@ def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
     return dg.DagsterInstance.ephemeral()
 
 
-def _outcome(result: Any) -> RunOutcome:
+def outcome_of(result: Any) -> RunOutcome:
+    """Return what a run that was executed in this process came to."""
     steps = tuple(_failure(event) for event in result.all_node_events if event.is_step_failure)
     failures = steps or tuple(_run_failure(event) for event in result.all_events if event.is_failure)
     materializations = list(_materializations(result))
@@ -163,6 +164,8 @@ def _failure(event: Any) -> tuple[int, str]:
         code = user.metadata.get("exit_code")
         return (int(code.value) if code else 1, user.description or event.step_key)
     error = data.error.cause or data.error
+    if error.cls_name == "DagsterExecutionInterruptedError":
+        return INTERRUPTED
     return DefectError.exit_code, f"{event.step_key}: {error.to_string()}"
 
 

@@ -36,6 +36,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             "raw_tws_bars",
             blocking={SETTLED: "Every instrument of the universe has an answer to rely on: bars, or a firm no"},
             warning={PERMITTED: "TWS refused no instrument for want of a subscription, or because it knows none"},
+            is_bronze=True,
         ),
         backfill_policy=SINGLE,
     )
@@ -54,6 +55,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             "raw_tws_daily_bars",
             blocking={SETTLED: "Every series of the universe has an answer to rely on: a vintage, or a firm no"},
             warning={SERVED: "Some vintage holds daily history of every instrument of the universe"},
+            is_bronze=True,
         ),
         backfill_policy=SINGLE,
         op_tags={"dagster/priority": "1"},  # before the minutes, whose completeness its volumes prove; no edge, for

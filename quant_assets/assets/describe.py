@@ -114,7 +114,11 @@ def _bounds(column: Any) -> list[str]:
 
 
 def checks(
-    name: str, *, blocking: Mapping[str, str] | None = None, warning: Mapping[str, str] | None = None
+    name: str,
+    *,
+    blocking: Mapping[str, str] | None = None,
+    warning: Mapping[str, str] | None = None,
+    is_bronze: bool = False,
 ) -> list[dg.AssetCheckSpec]:
     """Return the checks of an asset: the two that every table has, its own, and the presence of the latest session.
 
@@ -122,9 +126,12 @@ def checks(
         name: of the asset.
         blocking: name → description of the asset's own checks that hold a partition back.
         warning: the same for those that only warn.
+        is_bronze: rows are kept as they were served, so that the rules of the table only warn.
     """
     return [
-        dg.AssetCheckSpec(SCHEMA, asset=name, blocking=True, description="Pandera: columns, bounds, key and row rules"),
+        dg.AssetCheckSpec(
+            SCHEMA, asset=name, blocking=not is_bronze, description="Pandera: columns, bounds, key and row rules"
+        ),
         dg.AssetCheckSpec(NOT_EMPTY, asset=name, blocking=True, description="A green partition without rows is a bug"),
         *(
             dg.AssetCheckSpec(check, asset=name, blocking=True, description=text)

@@ -43,7 +43,9 @@ def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
         name="raw_instruments",
         specs=[catalogue.spec(RAW_INSTRUMENTS, deps=["universe"], kinds=["tws"])],
         check_specs=checks(
-            "raw_instruments", blocking={"every_member_known": "TWS describes every member of the universe"}
+            "raw_instruments",
+            blocking={"every_member_known": "TWS describes every member of the universe"},
+            is_bronze=True,
         ),
         backfill_policy=SINGLE,
     )

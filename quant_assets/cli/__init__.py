@@ -86,7 +86,7 @@ def cli(assignments: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run the command line; our own errors become one message and the exit code of their branch."""
-    from quant_assets.errors import QuantAssetsError
+    from quant_assets.errors import INTERRUPTED, QuantAssetsError
 
     if sys.argv[1:3] in _SEALED:
         _isolate()
@@ -97,8 +97,9 @@ def main() -> None:
         click.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Abort:
-        click.secho("interrupted: what was committed stands; the same command goes on from there", err=True)
-        sys.exit(130)
+        code, sentence = INTERRUPTED
+        click.secho(sentence, err=True)
+        sys.exit(code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

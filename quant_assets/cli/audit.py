@@ -6,7 +6,7 @@ import click
 
 from quant_assets.cli.common import json_option, open_work, print_json
 from quant_assets.errors import DataWrong
-from quant_assets.flows.care import audit_data
+from quant_assets.flows.data_audit import audit_data
 
 
 class _Tampered(DataWrong):
@@ -49,7 +49,7 @@ def verify(*, as_json: bool) -> None:
 @audit.command()
 @json_option
 def data(*, as_json: bool) -> None:
-    """Look for unreadable files, missing and stale sessions, leftovers, and what quarantine holds."""
+    """Look for damage, gaps, stale and drifted sessions, orphan files, leftovers, and what is new in quarantine."""
     with open_work() as work:
         findings = audit_data(work)
     if as_json:

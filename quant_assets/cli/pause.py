@@ -1,10 +1,13 @@
 """`quant pause` and `quant resume`: hold the ingestion between two requests to TWS, and let it go on."""
 
+from collections.abc import Mapping
+from typing import Final
+
 import click
 
 from quant_assets.cli.common import json_option, open_work, print_json
 from quant_assets.control.locks import holder_of
-from quant_assets.control.pausing import Wish, write_control
+from quant_assets.control.pausing import Wish, read_control, write_control
 from quant_assets.control.status import read_status
 from quant_assets.flows.gate import STAGE
 from quant_assets.flows.work import Work
@@ -40,18 +43,27 @@ def _ask(stage: str, wish: Wish, reason: str, *, as_json: bool) -> None:
     if as_json:
         print_json(told)
         return
-    verb = "pauses before its next request" if wish == "pause" else "goes on"
-    click.echo(f"{stage} {verb}" if told["is_running"] else f"{stage} is not running; the next run finds the request")
+    click.echo(f"{stage} {_SAID[wish, bool(told['is_running'])]}")
+
+
+_SAID: Final[Mapping[tuple[Wish, bool], str]] = {
+    ("pause", True): "pauses before its next request; `quant resume` lets it go on",
+    ("pause", False): "is not running; the next run waits before its first request, until `quant resume`",
+    ("resume", True): "goes on",
+    ("resume", False): "is not running; the next run does not wait",
+}
 
 
 def state_of(work: Work, stage: str) -> dict[str, object]:
-    """Return whether a stage runs, whether it is paused and since when, and whether it can be resumed."""
+    """Return whether a stage runs, what was asked of it, whether it is paused and since when, and if it can resume."""
+    asked = read_control(stage, work.layout.lakehouse)
     status = read_status(stage, work.layout.lakehouse)
     holder = holder_of("tws", work.layout.locks)
     is_running = bool(status and holder and holder.get("lock_id") == status.lock_id)
     return {
         "stage": stage,
         "is_running": is_running,
+        "asked": asked.request if asked else None,
         "phase": status.phase if status else None,
         "paused_since": status.paused_since if status and is_running else None,
         "health_check": status.health_check if status else "unknown",

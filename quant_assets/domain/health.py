@@ -19,9 +19,9 @@ WEIGHTS: Mapping[str, float] = {
     "explained": 0.15,
     "unwarned": 0.10,
 }
-"""Part → weight. coverage: what is present of what is expected; freshness: 1 when the newest expected session is there,
-a quarter less for each one behind; sound: rows that were not rejected; explained: expected minutes that are present or
-explained; unwarned: rows without a data-quality warning."""
+"""Part → weight. coverage: what is present of what can be there; freshness: 1 when the newest expected session is
+there, a quarter less for each one behind; sound: rows that were not rejected; explained: expected minutes that are
+present or explained; unwarned: rows without a data-quality warning."""
 
 WINDOW = 20
 """Sessions that an instrument is judged by: a month, so that the cost of judging does not grow with history."""
@@ -40,9 +40,15 @@ DAYS = {
     "rejected": pl.Int64,
     "warned": pl.Int64,
     "unexplained": pl.Int64,
+    "excused": pl.Int64,
     "condition": pl.String,
 }
-"""Columns of a calendar of conditions; minutes, rows, and null for `unexplained` where nothing accounts for minutes."""
+"""Columns of a calendar of conditions: minutes and rows. `unexplained` and `excused` are what `bar_accounting` says,
+null where it says nothing."""
+
+EXCUSES = ("no_trades", "halt", "not_listed", "delisted")
+"""Reasons of `bar_accounting` for which there is no bar to be had in an open minute. That bars are in quarantine, or
+that TWS refuses them, explains their absence and is no excuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +74,15 @@ def score(parts: Mapping[str, float | None]) -> float | None:
 def condition(*, latest: pl.Expr) -> pl.Expr:
     """Return the condition of each instrument and session.
 
-    `available`: at least 95 % of the expected minutes, nothing unexplained. `degraded`: fewer, or some unexplained.
-    `missing`: a session that should be there and has no bar. `pending`: the same of the newest expected session, whose
-    data cycle may not have run yet. An instrument whose exchange was closed is available: nothing is expected.
+    `available`: at least 95 % of the minutes that can be there, nothing unexplained. `degraded`: fewer, or some
+    unexplained. `missing`: a session that should be there and has no bar. `pending`: the same of the newest expected
+    session, whose data cycle may not have run yet. Where no bar can be, because the exchange was closed or nothing
+    was traded, an instrument is available.
     """
-    is_short = pl.col("present") < FULL_COVERAGE * pl.col("expected")
+    is_short = pl.col("present") < FULL_COVERAGE * _possible()
     is_unexplained = pl.col("unexplained").fill_null(0) > 0
     return (
-        pl.when(pl.col("expected") == 0)
+        pl.when((_possible() <= 0) & ~is_unexplained)
         .then(pl.lit("available"))
         .when(pl.col("present") > 0)
         .then(pl.when(is_short | is_unexplained).then(pl.lit("degraded")).otherwise(pl.lit("available")))
@@ -86,6 +93,10 @@ def condition(*, latest: pl.Expr) -> pl.Expr:
     )
 
 
+def _possible() -> pl.Expr:
+    return pl.col("expected") - pl.col("excused").fill_null(0)
+
+
 def instrument_parts(days: pl.DataFrame) -> pl.DataFrame:
     """Return con_id, symbol and the parts of each instrument's score, from its calendar of conditions (`DAYS`).
 
@@ -94,6 +105,7 @@ def instrument_parts(days: pl.DataFrame) -> pl.DataFrame:
     settled = pl.col("condition") != "pending"
     present, rejected = pl.col("present").filter(settled).sum(), pl.col("rejected").filter(settled).sum()
     expected = pl.col("expected").filter(settled).sum()
+    possible = _possible().filter(settled).sum()
     unexplained = pl.col("unexplained").filter(settled)
     behind = (
         pl.col("session") > pl.col("session").filter(pl.col("present") > 0).max().fill_null(pl.date(1, 1, 1))
@@ -104,7 +116,7 @@ def instrument_parts(days: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.col("symbol").last(),
             sessions_behind=behind,
-            coverage=_share(present, expected),
+            coverage=_share(present, possible),
             sound=_share(present, present + rejected),
             explained=pl.when(unexplained.count() > 0).then(1.0 - _share(unexplained.sum(), expected)),
             unwarned=1.0 - _share(pl.col("warned").filter(settled).sum(), present),

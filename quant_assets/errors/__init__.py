@@ -53,6 +53,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
 from quant_assets.errors.base import DataWrong as DataWrong
 from quant_assets.errors.base import FixConfiguration as FixConfiguration
@@ -65,6 +66,9 @@ from quant_assets.errors.discovery import LiveOnlyError as LiveOnlyError
 from quant_assets.errors.discovery import MalformedAnswerError as MalformedAnswerError
 from quant_assets.errors.discovery import ScannerRefusedError as ScannerRefusedError
 from quant_assets.errors.discovery import ScannerUnavailableError as ScannerUnavailableError
+
+INTERRUPTED: Final = (130, "interrupted: what was committed stands; the same command goes on from there")
+"""Exit code and sentence of a command that Ctrl-C or a termination signal ended."""
 
 # ---------------------------------------------------------------- retry later
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
 
 import polars as pl
 
@@ -13,12 +12,8 @@ from quant_assets.domain.tables import (
     BAR_ACCOUNTING,
     CURATED_TWS_1M_BARS,
     POSITIONS,
-    QUARANTINE_TWS_BARS,
-    RAW_TWS_DAILY_BARS,
     UNIVERSE,
-    Table,
 )
-from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.ingest.ledger import open_holes, read_ledger
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
@@ -30,16 +25,6 @@ DATA_TABLES = tuple(
     table for table in ALL if table.partition_by == "session" and not table.append_only and table not in _ON_REQUEST
 )
 """What the data cycle derives per session; bronze is judged by what stands on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CareFinding:
-    """One thing that somebody should know of."""
-
-    severity: Literal["error", "warn", "info"]
-    table: str
-    what: str
-    mend: str = ""
 
 
 def missing_sessions(work: Work, first: date | None = None, last: date | None = None) -> list[date]:
@@ -140,50 +125,3 @@ def runs_of(sessions: Sequence[date], calendar_sessions: Sequence[date]) -> list
         else:
             stretches.append([session])
     return stretches
-
-
-def audit_data(work: Work) -> list[CareFinding]:
-    """Look for unreadable files, missing and stale sessions, leftovers of killed writers, and toxic prices."""
-    catalog = refresh_catalog(work, full=True)
-    findings = [found for table in ALL for found in _of_table(table, catalog["tables"][table.name])]
-    leftovers = list(work.layout.lakehouse.rglob(".staged-*"))
-    if leftovers:
-        what = f"{len(leftovers)} files that a killed writer left; the next write beside them removes them"
-        findings.append(CareFinding("info", "", what))
-    return findings + _toxic(work)
-
-
-def _of_table(table: Table, entry: dict[str, Any]) -> list[CareFinding]:
-    found = [
-        CareFinding("error", table.name, f"{session} cannot be read", _REBUILD)
-        for session, condition in entry["conditions"].items()
-        if condition == "degraded"
-    ]
-    if not entry["n_partitions"] or table is RAW_TWS_DAILY_BARS:
-        return found
-    if table in DATA_TABLES and entry["missing_sessions"]:
-        names = ", ".join(entry["missing_sessions"][:5])
-        found.append(
-            CareFinding("warn", table.name, f"lacks {len(entry['missing_sessions'])}: {names}", "quant repair")
-        )
-    if table in DATA_TABLES and entry["sessions_behind"]:
-        behind = f"is {entry['sessions_behind']} sessions behind"
-        found.append(CareFinding("warn", table.name, behind, "quant flow data"))
-    return found
-
-
-def _toxic(work: Work) -> list[CareFinding]:
-    """Tell what the newest session's quarantine holds."""
-    published = work.lake.curated.newest(QUARANTINE_TWS_BARS)
-    newest = [published] if published else []
-    rows = work.lake.curated.read_many(QUARANTINE_TWS_BARS, newest, ["symbol", "verdict"])
-    counted = rows.group_by("verdict").agg(pl.len(), pl.col("symbol").unique().sort()).sort("verdict")
-    return [
-        CareFinding(
-            "info", QUARANTINE_TWS_BARS.name, f"{newest[0].session}: {n} rows, {verdict} ({', '.join(who[:5])})"
-        )
-        for verdict, n, who in counted.iter_rows()
-    ]
-
-
-_REBUILD = "move the file aside and materialize its partition again"

@@ -1,6 +1,6 @@
 """Certifying sessions: their tables passed, fit together and balance, and the content ids say of what this is true."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from quant_assets.domain.accounting import equation
@@ -40,7 +40,7 @@ def certify(work: Work, session: date) -> Published:
     even, told, unbalanced = _balance(work, session, found)
     findings = [
         Finding(PUBLISHED, not (absent := sorted(footers.keys() - found.keys())), _absent(session, absent)),
-        Finding(COHERENT, not (stale := _stale(work, session, found)), "; ".join(stale)),
+        Finding(COHERENT, not (stale := stale_tables(work, session, found)), _older(session, stale)),
         Finding(BALANCED, even, unbalanced),
     ]
     certificate = combined_id(f"{session}|{name}|{footer.content_id}" for name, footer in found.items())
@@ -84,13 +84,27 @@ def _absent(session: date, absent: Sequence[str]) -> str:
     return f"not published: {', '.join(absent)}; run `quant flow data --session {session}`" if absent else ""
 
 
-def _stale(work: Work, session: date, found: dict[str, Footer]) -> list[str]:
-    """Name tables that were computed from another state of their inputs than the one that stands."""
+def _older(session: date, stale: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(
+        f"{name} was made from an older {source}; run `quant flow data --session {session}`" for name, source in stale
+    )
+
+
+def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None = None) -> list[tuple[str, str]]:
+    """Return the tables that were computed from another state of an input than the one that stands, and that input.
+
+    Args:
+        work: the stores.
+        session: the session.
+        found: table name → footer, when the caller has them.
+    """
+    stored = _footers(work, session) if found is None else found
+    footers = {name: footer for name, footer in stored.items() if footer}
     raw_id = work.lake.raw.input_id(RAW_TWS_BARS, Partition(session))
-    stands = {name: footer.content_id for name, footer in found.items()} | {RAW_TWS_BARS.name: raw_id}
+    stands = {name: footer.content_id for name, footer in footers.items()} | {RAW_TWS_BARS.name: raw_id}
     return [
-        f"{name} was made from an older {source}; run `quant flow data --session {session}`"
-        for name, footer in found.items()
+        (name, source)
+        for name, footer in footers.items()
         for source, used in footer.inputs.items()
         if source in stands and stands[source] != used
     ]

@@ -41,7 +41,7 @@ def feature_store(work: Work) -> FeatureStore:
         with open_past(work, as_of) as lake:
             yield PastReading(lake.curated, lake.origins)
 
-    return FeatureStore(work.layout, work.calendar, work.settings.manifest.symbology.aliases, past)
+    return FeatureStore(work.layout, work.calendar, work.settings.manifest.symbology.aliases, past, hours=work.hours_of)
 
 
 def sql_as_of(work: Work, query: str, as_of: datetime) -> tuple[pl.DataFrame, dict[str, int]]:

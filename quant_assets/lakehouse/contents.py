@@ -1,7 +1,7 @@
-"""What partitions of several batches say, remembered: hashing all rows again on each run would cost more and more.
+"""What bronze partitions say, remembered: hashing and judging all rows again on each run would cost more and more.
 
-One small file per partition: the batches that it speaks of, by name, size and time, and their content id. It is valid
-while exactly these batches stand, and can be deleted at any time.
+One small file per partition: the batches that it speaks of, by name, size and time, their content id, and which
+declared rules they break. It is valid while exactly these batches stand, and can be deleted at any time.
 """
 
 import json
@@ -17,15 +17,39 @@ from quant_assets.lakehouse.layout import Layout, Partition
 
 def recall(layout: Layout, table: Table, partition: Partition, batches: Sequence[Path]) -> str | None:
     """Return the content id of exactly these batches, if it is known."""
-    said = _read(layout.content(table, partition))
-    return str(said["content_id"]) if said and said.get("batches") == _stamps(batches) else None
+    said = _note(layout, table, partition, batches).get("content_id")
+    return str(said) if said else None
 
 
 def remember(layout: Layout, table: Table, partition: Partition, batches: Sequence[Path], content_id: str) -> None:
     """Note the content id of these batches; a full disk only means that it is computed again."""
-    text = json.dumps({"batches": _stamps(batches), "content_id": content_id}, sort_keys=True)
+    _write(layout, table, partition, batches, content_id=content_id)
+
+
+def recall_failures(
+    layout: Layout, table: Table, partition: Partition, batches: Sequence[Path]
+) -> tuple[str, ...] | None:
+    """Return what exactly these batches break of today's rules, if it is known."""
+    note = _note(layout, table, partition, batches)
+    return tuple(note["failures"]) if note.get("rules") == table.rules_id else None
+
+
+def remember_failures(
+    layout: Layout, table: Table, partition: Partition, batches: Sequence[Path], failures: Sequence[str]
+) -> None:
+    """Note what these batches break of today's rules; nothing is worth noting, too."""
+    _write(layout, table, partition, batches, rules=table.rules_id, failures=list(failures))
+
+
+def _note(layout: Layout, table: Table, partition: Partition, batches: Sequence[Path]) -> dict[str, Any]:
+    said = _read(layout.content(table, partition))
+    return said if said and said.get("batches") == _stamps(batches) else {}
+
+
+def _write(layout: Layout, table: Table, partition: Partition, batches: Sequence[Path], **known: object) -> None:
+    note = {**_note(layout, table, partition, batches), "batches": _stamps(batches), **known}
     try:
-        write_text(layout.content(table, partition), text + "\n")
+        write_text(layout.content(table, partition), json.dumps(note, sort_keys=True) + "\n")
     except DiskFullError:
         return
 

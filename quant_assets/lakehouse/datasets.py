@@ -12,7 +12,7 @@ from quant_assets.domain.features import GROUPS
 from quant_assets.domain.health import WEIGHTS, WINDOW, Colour
 from quant_assets.domain.tables import ALL, table
 from quant_assets.lakehouse.catalog import build_catalog, instrument_quality
-from quant_assets.lakehouse.health import instrument_days, observed_since
+from quant_assets.lakehouse.health import Hours, instrument_days, observed_since
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.reading import resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
@@ -36,6 +36,7 @@ class DatasetReaders:
 
     layout: Layout
     calendar: TradingCalendar
+    hours: Hours | None
 
     def list_datasets(self) -> pl.DataFrame:
         """Return one row per declared table: what it is, and which partitions it has."""
@@ -128,6 +129,8 @@ class DatasetReaders:
         return instrument_days(CuratedStore(self.layout), self.calendar.between(start, end), self._hours)
 
     def _hours(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
+        if self.hours:
+            return self.hours(session, members)
         hours = self.calendar.hours(session)
         return members.select("con_id", opens_at=pl.lit(hours.opens_at), closes_at=pl.lit(hours.closes_at))
 

@@ -16,6 +16,7 @@ from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNa
 from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
 from quant_assets.lakehouse.assembly import Assembly
 from quant_assets.lakehouse.datasets import DatasetReaders
+from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.reading import Plan, aware, plan_reads, read_instruments, resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
@@ -63,6 +64,8 @@ class FeatureStore(DatasetReaders):
     """Opens the tables as they were known at an instant; without it, `as_of` leaves out what became known later."""
     curated: CuratedStore | None = None
     """The store to read; that of `layout` when left out."""
+    hours: Hours | None = None
+    """When each instrument's own exchange is open; the calendar's hours for all of them when left out."""
 
     @cached_property
     def _store(self) -> CuratedStore:

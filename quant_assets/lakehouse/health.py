@@ -5,7 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from quant_assets.domain.health import DAYS, condition
+from quant_assets.domain.health import DAYS, EXCUSES, condition
 from quant_assets.domain.tables import BAR_ACCOUNTING, BY_NAME, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, UNIVERSE
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.layout import Partition
@@ -76,16 +76,19 @@ def _counts(store: CuratedStore, session: date) -> pl.DataFrame:
     )
     gone = rejected.group_by(key).agg(pl.len().cast(pl.Int64).alias("rejected"))
     joined = present.join(gone, on=key, how="full", coalesce=True)
-    return joined.join(_unexplained(store, session), on=key, how="full", coalesce=True).select(
-        *key, "present", "warned", "rejected", "unexplained"
+    return joined.join(_accounted(store, session), on=key, how="full", coalesce=True).select(
+        *key, "present", "warned", "rejected", "unexplained", "excused"
     )
 
 
-def _unexplained(store: CuratedStore, session: date) -> pl.DataFrame:
-    """Return the unexplained minutes by instrument."""
-    rows = _read(store, BAR_ACCOUNTING.name, session, ("session", "con_id", "kind", "minutes"))
-    minutes = pl.col("minutes").filter(pl.col("kind") == "unexplained").sum().cast(pl.Int64)
-    return rows.group_by("session", "con_id").agg(minutes.alias("unexplained"))
+def _accounted(store: CuratedStore, session: date) -> pl.DataFrame:
+    """Return the unexplained and the excused minutes by instrument."""
+    rows = _read(store, BAR_ACCOUNTING.name, session, ("session", "con_id", "kind", "reason", "minutes"))
+    minutes = pl.col("minutes")
+    return rows.group_by("session", "con_id").agg(
+        minutes.filter(pl.col("kind") == "unexplained").sum().alias("unexplained"),
+        minutes.filter(pl.col("reason").is_in(EXCUSES)).sum().alias("excused"),
+    )
 
 
 def _read(store: CuratedStore, name: str, session: date, columns: Sequence[str]) -> pl.DataFrame:

@@ -54,6 +54,11 @@ class Layout:
         return self.metadata / "catalog_state.json"
 
     @property
+    def data_audit(self) -> Path:
+        """What the last data audit saw in quarantine."""
+        return self.metadata / "data_audit.json"
+
+    @property
     def artifacts(self) -> Path:
         """Runs and the audit log."""
         return self.data / "artifacts"

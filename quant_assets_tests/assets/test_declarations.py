@@ -122,7 +122,7 @@ def test_what_must_not_reach_anybody_downstream_blocks(declared: House, asset: s
         for spec in definition.check_specs
         if spec.asset_key == dg.AssetKey(asset)
     }
-    assert checks["schema"].blocking
+    assert checks["schema"].blocking is not asset.startswith("raw_"), "bronze keeps what TWS served"
     assert checks["not_empty"].blocking
     assert not checks["latest_session_present"].blocking
     assert all(spec.description for spec in checks.values()), "a check without a word is a riddle in the UI"

@@ -83,12 +83,14 @@ def test_the_commands_write_the_request_and_say_what_runs(tmp_path, monkeypatch)
     monkeypatch.setenv("QUANT_CONFIGS", str(settings.configs))
     result = CliRunner().invoke(pause, ["--reason", "quiet please"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "not running" in result.output
+    assert "the next run waits before its first request" in result.output
     wish = read_control("ingestion", lab.lake.layout.lakehouse)
     assert wish
     assert (wish.request, wish.reason) == ("pause", "quiet please")
     result = CliRunner().invoke(resume, ["--json"], catch_exceptions=False)
-    assert json.loads(result.output)["is_running"] is False
+    told = json.loads(result.output)
+    assert (told["is_running"], told["asked"]) == (False, "resume")
+    assert "the next run does not wait" in CliRunner().invoke(resume, catch_exceptions=False).output
     assert read_control("ingestion", lab.lake.layout.lakehouse).request == "resume"  # type: ignore[union-attr]
     assert CliRunner().invoke(pause, ["nonsense"]).exit_code == 2
 

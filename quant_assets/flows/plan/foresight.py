@@ -10,6 +10,7 @@ from functools import cached_property
 
 import polars as pl
 
+from quant_assets.domain import venues
 from quant_assets.domain.tables import UNIVERSE, Table
 from quant_assets.flows.discover import Sources
 from quant_assets.flows.work import Work
@@ -114,7 +115,8 @@ def _named(sources: Sources, resolved: Resolved) -> Iterable[dict[str, object]]:
 
 def _unresolved(name: str, con_id: int) -> dict[str, object]:
     exchange, symbol = split_qualified(name)
-    return {"con_id": con_id, "symbol": symbol, "exchange": exchange, "currency": "USD", "asset_class": "STK"}
+    kind, currency = venues.asset_class_at(exchange), venues.currency_at(exchange)
+    return {"con_id": con_id, "symbol": symbol, "exchange": exchange, "currency": currency, "asset_class": kind}
 
 
 def _scanned(sources: Sources, resolved: Resolved) -> Iterable[dict[str, object]]:

@@ -54,6 +54,18 @@ def test_the_second_run_asks_nothing_and_rewrites_nothing(lab):
     assert lab.run(sessions, after(SESSION) + timedelta(days=30)).requests == 0
 
 
+def test_bronze_that_breaks_its_rules_is_kept_and_named(lab):
+    lab.run([SESSION])
+    rows = lab.lake.raw.read(RAW_TWS_BARS, AT).head(2)
+    odd = rows.with_columns(answer_row=pl.lit(-1, pl.Int64), batch_id=pl.lit("b9"), request_id=pl.lit("b9-000"))
+    lab.lake.raw.append(RAW_TWS_BARS, AT, odd, "b9")
+    with lab.at(after(SESSION)) as work:
+        for published in (raw_minutes(work, SESSION, {}), raw_minutes(work, SESSION, {})):
+            assert published.is_committed
+            assert not published.findings[1].blocking
+            assert published.findings[1].message == f"{SESSION}: answer_row: ge fails in 2 rows, such as -1"
+
+
 def test_published_bars_are_the_markets_own(lab):
     lab.run([SESSION])
     expected = {x.instrument.con_id: x.instrument for x in market().listings}

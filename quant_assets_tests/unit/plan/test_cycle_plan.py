@@ -98,6 +98,19 @@ def test_the_gateway_receives_what_was_planned_and_the_second_plan_is_empty(hous
     assert (after.minutes.n_settled, after.daily.n_settled, after.details.n_settled) == (6 * len(SESSIONS), 12, 6)
 
 
+def test_other_exchanges_and_kinds_of_instruments_are_planned_before_any_of_them_is_resolved(house):
+    """Two series of a share's days, one of a pair and of a coin; each keeps its own hours."""
+    names = ["ARCA:QMKT", "LSE:QLNA", "IDEALPRO:EUR.USD", "PAXOS:BTC.USD"]
+    write_configs(house / "configs", names)
+    file = house / "configs" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["lakehouse"]["calendars"] = ["XNYS", "XLON", "FX", "24/7"]
+    file.write_text(json.dumps(manifest))
+    before = planned(house, SESSIONS[:1])
+    assert before == {"contract_details": 8, "scanner": 0, "history": 4 + 2 + 2 + 1 + 1}
+    assert asked(run_cycle(house, SESSIONS[:1])) == before
+
+
 def test_what_is_settled_is_not_planned_again(house):
     run_cycle(house, SESSIONS[:4])
     longer = plan_cycle(work_of(house), SESSIONS)

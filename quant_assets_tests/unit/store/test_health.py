@@ -9,10 +9,11 @@ import pytest
 
 from quant_assets.clock import ManualClock
 from quant_assets.domain.health import DAYS, condition, instrument_parts, score, verdict
+from quant_assets.domain.tables import BAR_ACCOUNTING, FEATURES_PRICE_1M_V1, UNIVERSE
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
-from quant_assets.domain.tables import FEATURES_PRICE_1M_V1, UNIVERSE
 from quant_assets.errors import UnknownNameError
 from quant_assets.flows.catalog import refresh_catalog
+from quant_assets.flows.readers import feature_store
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.health import instrument_days
@@ -84,10 +85,61 @@ def test_a_score_is_the_weighted_mean_of_what_is_known(parts, expected):
 
 def test_unexplained_minutes_degrade_and_lower_the_score():
     row = {"session": WEEK[0], "con_id": 1, "symbol": "S", "expected": 390, "present": 390, "rejected": 0, "warned": 0}
-    days = pl.DataFrame([{**row, "unexplained": 39}, {**row, "con_id": 2, "unexplained": 0}])
+    days = pl.DataFrame(
+        [{**row, "unexplained": 39, "excused": 0}, {**row, "con_id": 2, "unexplained": 0, "excused": 0}]
+    )
     days = days.with_columns(condition(latest=pl.lit(WEEK[1])))
     assert days["condition"].to_list() == ["degraded", "available"]
     assert instrument_parts(days)["explained"].to_list() == pytest.approx([0.9, 1.0])
+
+
+def accounting(session, con_id, **minutes):
+    """Rows of `bar_accounting` by hand: reason → minutes, the kind as the table's words are."""
+    kinds = {"present": "present", "unexplained": "unexplained", "suspect_empty": "unexplained"}
+    common = {"session": session, "con_id": con_id, "symbol": f"S{con_id}", "expected": 390, "evidence": ""}
+    rows = [
+        {**common, "kind": kinds.get(reason, "explained"), "reason": reason, "minutes": n}
+        for reason, n in minutes.items()
+    ]
+    return BAR_ACCOUNTING.frame(rows)
+
+
+def test_minutes_are_excused_where_no_bar_can_be_and_unexplained_in_every_word_for_it(store):
+    """102 has no bar after the first session; 101 has 100 of 390 minutes on the second."""
+    said = {
+        WEEK[0]: [accounting(WEEK[0], 101, present=390), accounting(WEEK[0], 102, present=390)],
+        WEEK[1]: [accounting(WEEK[1], 101, present=100, no_trades=290), accounting(WEEK[1], 102, present=0, halt=390)],
+        WEEK[2]: [accounting(WEEK[2], 101, present=390), accounting(WEEK[2], 102, present=0, suspect_empty=390)],
+        WEEK[3]: [accounting(WEEK[3], 101, present=390), accounting(WEEK[3], 102, present=0, quarantined=390)],
+    }
+    for session, rows in said.items():
+        store.write(BAR_ACCOUNTING, Partition(session), pl.concat(rows))
+    days = instrument_days(store, WEEK, by_calendar)
+    found = {con_id: part["condition"].to_list() for (con_id,), part in days.group_by("con_id")}
+    assert found == {
+        101: ["available"] * 4 + ["pending"],
+        102: ["available", "available", "missing", "missing", "pending"],
+    }
+    one, other = instrument_parts(days).iter_rows(named=True)
+    assert (one["coverage"], one["explained"]) == (1.0, 1.0)
+    assert (other["coverage"], other["explained"]) == (390 / (4 * 390 - 390), 1 - 390 / (4 * 390))
+
+
+def test_readers_judge_each_instrument_by_the_hours_of_its_own_exchange(tmp_path):
+    """London trades 510 minutes: 390 bars are a whole day in New York, and three quarters of one in London."""
+    lakehouse = {"start_session": "2024-01-02", "calendars": ["XNYS", "XLON"]}
+    (tmp_path / "configs" / "lists").mkdir(parents=True)
+    (tmp_path / "configs" / "lists" / "l.yaml").write_text("symbols: [NYSE:S101]\n")
+    manifest = {"default_profile": "p", "lakehouse": lakehouse, "profiles": {"p": {"discovery": {"lists": ["l"]}}}}
+    (tmp_path / "configs" / "manifest.json").write_text(json.dumps(manifest))
+    work = Work(Settings.from_env({}, data=tmp_path / "data", configs=tmp_path / "configs"), mock.Mock())
+    members = universe(WEEK[0], (101, 102))
+    in_london = pl.when(pl.col("con_id") == 102).then(pl.lit("LSE")).otherwise("exchange").alias("exchange")
+    work.lake.curated.write(UNIVERSE, Partition(WEEK[0]), members.with_columns(in_london))
+    bars = [curated_bars([10.0] * 390, session=WEEK[0], con_id=con_id) for con_id in (101, 102)]
+    work.lake.curated.write(BARS, Partition(WEEK[0]), pl.concat(bars))
+    told = feature_store(work).get_conditions(WEEK[0], WEEK[0])
+    assert told.select("con_id", "expected", "condition").rows() == [(101, 390, "available"), (102, 510, "degraded")]
 
 
 def test_an_instrument_whose_exchange_was_closed_lacks_nothing(store):

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from quant_assets.errors import CorruptFileError, ShapeError, UnsafeNameError
+from quant_assets.lakehouse.bronze_rules import broken_rules
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
@@ -127,3 +128,20 @@ def test_a_foreign_parquet_in_bronze_is_named(store):
     pl.DataFrame({"a": [1]}).write_parquet(stray)
     with pytest.raises(CorruptFileError, match=r"stray\.parquet"):
         store.read(TABLE, AT)
+
+
+def test_broken_rules_are_named_with_rows_and_judged_once_per_set_of_batches(store):
+    store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+    assert broken_rules(store, TABLE, AT) == ()
+    identity = store.content_id(TABLE, AT)
+    store.append(TABLE, AT, small_rows({-7: 1.0, 8: 1.0, -9: 1.0}, batch="b2"), "b2")
+    (told,) = broken_rules(store, TABLE, AT)
+    assert told == "con_id: gt fails in 2 rows, such as -9, -7"
+    both = store.content_id(TABLE, AT)
+    assert both != identity
+    with opened_files() as opened:
+        assert broken_rules(store, TABLE, AT) == (told,)
+        assert store.content_id(TABLE, AT) == both
+    assert opened() == []
+    store.layout.content(TABLE, AT).unlink()
+    assert broken_rules(store, TABLE, AT) == (told,), "a note can be lost"

@@ -1,0 +1,183 @@
+"""The data audit: what is damaged, missing, stale, drifted, left over or newly toxic, each with its mend."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import polars as pl
+
+from quant_assets.domain.differences import Difference
+from quant_assets.domain.tables import ALL, QUARANTINE_TWS_BARS, RAW_TWS_DAILY_BARS, Table
+from quant_assets.domain.toxic import REAL_MOVE, VERDICTS
+from quant_assets.errors import CorruptFileError
+from quant_assets.flows.care import DATA_TABLES
+from quant_assets.flows.catalog import refresh_catalog
+from quant_assets.flows.certify import published_certificates, stale_tables
+from quant_assets.flows.drift import drift
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.files import write_text
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.orphans import orphans
+
+_REBUILD = "move the file aside and materialize its partition again"
+_SHOWN = 5
+_LOOKED_INTO = 5
+"""Drifted sessions of which the rows are compared, the newest first: the certified state has to be computed again."""
+_TOXIC = tuple(verdict for verdict in VERDICTS if verdict != REAL_MOVE)
+
+Counts = Mapping[str, int]
+"""Verdict → rows."""
+Seen = tuple[str, Counts]
+"""Content id of a session's quarantine, and its rows by verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFinding:
+    """One thing that somebody should know of."""
+
+    severity: Literal["error", "warn", "info"]
+    table: str
+    what: str
+    mend: str = ""
+
+
+def audit_data(work: Work) -> list[AuditFinding]:
+    """Look at every table; what quarantine holds is remembered, so that the next audit tells what is new."""
+    catalog = refresh_catalog(work, full=True)
+    return [
+        *(found for table in ALL for found in _of_table(table, catalog["tables"][table.name])),
+        *_stale(work),
+        *_drifted(work),
+        *_leftovers(work),
+        *_orphans(work),
+        *_toxic(work),
+    ]
+
+
+def _of_table(table: Table, entry: dict[str, Any]) -> Iterator[AuditFinding]:
+    """Tell what cannot be read, what is missing, and whether the table is behind the calendar."""
+    for session, condition in entry["conditions"].items():
+        if condition == "degraded":
+            yield AuditFinding("error", table.name, f"{session} cannot be read", _REBUILD)
+    if not entry["n_partitions"] or table is RAW_TWS_DAILY_BARS or table not in DATA_TABLES:
+        return
+    if lacking := entry["missing_sessions"]:
+        yield AuditFinding("warn", table.name, f"lacks {len(lacking)}: {', '.join(lacking[:_SHOWN])}", "quant repair")
+    if behind := entry["sessions_behind"]:
+        yield AuditFinding("warn", table.name, f"is {behind} sessions behind", "quant flow data")
+
+
+def _stale(work: Work) -> Iterator[AuditFinding]:
+    """Tell which tables were computed from something that a newer state has replaced, table by table."""
+    sessions: dict[tuple[str, str], list[date]] = {}
+    for certificate in published_certificates(work):
+        for name, source in stale_tables(work, certificate.session):
+            sessions.setdefault((name, source), []).append(certificate.session)
+    for (name, source), found in sessions.items():
+        what = f"was made from an older {source}: {_some(found)}"
+        yield AuditFinding("warn", name, what, f"quant flow data --sessions {found[0]}..{found[-1]}")
+
+
+def _drifted(work: Work) -> Iterator[AuditFinding]:
+    """Tell which sessions no longer hold what was certified, and for the newest ones what changed."""
+    changed = [one for one in published_certificates(work) if one.state == "changed"]
+    for place, certificate in enumerate(reversed(changed)):
+        drifted = f"{certificate.session} has drifted from its certificate: "
+        mend = _recertify(certificate.session)
+        try:
+            found = drift(work, certificate.session) if place < _LOOKED_INTO else []
+        except CorruptFileError:
+            found = []  # named with the other unreadable files
+        for one in found:
+            yield AuditFinding("warn", one.table, drifted + _change(one.current_id, one.difference), mend)
+        if not found:
+            yield AuditFinding("warn", "certified_sessions", drifted + ", ".join(certificate.changed), mend)
+
+
+def _recertify(session: date) -> str:
+    return f"look at quant lake revisions --session {session}, then quant flow data --session {session} certifies anew"
+
+
+def _change(current: str, change: Difference | None) -> str:
+    if not current:
+        return "it is gone"
+    if change is None:
+        return "another content (the certified one cannot be computed any more)"
+    columns = ", ".join(sorted(change.columns)[:_SHOWN])
+    rows = f"{change.n_added} rows added, {change.n_removed} removed, {change.n_changed} changed"
+    return f"{rows} ({columns})" if columns else rows
+
+
+def _leftovers(work: Work) -> Iterator[AuditFinding]:
+    if found := list(work.layout.lakehouse.rglob(".staged-*")):
+        what = f"{len(found)} files that a killed writer left; the next write beside them removes them"
+        yield AuditFinding("info", "", what, "quant lake gc")
+
+
+def _orphans(work: Work) -> Iterator[AuditFinding]:
+    found = [work.layout.relative(path) for path in orphans(work.lake, ALL)]
+    if found:
+        names = ", ".join(found[:_SHOWN]) + (" …" if len(found) > _SHOWN else "")
+        what = f"{len(found)} files that no partition of any table owns, so nobody reads them: {names}"
+        yield AuditFinding("warn", "", what, "move them out of data/lakehouse")
+
+
+# ------------------------------------------------------------ quarantine
+
+
+def _toxic(work: Work) -> list[AuditFinding]:
+    """Tell what entered quarantine since the last audit; the first one tells of all that is there."""
+    before = _remembered(work)
+    now = dict(_in_quarantine(work, before))
+    fresh: dict[str, dict[date, int]] = {}
+    for key, (_, counts) in now.items():
+        known = before[key][1] if key in before else {}
+        for verdict, n in counts.items():
+            if (more := n - known.get(verdict, 0)) > 0:
+                fresh.setdefault(verdict, {})[date.fromisoformat(key)] = more
+    write_text(work.layout.data_audit, json.dumps(now, sort_keys=True) + "\n")
+    return [_told(verdict, by_session) for verdict, by_session in sorted(fresh.items())]
+
+
+def _told(verdict: str, by_session: Mapping[date, int]) -> AuditFinding:
+    sessions = sorted(by_session)
+    what = f"{sum(by_session.values())} rows more than at the last audit, {verdict}: {_some(sessions)}"
+    span = f"{sessions[0]}..{sessions[-1]}"
+    mend = f"quant quarantine list --sessions {span} --verdict {verdict}, then release or confirm"
+    return AuditFinding("warn" if verdict in _TOXIC else "info", QUARANTINE_TWS_BARS.name, what, mend)
+
+
+def _in_quarantine(work: Work, before: Mapping[str, Seen]) -> Iterator[tuple[str, Seen]]:
+    """Yield session → content id and rows by verdict; only sessions that changed since `before` are read."""
+    store = work.lake.curated
+    for partition in store.partitions(QUARANTINE_TWS_BARS):
+        try:
+            footer = store.footer(QUARANTINE_TWS_BARS, partition)
+            if footer is None:
+                continue
+            known = before.get(partition.key)
+            is_same = known is not None and known[0] == footer.content_id
+            counts = known[1] if known and is_same else _counts(work, partition)
+            yield partition.key, (footer.content_id, counts)
+        except CorruptFileError:
+            continue  # named with the other unreadable files
+
+
+def _counts(work: Work, partition: Partition) -> Counts:
+    rows = work.lake.curated.read(QUARANTINE_TWS_BARS, partition, ["verdict"])
+    return dict(rows.group_by("verdict").agg(pl.len()).sort("verdict").iter_rows())
+
+
+def _remembered(work: Work) -> dict[str, Seen]:
+    try:
+        said = json.loads(work.layout.data_audit.read_text(encoding="utf-8"))
+        return {key: (str(content), dict(counts)) for key, (content, counts) in said.items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _some(sessions: list[date]) -> str:
+    rest = f" and {len(sessions) - _SHOWN} more" if len(sessions) > _SHOWN else ""
+    return ", ".join(map(str, sessions[:_SHOWN])) + rest

@@ -1,0 +1,33 @@
+"""Files in the zones of the lakehouse that no partition of any table owns: nobody reads them, nobody mends them."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from quant_assets.domain.tables import Table
+from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.store import Lakehouse
+
+_ZONES = ("discovery", "bronze", "silver", "gold")
+_STAGED = ".staged-"
+
+
+def orphans(lake: Lakehouse, tables: Iterable[Table]) -> Iterator[Path]:
+    """Yield them by path; what a killed writer left (`.staged-…`) is named elsewhere."""
+    layout, declared = lake.layout, tuple(tables)
+    owned = {path for table in declared for path in _owned(lake, table)}
+    reports = layout.daily_report("x").parent
+    for zone in _ZONES:
+        for path in sorted((layout.lakehouse / zone).rglob("*")):
+            is_report = path.parent == reports and path.suffix == ".csv"
+            if path.is_file() and path not in owned and not is_report and not path.name.startswith(_STAGED):
+                yield path
+
+
+def _owned(lake: Lakehouse, table: Table) -> Iterator[Path]:
+    layout: Layout = lake.layout
+    if table.append_only:
+        for partition in lake.raw.partitions(table):
+            yield from lake.raw.batches(table, partition)
+    else:
+        for partition in lake.curated.partitions(table):
+            yield layout.file(table, partition)

@@ -1,0 +1,95 @@
+"""The data audit names what drifted, what is stale, what nobody owns and what is newly toxic, each with its mend."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.features import GROUPS
+from quant_assets.domain.tables import (
+    CURATED_TWS_1M_BARS,
+    INSTRUMENTS,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_BARS,
+)
+from quant_assets.flows.certify import certify
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.data_audit import audit_data
+from quant_assets.flows.derive import publish_group
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.unit.flows.lab import SESSION, Lab, after
+
+AT = Partition(SESSION)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    made = Lab(tmp_path, symbols=("ARCA:QMKT",))
+    made.run([SESSION])
+    with made.at(after(SESSION)) as work:
+        publish_group(work, GROUPS["tv_technicals_1d", "v1"], SESSION)
+        assert certify(work, SESSION).is_committed
+    return made
+
+
+def audited(lab):
+    with lab.at(after(SESSION) + timedelta(hours=2)) as work:
+        return [(one.severity, one.table, one.what, one.mend) for one in audit_data(work)]
+
+
+def of(lab, table):
+    return [(severity, what, mend) for severity, name, what, mend in audited(lab) if name == table]
+
+
+def test_a_sound_lakehouse_has_nothing_to_report(lab):
+    lab.lake.layout.daily_report("QMKT").parent.mkdir(parents=True)
+    lab.lake.layout.daily_report("QMKT").write_text("a report is nobody's orphan\n")
+    assert audited(lab) == []
+
+
+def test_a_revision_with_a_bad_print_is_drift_stale_and_newly_toxic_once(lab):
+    raw = lab.lake.raw.read(RAW_TWS_BARS, AT).sort("ts")
+    late = raw.slice(100, 5).with_columns(
+        batch_id=pl.lit("b9"), request_id=pl.lit("b9-000"), ingested_at=pl.col("ingested_at") + timedelta(hours=1)
+    )
+    times = pl.when(pl.int_range(pl.len()) == 2).then(100.0).otherwise(1.0)
+    spoiled = late.with_columns(pl.col(name) * times for name in ("open", "high", "low", "close"))
+    lab.lake.raw.append(RAW_TWS_BARS, AT, spoiled, "b9")
+    ((severity, what, mend),) = of(lab, CURATED_TWS_1M_BARS.name)
+    assert (severity, what) == ("warn", f"was made from an older raw_tws_bars: {SESSION}")
+    assert mend == f"quant flow data --sessions {SESSION}..{SESSION}"
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        Curator(work).minute_bars(SESSION)
+    drifted = of(lab, CURATED_TWS_1M_BARS.name)
+    assert [what for _, what, _ in drifted] == [
+        f"{SESSION} has drifted from its certificate: 0 rows added, 1 removed, 0 changed"
+    ]
+    # the audit above has seen the quarantine; what comes after it is new, and told once
+    lab.lake.layout.data_audit.unlink()
+    ((severity, what, mend), *rest) = [one for one in of(lab, QUARANTINE_TWS_BARS.name) if "drifted" not in one[1]]
+    assert not rest
+    assert (severity, what) == ("warn", f"1 rows more than at the last audit, bad_print: {SESSION}")
+    assert mend.startswith(f"quant quarantine list --sessions {SESSION}..{SESSION} --verdict bad_print")
+    assert not [one for one in of(lab, QUARANTINE_TWS_BARS.name) if "last audit" in one[1]]
+
+
+def test_files_that_no_partition_owns_are_named(lab):
+    zone = lab.lake.layout.table(INSTRUMENTS)
+    strange = [
+        zone / f"session={SESSION}" / "copy of part.parquet",
+        zone / "notes.txt",
+        zone.parent / "old_table" / "session=2024-03-14" / "part.parquet",
+    ]
+    for path in strange:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (found,) = [one for one in audited(lab) if "owns" in one[2]]
+    assert found[2].startswith("3 files that no partition of any table owns")
+    assert all(lab.lake.layout.relative(path) in found[2] for path in strange)
+    assert found[3] == "move them out of data/lakehouse"
+
+
+def test_an_unreadable_file_is_an_error_and_stops_no_other_finding(lab):
+    lab.lake.layout.file(QUARANTINE_TWS_BARS, AT).write_bytes(b"no parquet")
+    (error,) = [one for one in audited(lab) if one[0] == "error"]
+    assert error[1:3] == (QUARANTINE_TWS_BARS.name, f"{SESSION} cannot be read")
