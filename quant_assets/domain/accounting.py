@@ -12,6 +12,7 @@ import polars as pl
 from quant_assets.domain.completeness import is_lossy
 from quant_assets.domain.outcomes import NOTHING
 from quant_assets.domain.tables import BAR_ACCOUNTING
+from quant_assets.domain.tables.core import in_strict_order
 
 EXPLAINED: Final = (
     "closed",
@@ -117,20 +118,17 @@ def _counts(grid: pl.DataFrame, valid: pl.DataFrame, quarantine: pl.DataFrame) -
     """Count minutes per instrument: open, traded, imputed, filler, rejected only, missing; and the minutes' volume."""
     minute = ["con_id", "ts"]
     is_filler = ((pl.col("volume") == 0) & (pl.col("bar_count") == 0)).fill_null(value=False)
-    bars = (
-        valid.unique(minute)
-        .group_by("con_id")
-        .agg(
-            (~pl.col("is_imputed_close") & ~is_filler).sum().cast(pl.Int64).alias("n_traded"),
-            pl.col("is_imputed_close").sum().cast(pl.Int64).alias("n_imputed"),
-            (~pl.col("is_imputed_close") & is_filler).sum().cast(pl.Int64).alias("n_filler"),
-            pl.col("volume").sum().alias("valid_volume"),
-        )
+    once = valid if in_strict_order(valid, minute) else valid.unique(minute)
+    bars = once.group_by("con_id", maintain_order=True).agg(
+        (~pl.col("is_imputed_close") & ~is_filler).sum().cast(pl.Int64).alias("n_traded"),
+        pl.col("is_imputed_close").sum().cast(pl.Int64).alias("n_imputed"),
+        (~pl.col("is_imputed_close") & is_filler).sum().cast(pl.Int64).alias("n_filler"),
+        pl.col("volume").sum().alias("valid_volume"),
     )
-    rejected = (
-        quarantine.with_columns(pl.col("ts").dt.truncate("1m"))
-        .join(grid, on=minute, how="semi")
-        .join(valid, on=minute, how="anti")
+    stamped = quarantine.with_columns(pl.col("ts").dt.truncate("1m"))
+    touched = stamped.select("con_id").unique()
+    rejected = stamped.join(grid.join(touched, on="con_id", how="semi"), on=minute, how="semi").join(
+        once.join(touched, on="con_id", how="semi"), on=minute, how="anti"
     )
     lost = (
         rejected.group_by(minute)
@@ -139,7 +137,8 @@ def _counts(grid: pl.DataFrame, valid: pl.DataFrame, quarantine: pl.DataFrame) -
         .agg(pl.len().cast(pl.Int64).alias("n_rejected"), pl.col("volume").sum().alias("rejected_volume"))
     )
     missing = (
-        grid.join(valid, on=minute, how="anti")
+        grid.join(_complete(grid, once), on="con_id", how="anti")
+        .join(once, on=minute, how="anti")
         .join(rejected, on=minute, how="anti")
         .group_by("con_id")
         .agg(pl.len().cast(pl.Int64).alias("n_missing"))
@@ -154,6 +153,20 @@ def _counts(grid: pl.DataFrame, valid: pl.DataFrame, quarantine: pl.DataFrame) -
         volume.alias("minute_volume"),
     ).drop("valid_volume", "rejected_volume")
     return counts.with_columns((pl.col("n_open") - pl.col("n_missing")).alias("n_present"))
+
+
+def _complete(grid: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
+    """Return con_id of instruments that have a bar in each open minute, which needs no look at single minutes.
+
+    Their hours have no break, and as many different whole minutes as there are lie between the first and the last.
+    """
+    span = [pl.len().alias("n"), pl.col("ts").min().alias("first"), pl.col("ts").max().alias("last")]
+    opened = grid.group_by("con_id").agg(span)
+    is_whole = (pl.col("ts").dt.truncate("1m") == pl.col("ts")).all().alias("is_whole")
+    held = bars.group_by("con_id").agg(*span, is_whole)
+    both = opened.join(held, on=["con_id", "n", "first", "last"])
+    unbroken = pl.col("n") == (pl.col("last") - pl.col("first")).dt.total_minutes() + 1
+    return both.filter(unbroken & pl.col("is_whole")).select("con_id")
 
 
 def _reason(session: date) -> pl.Expr:

@@ -22,6 +22,7 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.flows.alpha import build_report, build_returns, build_selection, build_synthesis, build_weights
 from quant_assets.flows.alpha.stages import origins
+from quant_assets.flows.backtest.directory import newest_walk
 from quant_assets.flows.judged import selection_findings, weight_findings
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.screen import screen_session
@@ -96,6 +97,7 @@ def snapshot(work: Work, partition: Partition) -> Published:
         base_currency=work.settings.manifest.lakehouse.base_currency,
         previous=previous,
         evidence=partial(evidence, work.lake),
+        walked=newest_walk(work.layout, partition.profile, profile, partition.session),
     )
     return publish_frame(
         work,

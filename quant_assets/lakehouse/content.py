@@ -31,7 +31,7 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
     texts = ordered.select(pl.col(name).fill_null("").str.join("") for name, kind in kinds.items() if kind == "utf8")
     for name, kind in kinds.items():
         digest.update(f"{name}:{kind};".encode())
-        digest.update(valid.get_column(name).to_numpy().tobytes())
+        digest.update(np.ascontiguousarray(valid.get_column(name).to_numpy()).data)
         digest.update(_canonical(values.get_column(name), kind))
         if kind == "utf8":
             digest.update((texts.get_column(name).item() or "").encode())
@@ -69,9 +69,11 @@ def _values(name: str, kind: str, dtype: pl.DataType) -> pl.Expr:
     return physical.cast(pl.Int64).fill_null(0)
 
 
-def _canonical(values: pl.Series, kind: str) -> bytes:
-    numbers = values.to_numpy()
-    if kind != "f8":
-        return numbers.astype("<i8").tobytes()
-    numbers = numbers.astype("<f8")
-    return (np.where(np.isnan(numbers), np.nan, numbers) + 0.0).tobytes()
+def _canonical(values: pl.Series, kind: str) -> memoryview:
+    """Return the bytes of the numbers; they are copied only where they have to be changed."""
+    numbers = values.to_numpy().astype("<i8" if kind != "f8" else "<f8", copy=False)
+    if kind == "f8":
+        numbers = numbers + 0.0
+        if np.isnan(numbers).any():
+            numbers[np.isnan(numbers)] = np.nan
+    return np.ascontiguousarray(numbers).data

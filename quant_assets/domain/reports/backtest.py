@@ -24,6 +24,8 @@ _MEASURES = {
     "best": ("best session", "percent"),
     "worst": ("worst session", "percent"),
 }
+_YEAR = 250
+"""Sessions of the shortest years of XNYS."""
 PARTS = {
     "pool": "1/N of the pool",
     "selection": "selection: equal weights of the selected, less the pool",
@@ -55,21 +57,39 @@ class BacktestData:
     @cached_property
     def measures(self) -> list[list[str]]:
         """Rows of measures: name, then the weights, the selected and the pool, after costs."""
-        return [
-            [title, *(_shown(self.record["net"][which][key], kind) for which in NAMES)]
-            for key, (title, kind) in _MEASURES.items()
-        ] + [
-            ["turnover a year", *(percent(self.record["turnover_a_year"][which], 0) for which in NAMES)],
-            ["costs a year", *(percent(self.record["costs_a_year"][which], 3) for which in NAMES)],
-        ]
+        return measures_of(self.record)
 
     @cached_property
     def parts(self) -> list[tuple[str, float, float]]:
         """The attribution: part, sum over all sessions, per year; the last row is their sum."""
-        years = self.record["n_sessions"] / 252
-        told = self.record["attribution"]
-        rows = [(text, told[name], told[name] / years) for name, text in PARTS.items()]
-        return [*rows, ("the weights, after costs", told["net"], told["net"] / years)]
+        return parts_of(self.record)
+
+
+def measures_of(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return rows of measures after costs: name, then the weights, the selected and the pool."""
+    return [
+        [title, *(_shown(record["net"][which][key], kind) for which in NAMES)]
+        for key, (title, kind) in _MEASURES.items()
+    ] + [
+        ["turnover a year", *(percent(record["turnover_a_year"][which], 0) for which in NAMES)],
+        ["costs a year", *(percent(record["costs_a_year"][which], 3) for which in NAMES)],
+    ]
+
+
+def parts_of(record: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Return the attribution: part, sum over all sessions, per year; the last row is their sum."""
+    years, told = record["n_sessions"] / 252, record["attribution"]
+    rows = [(text, told[name], told[name] / years) for name, text in PARTS.items()]
+    return [*rows, ("the weights, after costs", told["net"], told["net"] / years)]
+
+
+def short_walk(record: Mapping[str, Any]) -> str:
+    """Return the caution that belongs to figures a year of less than a year; empty where none is needed."""
+    if record["n_sessions"] >= _YEAR:
+        return ""
+    return (
+        f"{record['n_sessions']} sessions are less than a year: every figure a year, CAGR and Sharpe are extrapolated."
+    )
 
 
 def _shown(value: float | None, kind: str) -> str:
@@ -99,7 +119,9 @@ def render_backtest(data: BacktestData) -> str:
         "drawdown": curves(sessions, below, title="Drawdown", height=130, fill=True),
         "folds": columns(months, data.folds["net"].to_list(), title="Net return of each fold"),
     }
-    return render_page("backtest.html.j2", pictures, data=data, names=NAMES, folds=data.folds.to_dicts())
+    return render_page(
+        "backtest.html.j2", pictures, data=data, names=NAMES, folds=data.folds.to_dicts(), short=short_walk(data.record)
+    )
 
 
 def _below(returns: npt.NDArray[np.float64]) -> list[float]:
@@ -127,6 +149,7 @@ def backtest_markdown(data: BacktestData) -> str:
         lead,
         "## Measures after costs",
         text_table(["", *NAMES.values()], data.measures),
+        *([caution] if (caution := short_walk(record)) else []),
         "## Where it came from",
         text_table(["part", "sum", "a year"], parts),
         meter,

@@ -188,6 +188,8 @@ class ReportData:
     quarantined: Sequence[Held]
     bias: Mapping[str, Any] | None
     """See `bias_meter`; None in runs that were frozen without one."""
+    walked: Mapping[str, Any] | None
+    """The newest backtest of this very profile when the run was frozen: backtest, inputs, plan and record."""
     whys: Sequence[Reason]
     certificate: str
     """Id of the session's certificate; empty where the run keeps none."""

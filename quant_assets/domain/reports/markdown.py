@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from quant_assets.domain.reports.backtest import NAMES, measures_of
 from quant_assets.domain.reports.data import ReportData
 
 _SYNTHETIC = "> **Synthetic data.** Prices come from the built-in generator, not from a market."
@@ -25,6 +26,7 @@ def render_markdown(data: ReportData) -> str:
         _table(["instrument", "sector", "weight", "share of risk"], positions),
         "## Selection",
         _table(["instrument", "cluster", "score", "terms w ln p"], scored),
+        *_walked(data),
         "## Excluded",
         _table(["instrument", "stage", "reason"], excluded),
         "## Inputs",
@@ -42,6 +44,7 @@ def index_markdown(data: ReportData) -> str:
         ("config/selection_audit.json", "every instrument that was judged, with its verdict"),
         ("config/bias.json", "universe-days that have no bar, by kind"),
         ("config/provenance.json", "certificate, TWS requests behind the bars, and what quarantine held back"),
+        ("config/walk_forward.json", "the newest backtest of this very profile, where there was one"),
         ("config/environment.json", "interpreter, platform and library versions"),
         ("data/*_1d.parquet", "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
         ("data/returns_matrix.parquet", "simple returns, sessions by con_id; null = no return"),
@@ -60,6 +63,14 @@ def index_markdown(data: ReportData) -> str:
     head = f"# Run {data.run_id}\n\nProfile {data.profile}, session {data.session}, method {data.method}."
     code = ((f"`{name}`", text) for name, text in files)
     return f"{head}\n\n{_table(['file', 'content'], code)}\n\nVerify with `quant run verify {data.run_id}`.\n"
+
+
+def _walked(data: ReportData) -> list[str]:
+    if data.walked is None:
+        return []
+    record = data.walked["record"]
+    head = f"Backtest `{data.walked['backtest']}`, {record['first']} to {record['last']}, {record['n_folds']} folds."
+    return ["## Walk-forward", head, _table(["after costs", *NAMES.values()], measures_of(record))]
 
 
 def _lead(data: ReportData) -> str:

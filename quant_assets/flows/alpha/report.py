@@ -61,6 +61,7 @@ def report_data(run: RunDirectory) -> ReportData:
         quality=_quality(run, certificate),
         quarantined=_held(run),
         bias=run.read_json(BIAS) if run.file(BIAS).is_file() else None,
+        walked=run.read_json(WALKED) if run.file(WALKED).is_file() else None,
         whys=[_why(one) for one in explain_all(run, _EXPLAINED)],
         certificate=provenance_of(run)["certificate"],
         n_requests=len({one["request_id"] for one in provenance_of(run)["requests"]}),
@@ -77,6 +78,7 @@ def report_data(run: RunDirectory) -> ReportData:
 
 
 BIAS = "config/bias.json"
+WALKED = "config/walk_forward.json"
 _EXPLAINED = 60
 """Positions whose reasons the report tells; `quant why` tells those of all."""
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from quant_assets.clock import Clock
 from quant_assets.domain.reports.backtest import BacktestData, backtest_index, backtest_markdown, render_backtest
+from quant_assets.domain.verification import errors
 from quant_assets.errors import UnknownNameError
 from quant_assets.flows.backtest.sources import History
 from quant_assets.flows.backtest.walking import Walked
@@ -16,6 +17,7 @@ from quant_assets.lakehouse.runs import (
     RunDirectory,
     RunLog,
     environment,
+    hash_findings,
     merkle_root,
     run_id,
     seal_run,
@@ -102,6 +104,21 @@ def list_backtests(layout: Layout) -> pl.DataFrame:
         for run in runs
     ]
     return pl.DataFrame(rows, schema=_SUMMARY, orient="row")
+
+
+def newest_walk(layout: Layout, name: str, profile: Profile, until: date) -> dict[str, Any] | None:
+    """Return what the newest backtest of a profile came to: backtest, inputs, plan, record.
+
+    It has to be of the very configuration, to end by `until`, and to be whole; of those that end alike the longest.
+    """
+    config = {"profile": name, **profile.model_dump(mode="json")}
+    listed = list_backtests(layout).filter(pl.col("profile") == name, pl.col("last") <= str(until))
+    for found in listed.sort("last", "first", "backtest", descending=[True, False, False])["backtest"]:
+        run = RunDirectory(layout.backtests / found)
+        if run.resolved == config and not errors(hash_findings(run)):
+            told = {key: run.inputs[key] for key in ("label", "known_basis", "is_pit", "merkle_root")}
+            return {"backtest": found, "inputs": told, "plan": run.inputs["plan"], "record": run.read_json(METRICS)}
+    return None
 
 
 def open_backtest(layout: Layout, name: str) -> RunDirectory:

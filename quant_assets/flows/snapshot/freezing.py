@@ -19,6 +19,7 @@ from quant_assets.lakehouse.runs.record import read_log
 from quant_assets.settings.manifest import Profile
 
 PROVENANCE = "config/provenance.json"
+WALKED = "config/walk_forward.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def freeze(
     base_currency: str = "USD",
     previous: Previous | None = None,
     evidence: Callable[[pl.DataFrame, Sequence[date]], Mapping[str, Any]] | None = None,
+    walked: Mapping[str, Any] | None = None,
 ) -> Snapshot:
     """Copy the accepted candidates and their daily bars into a run directory.
 
@@ -81,6 +83,8 @@ def freeze(
         previous: the weights of the run before, where the profile limits turnover.
         evidence: from the frozen bars and sessions to where they came from; kept beside them as
             config/provenance.json. It names no input, so that it is no part of the run's identity either.
+        walked: what a backtest of the profile came to, for the report; kept as config/walk_forward.json, and no part of
+            the run's identity.
 
     Returns:
         The snapshot. With unchanged inputs, configuration and code it is the run that stands already.
@@ -104,6 +108,8 @@ def freeze(
         if evidence is not None and not run.file(PROVENANCE).exists() and not run.is_finished:
             told = evidence(gathered.bars, window)
             run.write_json(PROVENANCE, {"certificate": gathered.certificate_id, **told})
+        if walked is not None and not run.file(WALKED).exists() and not run.is_finished:
+            run.write_json(WALKED, walked)
         _log(RunLog(run, clock), request, gathered)
     return Snapshot(
         run=run,

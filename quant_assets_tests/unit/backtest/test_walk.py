@@ -27,6 +27,8 @@ from quant_assets.errors import (
 )
 from quant_assets.flows.alpha import STEPS
 from quant_assets.flows.backtest import LakeHistory, list_backtests, store, walk
+from quant_assets.flows.backtest.directory import newest_walk
+from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.runs import hash_findings
 from quant_assets_tests.unit.alpha import scenario
@@ -288,6 +290,49 @@ def test_the_directory_proves_itself_and_is_written_once(stored):
     assert other.run_id != run.run_id
 
 
+def test_a_run_reports_the_newest_whole_backtest_of_its_very_profile(stored):
+    layout, _, found, backtest = stored
+    told = newest_walk(layout, NAME, profile(), LAST)
+    assert (told["backtest"], told["inputs"]["is_pit"]) == (backtest.run_id, False)
+    assert told["record"]["attribution"] == found.record["attribution"]
+    assert newest_walk(layout, NAME, profile(method="equal_weight"), LAST) is None, "another configuration"
+    assert newest_walk(layout, NAME, profile(), FIRST) is None, "it ends after the session"
+    assert newest_walk(layout, "other", profile(), LAST) is None
+
+
+def test_a_damaged_backtest_is_not_reported(stored, tmp_path):
+    import shutil
+
+    layout, _, _, backtest = stored
+    copied = Layout(tmp_path)
+    shutil.copytree(layout.backtests, copied.backtests)
+    victim = copied.backtests / backtest.run_id / "metrics.json"
+    victim.chmod(0o644)
+    victim.write_text(victim.read_text().replace('"cagr":', '"cagr":1', 1))
+    assert newest_walk(copied, NAME, profile(), LAST) is None
+
+
+def test_the_walk_stands_in_the_report_of_a_run_and_not_in_its_name(stored, tmp_path):
+    layout, _, found, backtest = stored
+    runs = []
+    for place, walked_ in (("a", None), ("b", newest_walk(layout, NAME, profile(), LAST))):
+        world = scenario.world(n=4)
+        world.certify()
+        window = (world.session, scenario.PROFILE, world.profile, world.sessions, world.clock)
+        runs.append(freeze(world.store, Layout(tmp_path / place), *window, walked=walked_).run)
+        for step in STEPS:
+            step(runs[-1], world.clock)
+    without, with_ = runs
+    assert without.run_id == with_.run_id
+    assert errors(hash_findings(with_)) == []
+    assert "No backtest of this profile" in without.read("reports/report.html").decode()
+    html = with_.read("reports/report.html").decode()
+    assert f"../../../backtests/{backtest.run_id}/reports/report.html" in html
+    assert f"{found.record['net']['strategy']['cagr']:.2%}" in html
+    assert f"{found.record['attribution']['selection']:.2%}" in html
+    assert backtest.run_id in with_.read("reports/report.md").decode()
+
+
 def test_the_report_is_offline_and_says_what_it_is(stored):
     import re
 
@@ -297,7 +342,9 @@ def test_the_report_is_offline_and_says_what_it_is(stored):
     assert not re.search(r"https?://|<script|src=|@import", html)
     assert "Point in time: <strong>no</strong>" in html
     assert f"{found.record['net']['strategy']['cagr']:.2%}" in html
+    assert f"{found.record['n_sessions']} sessions are less than a year" in html
     text = run.read("reports/report.md").decode()
+    assert f"{found.record['n_sessions']} sessions are less than a year" in text
     assert f"{found.record['attribution']['selection']:.2%}" in text
 
 

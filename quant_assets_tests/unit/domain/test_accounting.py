@@ -183,3 +183,36 @@ def test_the_heat_map_says_in_percent_where_the_minutes_of_each_session_went():
     assert found["half_day"][1 - at] == found["unexplained"][1 - at] == 0.0
     assert absences(whole).is_empty()
     assert all(accounting_png(rows).startswith(b"\x89PNG") for rows in (whole, both))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "found"),
+    [
+        pytest.param(range(390), {"present": 390}, id="every minute"),
+        pytest.param([*range(5), *range(6, 390)], {"present": 389, "unexplained": 1}, id="one is missing inside"),
+        pytest.param([*range(1, 390)], {"present": 389, "unexplained": 1}, id="the first is missing"),
+    ],
+)
+def test_whole_instruments_and_such_with_holes_are_counted_alike(minutes, found):
+    bars = curated_bars([100.0 if n in minutes else None for n in range(390)])
+    assert minutes_of(bars, said("bars"), knows(None)) == found
+    assert minutes_of(bars.sort("ts", descending=True), said("bars"), knows(None)) == found
+
+
+def test_as_many_bars_as_minutes_but_not_on_them_are_not_a_whole_session():
+    late = curated_bars(ALL).with_columns(
+        ts=pl.when(pl.col("ts") == minute(5)).then(minute(4) + timedelta(seconds=30)).otherwise("ts")
+    )
+    rows = rows_of(late, said("bars"))
+    assert rows.filter(pl.col("reason") == "unexplained")["minutes"].to_list() == [1]
+    assert imbalance(rows, universe())["minutes"].to_list() == [391], "the bar off the minute is in no place"
+
+
+def test_a_break_in_the_hours_is_no_missing_minute():
+    opened = grid().filter(~pl.col("ts").is_between(minute(120), minute(179)))
+    bars = curated_bars([None if 120 <= n < 180 else 100.0 for n in range(390)])
+    found = rows_of(bars, said("bars"), open_minutes=opened)
+    assert found.filter(pl.col("kind") == "unexplained").is_empty()
+    moved = bars.with_columns(ts=pl.when(pl.col("ts") == minute(119)).then(minute(120)).otherwise("ts"))
+    lost = rows_of(moved, said("bars"), open_minutes=opened)
+    assert lost.filter(pl.col("kind") == "unexplained")["minutes"].to_list() == [1]
