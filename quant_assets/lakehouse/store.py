@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
 
@@ -16,9 +15,8 @@ import quant_assets
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
-from quant_assets.domain.tables.core import in_strict_order
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
-from quant_assets.lakehouse.content import combined_id, content_id
+from quant_assets.lakehouse.content import combined_id, content_id, set_id
 from quant_assets.lakehouse.contents import recall, remember
 from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
@@ -386,16 +384,7 @@ class Lakehouse:
 
 
 def _said(frame: pl.DataFrame, table: Table) -> str:
-    """Return the content id of a set of rows: equal ones count once, and their order does not matter.
-
-    Rows whose leading columns ascend strictly are such a set in order already, which is cheaper to see than to make.
-    """
-    columns = list(table.content_columns)
-    said = frame.select(columns)
-    leading = list(takewhile(lambda name: not table.schema[name].is_float(), columns))
-    if in_strict_order(said, leading):
-        return content_id(said, columns, ())
-    return content_id(said.unique(), columns, columns)
+    return set_id(frame, table.content_columns)
 
 
 def _materialize(table: Table, partition: Partition) -> str:

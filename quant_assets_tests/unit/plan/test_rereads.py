@@ -9,7 +9,7 @@ FIRST, SECOND = window(date(2024, 3, 14), 2)
 
 
 def test_a_session_that_is_read_once_more_is_planned_and_rides_on_the_requests_of_the_next(tmp_path):
-    lab = Lab(tmp_path, symbols=("ARCA:QMKT", "NASDAQ:QTEB"))
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT", "NASDAQ:QTEB"), tws={"max_minute_duration": "1 W"})
     lab.run([FIRST])
     with lab.at(after(SECOND)) as work:
         plan = plan_cycle(work, [SECOND])
