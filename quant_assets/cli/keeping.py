@@ -66,6 +66,7 @@ def compact(month: str, *, every: bool, verify: bool, dry_run: bool, as_json: bo
 def gc(older_than: float, *, dry_run: bool, as_json: bool) -> None:
     """Remove what killed writers left, stale copies, unfinished runs that nothing names, and superseded index lines.
 
+    Results of stages that no run asked for in 30 days go as well: the next run that needs one computes it again.
     Session files and bronze are not even looked at, and whatever a snapshot, a run or a tag names stays.
     """
     if older_than < 0:

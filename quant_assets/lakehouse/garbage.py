@@ -1,4 +1,4 @@
-"""What may be cleared away, what has to stay, and why: leftovers, stale copies, unfinished runs, old index lines.
+"""What may be cleared away, what has to stay, and why: leftovers, stale copies and results, unfinished runs, old lines.
 
 Nothing here is ever a table's data: session files and bronze are not even looked at. Each thing is removed by itself,
 under the lock of those who write it, so that a process that dies in between leaves a lakehouse from which less was
@@ -22,12 +22,15 @@ from quant_assets.lakehouse.compaction import months
 from quant_assets.lakehouse.contents import forgotten
 from quant_assets.lakehouse.copies import has_copies
 from quant_assets.lakehouse.layout import Layout
-from quant_assets.lakehouse.runs import RunDirectory
+from quant_assets.lakehouse.runs import RunDirectory, StageCache
 from quant_assets.lakehouse.store import Lakehouse
 
-Kind = Literal["leftover", "copy", "run", "manifest", "cache"]
+Kind = Literal["leftover", "copy", "run", "manifest", "cache", "stage"]
 
 _WAIT_S = 10.0
+_DAY_S = 86_400.0
+_SERVED_WITHIN_S = 30 * _DAY_S
+"""Results of stages that no run asked for in so long go: to compute one again takes minutes at the most."""
 _ID = re.compile(r"\b[0-9a-f]{64}\b")
 
 
@@ -68,7 +71,7 @@ class Garbage:
         """Return everything that was looked at, by kind and path; nothing is changed."""
         references = referenced_ids(self._layout)
         found = [*self._leftovers(), *self._copies(), *self._runs(references), *self._manifests(references)]
-        return [*found, *self._caches()]
+        return [*found, *self._caches(), *self._stages()]
 
     def collect(self) -> list[Item]:
         """Remove what goes; return what was removed. Each thing is judged anew under its lock."""
@@ -79,7 +82,8 @@ class Garbage:
     def _leftovers(self) -> Iterator[Item]:
         """Files that killed writers left; those in bronze are left to bronze's next writer."""
         roots = [self._layout.lakehouse / zone for zone in ("discovery", "silver", "gold", "_copies", "_metadata")]
-        for path in sorted(path for root in (*roots, self._layout.runs) for path in root.rglob(".staged-*")):
+        roots += [self._layout.runs, self._layout.cache]
+        for path in sorted(path for root in roots for path in root.rglob(".staged-*")):
             young = self._age_s(path) < self.older_than_s
             why = "young: its writer may live" if young else "a killed writer left it"
             yield Item("leftover", self._name(path), _size(path), not young, why)
@@ -135,6 +139,20 @@ class Garbage:
     def _caches(self) -> Iterator[Item]:
         for path, why in forgotten(self._layout, self.tables):
             yield Item("cache", self._name(path), _size(path), bool(why), why or "speaks of batches that stand")
+
+    def _stages(self) -> Iterator[Item]:
+        """Results of stages that wait to be served again: entries, and the objects that they name."""
+        entries, objects = StageCache(self._layout.cache).files()
+        keeping: set[Path] = set()
+        for entry, named in entries.items():
+            goes = self._age_s(entry) > max(_SERVED_WITHIN_S, self.older_than_s)
+            days = f"{self._age_s(entry) / _DAY_S:.0f} days ago"
+            keeping |= set() if goes else set(named)
+            yield Item("stage", self._name(entry), _size(entry), goes, f"made or served {days}")
+        for one in objects:
+            young = self._age_s(one) < self.older_than_s
+            why = "an entry names it" if one in keeping else "young: its writer may live" if young else ""
+            yield Item("stage", self._name(one), _size(one), not why, why or "no entry that stays names it")
 
     # ------------------------------------------------------------ the removal
 

@@ -207,6 +207,17 @@ def test_an_instrument_has_a_report_beside_the_catalog(lived_in: House):
     assert {"weight_calm", "weight_plain", "return", "quarantined"} <= set(said.columns)
 
 
+def test_a_second_look_rewrites_nothing(lived_in: House):
+    for report in (lived_in.data / "lakehouse" / "gold" / "reports").glob("*_daily_report.csv"):
+        report.unlink()
+    assert lived_in.run(["catalog"]).success
+    before = {path: path.stat().st_mtime_ns for path in (lived_in.data / "lakehouse").rglob("*") if path.is_file()}
+    assert any(path.name == "catalog_state.json" for path in before)
+    assert lived_in.run(["catalog"]).success
+    after = {path: path.stat().st_mtime_ns for path in (lived_in.data / "lakehouse").rglob("*") if path.is_file()}
+    assert {path.name for path in after if after[path] != before.get(path)} == set()
+
+
 def test_the_catalog_counts_the_rows_of_every_table(lived_in: House):
     assert lived_in.run(["catalog"]).success
     event = lived_in.instance.get_latest_materialization_event(dg.AssetKey("catalog"))
@@ -214,3 +225,24 @@ def test_the_catalog_counts_the_rows_of_every_table(lived_in: House):
     assert event.asset_materialization is not None
     rows = event.asset_materialization.metadata["rows_by_table"].value
     assert f"| curated_tws_1m_bars | {sum(MINUTE_ROWS.values())} |" in rows
+
+
+def test_month_copies_are_made_proven_and_shown(lived_in: House):
+    """Minutes of two months; bars, two groups of features and labels have copies."""
+    result = lived_in.run(["month_copies"])
+    assert result.success
+    (checked,) = result.get_asset_check_evaluations()
+    assert (checked.check_name, checked.passed, checked.metadata["copies"].value) == ("copies_equal", True, 8)
+    event = lived_in.instance.get_latest_materialization_event(dg.AssetKey("month_copies"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+    assert shown["made"].value == 8
+    assert "| curated_tws_1m_bars | 2025-11 |" in shown["copies"].value
+    copies = sorted((lived_in.data / "lakehouse" / "_copies" / "curated_tws_1m_bars").glob("*.parquet"))
+    assert [pl.read_parquet(one).height for one in copies] == [6 * 390 + 6 * 210, 6 * 390]
+    assert lived_in.run(["month_copies"]).success
+    again = lived_in.instance.get_latest_materialization_event(dg.AssetKey("month_copies"))
+    assert again is not None
+    assert again.asset_materialization is not None
+    assert again.asset_materialization.metadata["made"].value == 0

@@ -12,12 +12,15 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.errors import NotPublishedError
+from quant_assets.lakehouse.compaction import compact, months
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.store import Lakehouse
-from quant_assets_tests.chaos import ingesting, writing
+from quant_assets_tests.chaos import clearing, ingesting, writing
 from quant_assets_tests.unit.flows.lab import files
 
 pytestmark = pytest.mark.chaos
@@ -104,3 +107,26 @@ def _look(lake, least):
     assert footer.n_rows == writing.N_ROWS
     assert int(footer.inputs["n"]) >= prices[0]
     return int(prices[0])
+
+
+@pytest.mark.parametrize("seed", SEEDS[: max(2, len(SEEDS) // 3)])
+def test_copies_and_clearing_that_are_killed_cost_no_row(tmp_path, seed):
+    draw = random.Random(seed)
+    lake = Lakehouse(Layout(tmp_path))
+    for turn in range(2):
+        with child(clearing, tmp_path, 1 + 1000 * turn) as process:
+            time.sleep(draw.uniform(0.02, 0.5))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        held = [lake.curated.read(BARS, one) for one in clearing.SESSIONS]
+        assert [(one.height, one["close"].n_unique()) for one in held] == [(780, 1)] * len(held), "whole, of one write"
+        for con_id in (101, 102):
+            expected = pl.concat(held).filter(pl.col("con_id") == con_id).select("ts", "close")
+            assert lake.curated.read_many(BARS, clearing.SESSIONS, expected.columns, [con_id]).equals(expected)
+        footers = [Lakehouse(Layout(tmp_path)).curated.footer(BARS, one) for one in clearing.SESSIONS]
+        assert [footer.n_rows for footer in footers] == [780] * len(footers)
+    compact(lake.curated, BARS, "2024-01")
+    clearing.garbage(lake).collect()
+    assert [one.state for one in months(lake.curated, BARS)] == ["current"]
+    assert not [item for item in clearing.garbage(lake).survey() if item.goes], "what a dead one left is gone"
+    assert not [*tmp_path.rglob(".staged-*")]

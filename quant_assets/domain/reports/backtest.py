@@ -24,6 +24,8 @@ _MEASURES = {
     "best": ("best session", "percent"),
     "worst": ("worst session", "percent"),
 }
+_YEAR = 250
+"""Sessions of the shortest years of XNYS."""
 PARTS = {
     "pool": "1/N of the pool",
     "selection": "selection: equal weights of the selected, less the pool",
@@ -81,6 +83,15 @@ def parts_of(record: Mapping[str, Any]) -> list[tuple[str, float, float]]:
     return [*rows, ("the weights, after costs", told["net"], told["net"] / years)]
 
 
+def short_walk(record: Mapping[str, Any]) -> str:
+    """Return the caution that belongs to figures a year of less than a year; empty where none is needed."""
+    if record["n_sessions"] >= _YEAR:
+        return ""
+    return (
+        f"{record['n_sessions']} sessions are less than a year: every figure a year, CAGR and Sharpe are extrapolated."
+    )
+
+
 def _shown(value: float | None, kind: str) -> str:
     if value is None:
         return "—"
@@ -108,7 +119,9 @@ def render_backtest(data: BacktestData) -> str:
         "drawdown": curves(sessions, below, title="Drawdown", height=130, fill=True),
         "folds": columns(months, data.folds["net"].to_list(), title="Net return of each fold"),
     }
-    return render_page("backtest.html.j2", pictures, data=data, names=NAMES, folds=data.folds.to_dicts())
+    return render_page(
+        "backtest.html.j2", pictures, data=data, names=NAMES, folds=data.folds.to_dicts(), short=short_walk(data.record)
+    )
 
 
 def _below(returns: npt.NDArray[np.float64]) -> list[float]:
@@ -136,6 +149,7 @@ def backtest_markdown(data: BacktestData) -> str:
         lead,
         "## Measures after costs",
         text_table(["", *NAMES.values()], data.measures),
+        *([caution] if (caution := short_walk(record)) else []),
         "## Where it came from",
         text_table(["part", "sum", "a year"], parts),
         meter,

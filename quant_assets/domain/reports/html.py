@@ -1,7 +1,7 @@
 """The report as one HTML file that refers to nothing outside itself."""
 
 from quant_assets.domain.reports import charts
-from quant_assets.domain.reports.backtest import NAMES, measures_of, parts_of
+from quant_assets.domain.reports.backtest import NAMES, measures_of, parts_of, short_walk
 from quant_assets.domain.reports.data import ReportData
 from quant_assets.domain.reports.page import render_page
 
@@ -28,4 +28,5 @@ def render_html(data: ReportData) -> str:
         portfolios=NAMES.values(),
         measures=measures_of(walked) if walked else [],
         parts=parts_of(walked) if walked else [],
+        short=short_walk(walked) if walked else "",
     )

@@ -5,7 +5,9 @@ its parts; the parts are files named by the digest of their bytes, so that equal
 read-only, and a run receives copies. An entry that does not hold what its names say is not served.
 """
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +32,18 @@ class StageCache:
     path: Path
 
     def get(self, stage: str, key: str) -> dict[str, bytes] | None:
-        """Return the parts of an entry by name, or None when there is none.
+        """Return the parts of an entry by name, or None when there is none; its file's time says when it was served.
 
         Raises:
             CorruptFileError: the entry, or a part of it, is not what its name says.
         """
+        parts = self._parts(stage, key)
+        if parts is not None:
+            with contextlib.suppress(OSError):  # of somebody else, perhaps: it only looks older than it is
+                os.utime(self._entry(stage, key))
+        return parts
+
+    def _parts(self, stage: str, key: str) -> dict[str, bytes] | None:
         file = self._entry(stage, key)
         try:
             said = file.read_bytes()
@@ -81,10 +90,18 @@ class StageCache:
                 file.unlink(missing_ok=True)
         return freed
 
+    def files(self) -> tuple[dict[Path, list[Path]], list[Path]]:
+        """Return each entry's file with the objects that it names, and all objects."""
+        entries = {
+            file: [self._blob(digest) for digest in _digests(file)]
+            for file in sorted(self.path.glob("entries/*/[!.]*.json"))
+        }
+        return entries, sorted(self.path.glob("objects/*/[!.]*"))
+
     def _listed(self, file: Path) -> tuple[str, str, int, int, str]:
         stage, key = file.parent.name, file.stem
         try:
-            parts = self.get(stage, key) or {}
+            parts = self._parts(stage, key) or {}
         except CorruptFileError:
             return (stage, key, len(_digests(file)), file.stat().st_size, "damaged")
         return (stage, key, len(parts), sum(map(len, parts.values())), "whole")

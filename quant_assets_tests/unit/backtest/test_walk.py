@@ -342,7 +342,9 @@ def test_the_report_is_offline_and_says_what_it_is(stored):
     assert not re.search(r"https?://|<script|src=|@import", html)
     assert "Point in time: <strong>no</strong>" in html
     assert f"{found.record['net']['strategy']['cagr']:.2%}" in html
+    assert f"{found.record['n_sessions']} sessions are less than a year" in html
     text = run.read("reports/report.md").decode()
+    assert f"{found.record['n_sessions']} sessions are less than a year" in text
     assert f"{found.record['attribution']['selection']:.2%}" in text
 
 

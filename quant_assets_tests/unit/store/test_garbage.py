@@ -1,5 +1,6 @@
 """Garbage: what goes, what stays and why; nothing that a snapshot, a run or a tag names, and never bronze."""
 
+import hashlib
 import json
 import os
 from datetime import date
@@ -13,6 +14,7 @@ from quant_assets.domain.tables import SNAPSHOTS
 from quant_assets.lakehouse.compaction import compact
 from quant_assets.lakehouse.garbage import Garbage, referenced_ids
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.runs import StageCache
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.builders import SESSION, curated_bars, instant, raw_bars
 
@@ -183,3 +185,32 @@ def test_the_content_of_several_batches_is_hashed_once(lake, monkeypatch):
     assert said == fresh.raw.content_id(RAW, AT), "the same rows, however they are cut"
     monkeypatch.setattr(type(lake.raw), "read", None)
     assert Lakehouse(lake.layout).raw.content_id(RAW, AT) == said
+
+
+def test_results_of_stages_go_when_no_run_has_asked_for_them_in_a_month(lake):
+    cache = StageCache(lake.layout.cache)
+    assert not [item for item in garbage(lake).survey() if item.kind == "stage"]
+    old = cache.put("returns", {"of": "old"}, {"a": b"old alone", "b": b"shared"})
+    new = cache.put("returns", {"of": "new"}, {"a": b"new alone", "b": b"shared"})
+    for path in cache.path.rglob("*"):
+        os.utime(path, (OLD, OLD))
+    entries = {key: cache.path / "entries" / "returns" / f"{key}.json" for key in (old, new)}
+    os.utime(entries[new], (NOW - 29 * 86400, NOW - 29 * 86400))
+    survey = {item.path.rsplit("/", 1)[1]: item for item in garbage(lake).survey() if item.kind == "stage"}
+    alone, shared = (hashlib.sha256(one).hexdigest() for one in (b"old alone", b"shared"))
+    assert {name for name, item in survey.items() if item.goes} == {f"{old}.json", alone}
+    assert (survey[shared].why, survey[alone].why) == ("an entry names it", "no entry that stays names it")
+    assert "29 days ago" in survey[f"{new}.json"].why
+    assert len(garbage(lake).collect()) == 2
+    assert (cache.get("returns", old), cache.get("returns", new)) == (None, {"a": b"new alone", "b": b"shared"})
+
+
+def test_a_result_that_is_served_is_young_again_and_one_that_is_listed_is_not(lake):
+    cache = StageCache(lake.layout.cache)
+    key = cache.put("returns", {"of": "it"}, {"a": b"data"})
+    path = cache.path / "entries" / "returns" / f"{key}.json"
+    os.utime(path, (OLD, OLD))
+    assert cache.entries()["state"].to_list() == ["whole"]
+    assert path.stat().st_mtime == OLD
+    assert cache.get("returns", key) == {"a": b"data"}
+    assert path.stat().st_mtime > OLD
