@@ -2,15 +2,20 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from quant_assets.clock import ManualClock
+from quant_assets.domain.backtest import Plan
 from quant_assets.flows.alpha import STEPS
+from quant_assets.flows.backtest import store, walk
 from quant_assets.lakehouse.layout import Layout
 from quant_assets_tests.browser.test_ui import ARGUMENTS, CHROMIUM
 from quant_assets_tests.unit.alpha import scenario
+from quant_assets_tests.unit.backtest.history import LAST, NAME, history, profile
 
 pytestmark = pytest.mark.browser
 
@@ -87,3 +92,16 @@ def test_it_prints_on_a4_without_a_line_cut_off(page: Any, tmp_path: Path):
     (box,) = boxes
     assert (int(box[0]), int(box[1])) in {(594, 841), (595, 841), (595, 842)}
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
+
+
+def test_the_folds_of_a_backtest_print_with_whole_dates(chromium: Any, tmp_path: Path):
+    plan = Plan(rebalance="20")
+    walked = walk(history(), NAME, profile(), date(2024, 5, 1), LAST, plan)
+    run = store(Layout(tmp_path), walked, history(), profile(), ManualClock(datetime(2024, 7, 1, tzinfo=UTC)))
+    page = chromium.new_page(viewport={"width": 680, "height": 960})  # A4 less its margins, at 96 dots an inch
+    page.emulate_media(media="print")
+    page.goto(run.file("reports/report.html").as_uri())
+    lines = page.locator(".day").evaluate_all("found => found.map(one => one.getClientRects().length)")
+    assert lines == [1] * (3 * walked.folds.height)
+    assert page.evaluate("document.documentElement.scrollWidth <= 680")
+    page.close()
