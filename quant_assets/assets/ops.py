@@ -36,8 +36,8 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
         automation_condition=dg.AutomationCondition.eager(),
     )
     def catalog(quant: WorkResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        reports = write_daily_reports(quant.work)  # first: they lie in a directory that the catalog looks at
         summary = refresh_catalog(quant.work)
-        reports = write_daily_reports(quant.work)
         held = summary["tables"].items()
         rows = pl.DataFrame(
             {

@@ -207,6 +207,17 @@ def test_an_instrument_has_a_report_beside_the_catalog(lived_in: House):
     assert {"weight_calm", "weight_plain", "return", "quarantined"} <= set(said.columns)
 
 
+def test_a_second_look_rewrites_nothing(lived_in: House):
+    for report in (lived_in.data / "lakehouse" / "gold" / "reports").glob("*_daily_report.csv"):
+        report.unlink()
+    assert lived_in.run(["catalog"]).success
+    before = {path: path.stat().st_mtime_ns for path in (lived_in.data / "lakehouse").rglob("*") if path.is_file()}
+    assert any(path.name == "catalog_state.json" for path in before)
+    assert lived_in.run(["catalog"]).success
+    after = {path: path.stat().st_mtime_ns for path in (lived_in.data / "lakehouse").rglob("*") if path.is_file()}
+    assert {path.name for path in after if after[path] != before.get(path)} == set()
+
+
 def test_the_catalog_counts_the_rows_of_every_table(lived_in: House):
     assert lived_in.run(["catalog"]).success
     event = lived_in.instance.get_latest_materialization_event(dg.AssetKey("catalog"))
