@@ -143,7 +143,7 @@ def _toxic(work: Work) -> list[AuditFinding]:
 
 def _told(verdict: str, by_session: Mapping[date, int]) -> AuditFinding:
     sessions = sorted(by_session)
-    what = f"{sum(by_session.values())} rows more than at the last audit, {verdict}: {_some(sessions)}"
+    what = f"{verdict} rows that the last audit did not see: {sum(by_session.values())} in {_some(sessions)}"
     span = f"{sessions[0]}..{sessions[-1]}"
     mend = f"quant quarantine list --sessions {span} --verdict {verdict}, then release or confirm"
     return AuditFinding("warn" if verdict in _TOXIC else "info", QUARANTINE_TWS_BARS.name, what, mend)

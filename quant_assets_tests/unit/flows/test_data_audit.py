@@ -68,7 +68,7 @@ def test_a_revision_with_a_bad_print_is_drift_stale_and_newly_toxic_once(lab):
     lab.lake.layout.data_audit.unlink()
     ((severity, what, mend), *rest) = [one for one in of(lab, QUARANTINE_TWS_BARS.name) if "drifted" not in one[1]]
     assert not rest
-    assert (severity, what) == ("warn", f"1 rows more than at the last audit, bad_print: {SESSION}")
+    assert (severity, what) == ("warn", f"bad_print rows that the last audit did not see: 1 in {SESSION}")
     assert mend.startswith(f"quant quarantine list --sessions {SESSION}..{SESSION} --verdict bad_print")
     assert not [one for one in of(lab, QUARANTINE_TWS_BARS.name) if "last audit" in one[1]]
 
