@@ -1,6 +1,6 @@
 """From the socket to committed Parquet, against the bare client library; and how memory grows with history.
 
-python benchmarks/ingest.py            one week of 42 instruments; four years of one
+python benchmarks/ingest.py            one week of 40 instruments; four years of one
 python benchmarks/ingest.py --small    a quick look
 python benchmarks/ingest.py --rss N    used by the benchmark itself: ingest N sessions, print the memory as JSON
 
@@ -152,8 +152,8 @@ def main() -> None:
 def ingesting(*, small: bool) -> list[Line]:
     """Return all lines of the ingestion."""
     return [
-        *decoding(ROOT, n_requests=12 if small else 42, repeats=2 if small else 4),
-        *into_parquet(12 if small else 42, repeats=2 if small else 3),
+        *decoding(ROOT, n_requests=12 if small else 40, repeats=2 if small else 4),
+        *into_parquet(12 if small else 40, repeats=2 if small else 3),
         *(memory(21, 252) if Path("/proc/self/status").exists() else []),
     ]
 

@@ -47,9 +47,11 @@ def gateway(root: Path) -> Iterator[int]:
 
 
 def listed(n: int) -> list[Contract]:
-    """Return the first instruments of the synthetic market."""
-    found = SyntheticMarket(seed=7).instruments(END)[:n]
-    return [Contract(one.symbol, one.con_id, primary_exchange=one.primary_exchange) for one in found]
+    """Return the first shares of the synthetic market, of one exchange's hours."""
+    found = [one for one in SyntheticMarket(seed=7).instruments(END) if (one.sec_type, one.currency) == ("STK", "USD")]
+    if len(found) < n:
+        raise ValueError(f"the synthetic market lists {len(found)} shares, not {n}")
+    return [Contract(one.symbol, one.con_id, primary_exchange=one.primary_exchange) for one in found[:n]]
 
 
 def bare_rate(port: int, contracts: Sequence[Contract], repeats: int) -> tuple[float, int]:
@@ -92,6 +94,7 @@ def _timed(ask: Callable[[], Awaitable[int]]) -> tuple[float, int]:
 
 async def _bare(port: int, contracts: Sequence[Contract]) -> int:
     ib, turns, n_bars = ib_insync.IB(), asyncio.Semaphore(IN_FLIGHT), 0
+    ib.client.MaxRequests = 0  # its own throttle of 45 messages per second would be all that is measured
     await ib.connectAsync("127.0.0.1", port, clientId=91, readonly=True)
 
     async def ask(contract: Contract) -> int:

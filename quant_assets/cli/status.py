@@ -73,5 +73,7 @@ def _tell_ingestion(state: dict[str, object]) -> None:
         click.secho(f"ingestion is paused since {since:%Y-%m-%d %H:%M} UTC; `quant resume` lets it go on", fg="yellow")
     elif state["is_running"]:
         click.echo("ingestion is running")
+    elif state["asked"] == "pause":
+        click.secho("a pause of the ingestion stands; the next run waits, until `quant resume`", fg="yellow")
     elif state["health_check"] == "error":
         click.secho("the last ingestion stopped; the next run asks only for what is not committed", fg="yellow")

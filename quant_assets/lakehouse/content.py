@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 import numpy as np
 import polars as pl
@@ -36,6 +37,21 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
         if kind == "utf8":
             digest.update((texts.get_column(name).item() or "").encode())
     return digest.hexdigest()
+
+
+def set_id(frame: pl.DataFrame, columns: Sequence[str]) -> str:
+    """Return the content id of a set of rows: equal ones count once, and their order does not matter.
+
+    Rows whose columns before the first measured one ascend strictly are such a set in its order already, which is
+    cheaper to see than to make.
+
+    Raises:
+        TypeError: a column has a dtype without a canonical form.
+    """
+    said = frame.select(columns)
+    if in_strict_order(said, list(takewhile(lambda name: not said.schema[name].is_float(), columns))):
+        return content_id(said, columns, ())
+    return content_id(said.unique(), columns, columns)
 
 
 def _is_ordered(frame: pl.DataFrame, order: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from quant_assets.clock import Clock, SystemClock
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
-from quant_assets.lakehouse.content import combined_id, content_id
+from quant_assets.lakehouse.content import combined_id, content_id, set_id
 from quant_assets.lakehouse.contents import recall, remember
 from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
 from quant_assets.lakehouse.files import replacing, sweep_staged
@@ -384,8 +384,7 @@ class Lakehouse:
 
 
 def _said(frame: pl.DataFrame, table: Table) -> str:
-    columns = list(table.content_columns)
-    return content_id(frame.select(columns).unique(), columns, columns)
+    return set_id(frame, table.content_columns)
 
 
 def _materialize(table: Table, partition: Partition) -> str:

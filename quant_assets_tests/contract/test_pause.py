@@ -76,6 +76,7 @@ def test_an_ingestion_is_held_between_two_requests_and_goes_on(tmp_path):
 
 def test_the_commands_write_the_request_and_say_what_runs(tmp_path, monkeypatch):
     from quant_assets.cli.pause import pause, resume
+    from quant_assets.cli.status import status
 
     lab = Lab(tmp_path)
     settings = lab.settings()
@@ -87,9 +88,11 @@ def test_the_commands_write_the_request_and_say_what_runs(tmp_path, monkeypatch)
     wish = read_control("ingestion", lab.lake.layout.lakehouse)
     assert wish
     assert (wish.request, wish.reason) == ("pause", "quiet please")
+    assert "a pause of the ingestion stands" in CliRunner().invoke(status, catch_exceptions=False).output
     result = CliRunner().invoke(resume, ["--json"], catch_exceptions=False)
     told = json.loads(result.output)
     assert (told["is_running"], told["asked"]) == (False, "resume")
+    assert "a pause" not in CliRunner().invoke(status, catch_exceptions=False).output
     assert "the next run does not wait" in CliRunner().invoke(resume, catch_exceptions=False).output
     assert read_control("ingestion", lab.lake.layout.lakehouse).request == "resume"  # type: ignore[union-attr]
     assert CliRunner().invoke(pause, ["nonsense"]).exit_code == 2

@@ -7,6 +7,7 @@ import pytest
 
 from quant_assets.errors import CorruptFileError, ShapeError, UnsafeNameError
 from quant_assets.lakehouse.bronze_rules import broken_rules
+from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
@@ -145,3 +146,15 @@ def test_broken_rules_are_named_with_rows_and_judged_once_per_set_of_batches(sto
     assert opened() == []
     store.layout.content(TABLE, AT).unlink()
     assert broken_rules(store, TABLE, AT) == (told,), "a note can be lost"
+
+
+def test_rows_in_order_and_once_take_a_shorter_way_to_the_same_content_id(store, tmp_path):
+    in_order = small_rows({1: 1.0, 2: 2.0, 3: None})
+    said = store.append(TABLE, AT, in_order, "b1").content_id
+    columns = list(TABLE.content_columns)
+    assert said == content_id(in_order.select(columns).unique(), columns, columns), "that of the long way"
+    otherwise = small_table(zone="bronze", key=("session", "con_id", "batch_id"), sort_by=("batch_id", "con_id"))
+    shuffled = pl.concat(
+        [small_rows({3: None}), small_rows({1: 1.0, 2: 2.0}, batch="b2"), small_rows({1: 1.0}, batch="b3")]
+    )
+    assert RawStore(Layout(tmp_path / "other")).append(otherwise, AT, shuffled, "x").content_id == said
