@@ -26,9 +26,9 @@ def zone_of(project: Project, zone: str) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(tmp_path_factory.mktemp("slate"))
-    for cycle in ("data", "alpha"):
-        done = made.quant("flow", cycle, "--session", LAST)
-        assert done.returncode == 0, done.stderr
+    made.symbols(["NYSE:QTEA", "NASDAQ:QCOA"])
+    done = made.quant("flow", "all", "--session", LAST)
+    assert done.returncode == 0, done.stderr
     return made
 
 

@@ -117,14 +117,15 @@ class FileHistory:
         return cut(prices_of(self._bars, [day for day in self._sessions if day <= last]), first, last)
 
     def described(self, decisions: Sequence[date], last: date) -> dict[str, Any]:
-        """Return the digests of the files."""
+        """Return the digests of the files, and how many rows of each are used: bars, and sectors of instruments."""
         _ = decisions, last
         reasons = self._file.rejected["reason"].value_counts().sort("reason").rows()
+        used = (self._bars.height, self._file.members.filter(pl.col("sector") != UNKNOWN_SECTOR).height)
         return {
             "label": "file " + ", ".join(self._file.digests),
             "tables": {
-                name: {"partition": "file", "content_id": digest, "n_rows": self._bars.height}
-                for name, digest in self._file.digests.items()
+                name: {"partition": "file", "content_id": digest, "n_rows": n_rows}
+                for (name, digest), n_rows in zip(self._file.digests.items(), used, strict=False)
             },
             "known_basis": "assumed",
             "is_pit": False,

@@ -388,6 +388,8 @@ def test_the_command_as_a_user_meets_it(files, monkeypatch):
     assert not (data / "artifacts").exists()
     told = json.loads(ask(data, *short, "--json").stdout)
     assert told["n_folds"] == len(planned)
+    read = json.loads((data / "artifacts/backtests" / told["backtest"] / "config/inputs.json").read_text())["tables"]
+    assert {name: one["n_rows"] for name, one in read.items()} == {"daily.csv": bars().height, "sectors.csv": 8}
     assert "Where it came from" in ask(data, *short).stdout
     assert json.loads(ask(data, "list", "--json").stdout)[0]["backtest"] == told["backtest"]
     assert "verified" in ask(data, "verify", told["backtest"]).stdout
