@@ -73,7 +73,7 @@ data-repair: setup-quietly ## fetch and build the sessions that are missing (SES
 	@$(BIN)/quant repair $(if $(SESSIONS),--sessions $(SESSIONS))
 
 .PHONY: data-audit
-data-audit: setup-quietly ## look for unreadable files, missing and stale sessions, and what quarantine holds
+data-audit: setup-quietly ## look for damage, gaps, drift from certificates, orphan files, and what is new in quarantine
 	@$(BIN)/quant audit data
 
 ##@ Work on the code

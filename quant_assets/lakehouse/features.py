@@ -1,7 +1,7 @@
 """The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -104,7 +104,7 @@ class FeatureStore(DatasetReaders):
         """
         require_adjustment(adjust)
         if as_of is not None and self.past:
-            with self.past(aware("as_of", as_of)) as reading:
+            with self._opened(aware("as_of", as_of), self.past) as reading:
                 return self._then(reading).get_curated_bars(
                     symbols, start, end, frequency, adjust=adjust, strict=strict
                 )
@@ -120,6 +120,20 @@ class FeatureStore(DatasetReaders):
         known = asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
         known = known.filter(pl.col("known_basis") == "observed") if strict else known
         return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
+
+    @contextmanager
+    def _opened(
+        self, as_of: datetime, past: Callable[[datetime], AbstractContextManager[PastReading]]
+    ) -> Iterator[PastReading]:
+        """Open the tables as of then; what was not there yet is no reason to fetch anything today."""
+        with past(as_of) as reading:
+            try:
+                yield reading
+            except NotPublishedError as error:
+                mend = (
+                    f"Nothing of it was known at {as_of:%Y-%m-%d %H:%M:%SZ}: ask as of a later instant, or as of now."
+                )
+                raise NotPublishedError(error.table, error.partition, mend) from error
 
     def _then(self, reading: PastReading) -> "FeatureStore":
         return replace(self, past=None, curated=reading.store)
@@ -174,7 +188,7 @@ class FeatureStore(DatasetReaders):
             NotPublishedError: nothing of the range is published.
         """
         if as_of is not None and self.past:
-            with self.past(instant := aware("as_of", as_of)) as reading:
+            with self._opened(instant := aware("as_of", as_of), self.past) as reading:
                 answer = self._then(reading).get_features_for_training(
                     feature_groups,
                     feature_versions,
@@ -240,7 +254,7 @@ class FeatureStore(DatasetReaders):
         if mode not in ("exact", "latest"):
             raise UnknownNameError("mode", mode, ("exact", "latest"))
         if as_of is not None and self.past:
-            with self.past(instant := aware("as_of", as_of)) as reading:
+            with self._opened(instant := aware("as_of", as_of), self.past) as reading:
                 answer = self._then(reading).get_features_for_inference(
                     feature_groups, feature_versions, symbols, ts, mode, adjust=adjust, strict=strict
                 )

@@ -134,7 +134,9 @@ def test_inference_as_of_then_equals_training_as_of_then(revised):
 
 def test_before_anything_was_known_there_is_no_answer(revised):
     with revised.lab.at(revised.now) as work:
-        with pytest.raises(NotPublishedError):
+        with pytest.raises(
+            NotPublishedError, match=r"Nothing of it was known at 2024-03-1\d .*ask as of a later instant"
+        ):
             feature_store(work).get_curated_bars(["QMKT"], SESSION, SESSION, as_of=after(SESSION) - 5 * HOUR)
         with pytest.raises(ConfigurationError, match="no time zone"):
             feature_store(work).get_curated_bars(["QMKT"], SESSION, SESSION, as_of=datetime(2024, 3, 20))  # noqa: DTZ001
