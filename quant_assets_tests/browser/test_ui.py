@@ -91,7 +91,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def test_the_lineage_shows_every_layer_and_every_asset(ui: Server, page: Any, shots: Path):
-    page.set_viewport_size({"width": 1700, "height": 1300})
+    page.set_viewport_size({"width": 2000, "height": 2000})
     page.goto(f"{ui.url}/asset-groups")
     page.get_by_text("silver", exact=True).first.wait_for()
     assert page.get_by_text("Join the Dagster community").count() == 0, (
@@ -106,7 +106,7 @@ def test_the_lineage_shows_every_layer_and_every_asset(ui: Server, page: Any, sh
     drawn = set(graph.locator("foreignObject *").evaluate_all(leaves))
     long_names = set(ALL_NAMES) - set(SHORT_NAMES)
     assert all(name in drawn or any(is_shortened(name, text) for text in drawn) for name in long_names), drawn
-    page.screenshot(path=shots / "lineage.png")
+    page.screenshot(path=shots / "lineage.png", clip={"x": 540, "y": 280, "width": 1000, "height": 1560})
     assert (shots / "lineage.png").stat().st_size > 20_000
 
 
@@ -117,7 +117,7 @@ def is_shortened(name: str, text: str) -> bool:
 
 
 def make_room(page: Any) -> None:
-    """Fold navigation and the list of groups away, and unfold all groups, which fits the graph to the whole width."""
+    """Fold navigation and the list of groups away, unfold all groups, and zoom out until the graph fits the height."""
     page.get_by_text("Hide navigation").click()
     page.wait_for_timeout(500)
     jump = page.get_by_placeholder("Jump to").bounding_box()
@@ -126,6 +126,11 @@ def make_room(page: Any) -> None:
     page.keyboard.press("Alt+e")
     page.get_by_text("returns_matrix", exact=True).first.wait_for()
     page.wait_for_timeout(1500)  # the layout is computed in a worker and then moves into place
+    zoom = page.get_by_role("slider").first
+    zoom.focus()
+    for _ in range(190):
+        page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(800)
 
 
 def test_an_asset_s_page_reads_like_a_data_catalogue(ui: Server, page: Any):
@@ -170,4 +175,4 @@ def test_pictures_in_metadata_are_drawn(ui: Server, page: Any, shots: Path, asse
     assert image.is_visible()
     page.get_by_text("Latest check results").evaluate("one => one.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(700)  # the dialog fades in
-    page.screenshot(path=shots / file)
+    page.screenshot(path=shots / file, clip={"x": 0, "y": 0, "width": 1480, "height": 1300})

@@ -73,6 +73,10 @@ class Project:
         file = self.data / "lakehouse" / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
         return dict(pl.read_parquet(file).group_by("symbol").len().iter_rows())
 
+    def certified(self, session: str) -> bool:
+        """Whether a session has its certificate."""
+        return (self.data / "lakehouse" / "gold" / "certified_sessions" / f"session={session}").is_dir()
+
     def durations(self, session: str, symbol: str) -> list[str]:
         """What was asked for the minutes of a session of an instrument, request by request."""
         files = (self.data / "lakehouse" / "bronze" / "raw_tws_requests" / f"session={session}").glob("*.parquet")

@@ -9,7 +9,7 @@ import yaml
 
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.flows.care import runs_of
-from quant_assets_tests.e2e.test_bad_input import Project, refused
+from quant_assets_tests.e2e.test_bad_input import DATA, Project, refused
 
 FIRST, BETWEEN, LAST = "2026-11-12", "2026-11-13", "2026-11-17"
 """11-14 and 11-15 are a weekend, so that 11-16 is the second missing session."""
@@ -43,14 +43,16 @@ def test_missing_sessions_are_named_and_then_built(holed: Project) -> None:
 
 
 def test_a_hole_inside_a_session_is_listed_asked_for_and_filled(tmp_path: Path) -> None:
-    """TWS cuts off one instrument's afternoon three times; the others are published, and a repair brings the rest."""
+    """TWS cuts off one instrument's afternoon three times: bars are published, no certificate is, and a repair mends."""
     project = Project(tmp_path)
     cut = {"fault": "truncate", "request": "history", "symbol": "QCOA", "nth": 3}  # two are for daily history
     (tmp_path / "faults.yaml").write_text(yaml.safe_dump({"faults": [cut, cut, cut]}))
     project.manifest(replay={"time_scale": 100000, "faults": str(tmp_path / "faults.yaml")})
 
     first = project.quant("flow", "data", "--session", FIRST, "--json")
-    assert first.returncode == 0, first.stderr
+    assert first.returncode == DATA, first.stderr
+    assert f"certified_sessions were not published: {FIRST}" in first.stderr
+    assert "QCOA 156" in first.stderr
     assert project.bars(FIRST)["QCOA"] < 390
     told = json.loads(project.quant("repair", "--dry-run", "--json").stdout)
     (hole,) = [one for one in told["holes"] if one["session"] == FIRST]
@@ -66,6 +68,7 @@ def test_a_hole_inside_a_session_is_listed_asked_for_and_filled(tmp_path: Path) 
     assert mended.returncode == 0, mended.stderr
     assert sum(run["requests"] for run in json.loads(mended.stdout)) == 1, "the one instrument, and nothing else"
     assert project.bars(FIRST)["QCOA"] == 390
+    assert project.certified(FIRST)
     assert "nothing to repair" in project.quant("repair", "--sessions", f"{FIRST}..{FIRST}").stdout
 
 
