@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-DEFAULT_SEEDS = 4
+DEFAULT_SEEDS = 2
 FRESH = "fresh"
 
 

@@ -65,7 +65,6 @@ def _of_session(
         "rows": n_speaking,
         "rows_valid": divided.valid.height,
         "rows_quarantined": divided.quarantine.height,
-        "rows_superseded": divided.n_superseded,
         "rows_imputed": divided.n_imputed,
         **{f"rule_{name}": n for name, n in by_rule.items()},
     }

@@ -150,7 +150,7 @@ def test_where_the_system_allows_it_children_have_no_network_either(listener):
     root = Path(__file__).resolve().parents[3]
     before = subprocess.run([sys.executable, "-c", REACH, port], capture_output=True, text=True, check=True)
     done = subprocess.run(
-        [sys.executable, "-c", ISOLATED, port, REACH], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-u", "-c", ISOLATED, port, REACH], cwd=root, capture_output=True, text=True, check=True
     )
     after = subprocess.run([sys.executable, "-c", REACH, port], capture_output=True, text=True, check=True)
     assert (before.stdout.strip(), after.stdout.strip()) == ("reached", "reached")
