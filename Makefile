@@ -41,7 +41,11 @@ demo: setup-quietly ## run everything once on the synthetic market and show the 
 
 .PHONY: test
 test: $(VENV)/.test ## run the tests (TESTS="path or options" narrows them, JOBS=1 runs them one by one)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(or $(TESTS),--ignore quant_assets_tests/browser)
+
+.PHONY: test-browser
+test-browser: $(VENV)/.test ## open the UI and the report in headless Chromium and look at them
+	@$(BIN)/python -m pytest -q quant_assets_tests/browser
 
 .PHONY: ui
 ui: setup-quietly ## open Dagster's UI on http://127.0.0.1:3000

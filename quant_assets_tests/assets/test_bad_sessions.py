@@ -121,7 +121,7 @@ def test_a_revised_upstream_recomputes_what_stands_on_it(house: House):
 
     shown = {asset: found for asset, _, found in metadata(again)}
     changed = {name for name in DATA if shown[name]["content_id"] != versions[name]}
-    stands_on_it = {"curated_tws_1m_bars", "dq_metrics", "features_price_1m_v1", "labels_tws_returns"}
+    stands_on_it = {"curated_tws_1m_bars", "features_price_1m_v1", "labels_tws_returns"}
     assert changed == {"raw_tws_bars", *stands_on_it, "certified_sessions"}
     curated = shown["curated_tws_1m_bars"]
     assert (curated["inserted"], curated["updated"], curated["unchanged"]) == (0, 1, 6 * 390 - 1)

@@ -148,10 +148,10 @@ def _pip(found: Environment, *requirements: str) -> None:
     pytest.fail(f"pip install {' '.join(requirements)}: {last}")
 
 
-def contract_suite(*, with_data: bool) -> Sequence[str]:
-    """The files that prove the TWS client; `with_data`, those too that prove what becomes of its answers."""
+def contract_suite() -> Sequence[str]:
+    """The files that prove the TWS client; what becomes of its answers does not depend on the library."""
     tests = ROOT / "quant_assets_tests"
-    names = ("test_tws_*.py", "test_failure_modes*.py" if with_data else "test_failure_modes.py")
+    names = ("test_tws_*.py", "test_failure_modes.py")
     contract = [file for name in names for file in (tests / "contract").glob(name)]
     files = [*contract, *(tests / "unit" / "connectors").glob("test_tws_*.py")]
     return sorted(str(file.relative_to(ROOT)) for file in files)
