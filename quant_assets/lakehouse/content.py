@@ -26,16 +26,18 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
     kinds = {name: _kind(schema[name]) for name in columns}
     ordered = frame if not order or _is_ordered(frame, order) else frame.sort(order, nulls_last=True)
     digest.update(f"rows={ordered.height};".encode())
-    # all columns in one query each: a query for every step of every column costs more than small files take to write
-    valid = ordered.select(pl.col(name).is_not_null().cast(pl.UInt8) for name in kinds)
-    values = ordered.select(_values(name, kind, schema[name]) for name, kind in kinds.items())
-    texts = ordered.select(pl.col(name).fill_null("").str.join("") for name, kind in kinds.items() if kind == "utf8")
+    texts = [pl.col(name).fill_null("") for name, kind in kinds.items() if kind == "utf8"]
+    lengths = ordered.select(text.str.len_bytes().cast(pl.Int64) for text in texts)
+    joined = ordered.select(text.str.join("") for text in texts)
     for name, kind in kinds.items():
+        column = ordered.get_column(name)
         digest.update(f"{name}:{kind};".encode())
-        digest.update(np.ascontiguousarray(valid.get_column(name).to_numpy()).data)
-        digest.update(_canonical(values.get_column(name), kind))
+        digest.update(_validity(column))
         if kind == "utf8":
-            digest.update((texts.get_column(name).item() or "").encode())
+            digest.update(lengths.get_column(name).to_numpy().astype("<i8", copy=False).data)
+            digest.update((joined.get_column(name).item() or "").encode())
+        else:
+            digest.update(_numbers(column, kind))
     return digest.hexdigest()
 
 
@@ -74,22 +76,25 @@ def _kind(dtype: pl.DataType) -> str:
     raise TypeError(f"dtype {dtype} has no canonical form")
 
 
-def _values(name: str, kind: str, dtype: pl.DataType) -> pl.Expr:
-    """Return the column as numbers; of text, the lengths."""
-    column = pl.col(name)
-    if kind == "utf8":
-        return column.fill_null("").str.len_bytes().cast(pl.Int64)
-    if kind == "f8":
-        return column.cast(pl.Float64).fill_null(0.0)
-    physical = column if dtype == pl.Boolean else column.to_physical()
-    return physical.cast(pl.Int64).fill_null(0)
+def _validity(column: pl.Series) -> memoryview:
+    if column.null_count():
+        return np.ascontiguousarray(column.is_not_null().to_numpy().astype(np.uint8)).data
+    return np.ones(len(column), np.uint8).data
 
 
-def _canonical(values: pl.Series, kind: str) -> memoryview:
-    """Return the bytes of the numbers; they are copied only where they have to be changed."""
-    numbers = values.to_numpy().astype("<i8" if kind != "f8" else "<f8", copy=False)
+def _numbers(column: pl.Series, kind: str) -> memoryview:
+    """Return the bytes of the values; they are copied only where they have to be changed.
+
+    NumPy's dates count days and its instants count microseconds, as the canonical form does.
+    """
+    filled = _with_zeros(column) if column.null_count() else column
+    numbers = filled.to_numpy().astype("<f8" if kind == "f8" else "<i8", copy=False)
     if kind == "f8":
         numbers = numbers + 0.0
         if np.isnan(numbers).any():
             numbers[np.isnan(numbers)] = np.nan
     return np.ascontiguousarray(numbers).data
+
+
+def _with_zeros(column: pl.Series) -> pl.Series:
+    return column.fill_null(value=False) if column.dtype == pl.Boolean else column.to_physical().fill_null(0)

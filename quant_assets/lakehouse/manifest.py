@@ -68,27 +68,26 @@ class Manifest:
         entry = self._newest(self._name(file))
         return entry.footer if entry and entry.describes(stat) else read_footer(file)
 
-    def append(self, file: Path, footer: Footer, committed_at: str) -> None:
-        """Add a line; called under the table's lock, after the file has been committed.
+    def append(self, files: Iterable[tuple[Path, Footer]], committed_at: str) -> None:
+        """Add a line per file; called under the table's lock, after the files have been committed.
 
         Raises:
-            DiskFullError: there is no space; the file stands, and its footer answers for it.
+            DiskFullError: there is no space; the files stand, and their footers answer for them.
         """
-        stat = file.stat()
-        entry = Entry(self._name(file), stat.st_size, stat.st_mtime_ns, committed_at, footer)
+        lines = [self._committed(file, footer, committed_at).to_line() for file, footer in files]
         with naming_full_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+", encoding="utf-8") as stream:
                 self._end_torn_line(stream.buffer)
-                stream.write(entry.to_line())
+                stream.write("".join(lines))
+
+    def _committed(self, file: Path, footer: Footer, committed_at: str) -> Entry:
+        stat = file.stat()
+        return Entry(self._name(file), stat.st_size, stat.st_mtime_ns, committed_at, footer)
 
     def rebuild(self, files: Iterable[Path], committed_at: str) -> int:
         """Write the manifest anew from the footers of `files`; returns how many lines it has."""
-        lines = []
-        for file in sorted(files):
-            stat = file.stat()
-            entry = Entry(self._name(file), stat.st_size, stat.st_mtime_ns, committed_at, read_footer(file))
-            lines.append(entry.to_line())
+        lines = [self._committed(file, read_footer(file), committed_at).to_line() for file in sorted(files)]
         sweep_staged(self.path.parent)
         write_text(self.path, "".join(lines))
         return len(lines)

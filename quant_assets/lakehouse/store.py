@@ -1,13 +1,15 @@
 """Where tables live: append-only batches in bronze, one atomic file per partition in silver and gold."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -30,6 +32,8 @@ _ROW_GROUP = 390 * 16
 """Rows per Parquet row group: sixteen full US sessions of one instrument, so that reading one prunes the rest."""
 
 _COMMIT_WAIT_S = 120.0
+_WRITERS = 4
+"""Files of one batch that are hashed, compressed and flushed at a time; all of that runs outside Python's lock."""
 _PLACE = attrgetter("session", "profile")
 _log = logging.getLogger(__name__)
 
@@ -49,6 +53,16 @@ class StorageReport:
 
     def __post_init__(self) -> None:
         assert self.rows == self.inserted + self.updated + self.unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """One file that is about to be committed."""
+
+    partition: Partition
+    file: Path
+    frame: pl.DataFrame
+    footer: Footer
 
 
 class _Store:
@@ -87,13 +101,10 @@ class _Store:
             files = self.layout.table(table).glob("*=*/**/[!.]*.parquet")
             return self.manifest(table).rebuild(files, self._now())
 
-    def _commit(self, table: Table, file: Path, frame: pl.DataFrame, footer: Footer) -> None:
-        sweep_staged(file.parent)
-        with replacing(file) as staged:
-            frame.write_parquet(
-                staged, compression="zstd", row_group_size=_ROW_GROUP, statistics=True, metadata=footer.to_metadata()
-            )
-        self.manifest(table).append(file, footer, self._now())
+    def _commit(self, table: Table, files: Sequence[_Ready]) -> None:
+        """Put files in place, each by a rename of its own; called under the table's lock."""
+        _at_once(_write, files)
+        self.manifest(table).append([(one.file, one.footer) for one in files], self._now())
 
     def _now(self) -> str:
         return self.clock.now().isoformat()
@@ -235,10 +246,10 @@ class CuratedStore(_Store):
                 raise StaleInputsError(table.name, partition.key, standing.watermark, watermark or "unknown")
             if standing and standing.content_id == footer.content_id:
                 if (confirmed := standing.confirmed_by(footer)) != standing:
-                    self.manifest(table).append(file, confirmed, self._now())
+                    self.manifest(table).append([(file, confirmed)], self._now())
                 return self._report(table, partition, footer, unchanged=ready.height)
             before = self._readable(table, partition) if standing else None
-            self._commit(table, file, ready, footer)
+            self._commit(table, [_Ready(partition, file, ready, footer)])
         return self._compared(table, partition, footer, before, ready)
 
     def _standing(self, table: Table, partition: Partition) -> Footer | None:
@@ -260,9 +271,7 @@ class CuratedStore(_Store):
         """Count rows by fate: the key is new, the key stood with other values, or nothing changed."""
         if before is None or before.is_empty():
             return self._report(table, partition, footer, inserted=after.height)
-        key, content = list(table.key), list(table.content_columns)
-        known = after.join(before.select(key), on=key, how="semi", nulls_equal=True).height
-        same = after.join(before.select(content), on=content, how="semi", nulls_equal=True).height
+        known, same = _known_and_same(table, before, after)
         return self._report(
             table, partition, footer, inserted=after.height - known, updated=known - same, unchanged=same
         )
@@ -297,15 +306,33 @@ class RawStore(_Store):
         return sorted(self.layout.directory(table, partition).glob("[!.]*.parquet"))
 
     def append(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> StorageReport:
-        """Commit one batch.
+        """Commit one batch of one partition; see `append_all`."""
+        (report,) = self.append_all(table, {partition: frame}, batch_id)
+        return report
+
+    def append_all(
+        self, table: Table, frames: Mapping[Partition, pl.DataFrame], batch_id: str
+    ) -> tuple[StorageReport, ...]:
+        """Commit one batch that speaks of several partitions: a file in each, all under one hold of the lock.
+
+        Each file is a commit of its own. A process that dies on the way leaves some of them, all whole.
 
         Raises:
-            ShapeError: the frame differs from the declaration.
-            FileExistsError: this batch id is taken.
-            DiskFullError: no space; nothing was added.
+            ShapeError: a frame differs from the declaration; nothing was added.
+            FileExistsError: this batch id is taken in one of the partitions; nothing was added.
+            DiskFullError: no space; files of other partitions may have been added.
         """
+        if not frames:
+            return ()
+        files = _at_once(lambda item: self._ready(table, *item, batch_id), frames.items())
+        with self._lock(table):
+            if taken := next((one.file for one in files if one.file.exists()), None):
+                raise FileExistsError(f"{taken} exists, and bronze is never overwritten")
+            self._commit(table, files)
+        return tuple(self._added(table, one) for one in files)
+
+    def _ready(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> _Ready:
         ready = table.conform(frame)
-        file = self.layout.batch(table, partition, batch_id)
         footer = Footer(
             table=table.name,
             partition=partition.key,
@@ -315,13 +342,11 @@ class RawStore(_Store):
             version=quant_assets.__version__,
             **known_range(ready),
         )
-        with self._lock(table):
-            if file.exists():
-                raise FileExistsError(f"{file} exists, and bronze is never overwritten")
-            self._commit(table, file, ready, footer)
-        return StorageReport(
-            table.name, self.layout.relative(file), partition.key, ready.height, ready.height, 0, 0, footer.content_id
-        )
+        return _Ready(partition, self.layout.batch(table, partition, batch_id), ready, footer)
+
+    def _added(self, table: Table, one: _Ready) -> StorageReport:
+        n, where = one.footer.n_rows, self.layout.relative(one.file)
+        return StorageReport(table.name, where, one.partition.key, n, n, 0, 0, one.footer.content_id)
 
     def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return all batches of a partition, one below the other; no batch gives an empty frame.
@@ -381,6 +406,38 @@ class Lakehouse:
     def curated(self) -> CuratedStore:
         """Silver, gold and discovery."""
         return CuratedStore(self.layout, run_id=self.run_id, clock=self.clock)
+
+
+def _known_and_same(table: Table, before: pl.DataFrame, after: pl.DataFrame) -> tuple[int, int]:
+    """Count the rows whose key stood before, and those of them whose content did; places tell when the keys agree."""
+    key, content = list(table.key), list(table.content_columns)
+    if before.select(key).equals(after.select(key)):
+        old = before.select(pl.col(name).alias(f"_{name}") for name in content)
+        same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"_{name}")) for name in content)
+        return after.height, after.hstack(old).select(same.sum()).item()
+    known = after.join(before.select(key), on=key, how="semi", nulls_equal=True).height
+    return known, after.join(before.select(content), on=content, how="semi", nulls_equal=True).height
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def _at_once(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Return what each item comes to, several at a time."""
+    given = list(items)
+    if len(given) <= 1:
+        return [work(item) for item in given]
+    with ThreadPoolExecutor(min(_WRITERS, len(given))) as workers:
+        return list(workers.map(work, given))
+
+
+def _write(one: _Ready) -> None:
+    sweep_staged(one.file.parent)
+    with replacing(one.file) as staged:
+        one.frame.write_parquet(
+            staged, compression="zstd", row_group_size=_ROW_GROUP, statistics=True, metadata=one.footer.to_metadata()
+        )
 
 
 def _said(frame: pl.DataFrame, table: Table) -> str:

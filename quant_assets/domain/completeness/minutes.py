@@ -6,6 +6,7 @@ import polars as pl
 
 from quant_assets.domain.bars import BASIS_TOLERANCE
 from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO, REFUSED_ROWS
+from quant_assets.domain.tables.core import in_strict_order
 
 VOLUME_TOLERANCE: Final = 0.001
 """Minute volumes add up to the daily volume when they differ by no more than this share of it. An average minute of a
@@ -83,27 +84,35 @@ def judge_minutes(
 
 
 def _counts(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """Count the rows, the minutes inside the session, their volume, and the bars with fewer shares than trades."""
-    inside = _inside(rows, answers)
+    """Count the rows, the minutes inside the session, their volume, and the bars with fewer shares than trades.
+
+    A minute that an answer tells twice counts once, with the larger volume.
+    """
+    inside = ((pl.col("ts") >= pl.col("opens_at")) & (pl.col("ts") < pl.col("closes_at"))).fill_null(value=False)
+    placed = rows.join(_hours(answers), on=_NEED, how="left").with_columns(inside.alias("_inside"))
     odd = (pl.col("volume") < pl.col("bar_count")).fill_null(value=False)
-    per_answer = inside.group_by(_ANSWER).agg(
-        odd.sum().cast(pl.Int64).alias("n_odd"),
-        (pl.col("volume").is_not_null() & pl.col("bar_count").is_not_null()).sum().cast(pl.Int64).alias("n_counted"),
+    is_counted = pl.col("volume").is_not_null() & pl.col("bar_count").is_not_null()
+    per_answer = placed.group_by(_ANSWER).agg(
+        pl.len().cast(pl.Int64).alias("n_rows"),
+        (odd & pl.col("_inside")).sum().cast(pl.Int64).alias("n_odd"),
+        (is_counted & pl.col("_inside")).sum().cast(pl.Int64).alias("n_counted"),
     )
-    minutes = (
-        inside.group_by([*_ANSWER, "ts"])
-        .agg(pl.col("volume").max())
-        .group_by(_ANSWER)
-        .agg(pl.len().cast(pl.Int64).alias("n_present"), pl.col("volume").sum().alias("minute_volume"))
+    minutes = placed.filter("_inside")
+    if not in_strict_order(minutes, ["request_id", "ts"]):
+        minutes = minutes.group_by([*_ANSWER, "ts"]).agg(pl.col("volume").max())
+    volumes = minutes.group_by(_ANSWER).agg(
+        pl.len().cast(pl.Int64).alias("n_present"), pl.col("volume").sum().alias("minute_volume")
     )
-    total = rows.group_by(_ANSWER).agg(pl.len().cast(pl.Int64).alias("n_rows"))
-    return total.join(per_answer, on=_ANSWER, how="left").join(minutes, on=_ANSWER, how="left")
+    return per_answer.join(volumes, on=_ANSWER, how="left")
+
+
+def _hours(answers: pl.DataFrame) -> pl.DataFrame:
+    return answers.select(*_NEED, "opens_at", "closes_at").unique(_NEED)
 
 
 def _inside(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    hours = answers.select(*_NEED, "opens_at", "closes_at").unique(_NEED)
     in_hours = (pl.col("ts") >= pl.col("opens_at")) & (pl.col("ts") < pl.col("closes_at"))
-    return rows.join(hours, on=_NEED, how="inner").filter(in_hours)
+    return rows.join(_hours(answers), on=_NEED, how="inner").filter(in_hours)
 
 
 def compare(rows: pl.DataFrame, answers: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import polars as pl
@@ -33,7 +34,7 @@ class Column:
     isin: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """One table, declared once; stores, checks, docs, asset metadata and SQL views read this."""
 
@@ -53,7 +54,7 @@ class Table:
     row_rules: Mapping[str, str] = field(default_factory=dict)
     """Rule name → SQL condition over the columns that every row keeps, for example `high >= low`."""
 
-    @property
+    @cached_property
     def schema(self) -> pl.Schema:
         """Column names and dtypes, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
@@ -63,12 +64,12 @@ class Table:
         """Columns that the stored file is sorted by."""
         return self.sort_by or self.key
 
-    @property
+    @cached_property
     def content_columns(self) -> tuple[str, ...]:
         """Columns that make up the content id: all but provenance."""
         return tuple(column.name for column in self.columns if not column.provenance)
 
-    @property
+    @cached_property
     def rules_id(self) -> str:
         """A digest of everything that judges a frame of this table: it changes when a rule does, and only then."""
         rules = [
@@ -87,7 +88,8 @@ class Table:
 
     def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """Build a frame of this table's shape from row mappings; absent columns are null."""
-        return pl.DataFrame([{name: row.get(name) for name in self.schema} for row in rows], schema=self.schema)
+        names = self.schema.names()
+        return pl.DataFrame([{name: row.get(name) for name in names} for row in rows], schema=self.schema)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with declared column order and row order.
@@ -100,9 +102,10 @@ class Table:
         if problems:
             raise ShapeError(self.name, problems)
         chosen = frame.select(self.schema.names())
-        ordered = chosen if in_strict_order(chosen, self.order) else chosen.sort(self.order, nulls_last=True)
-        problems = [*self._value_problems(ordered)]
-        if problems:
+        is_ordered = in_strict_order(chosen, self.order)
+        ordered = chosen if is_ordered else chosen.sort(self.order, nulls_last=True)
+        is_unique = is_ordered and set(self.order) <= set(self.key)
+        if problems := [*self._nulls(ordered), *([] if is_unique else self._repetitions(ordered))]:
             raise ShapeError(self.name, problems)
         return ordered
 
@@ -117,17 +120,21 @@ class Table:
         ]
         return problems
 
-    def _value_problems(self, frame: pl.DataFrame) -> list[str]:
-        required = [column.name for column in self.columns if not column.nullable]
-        nulls = frame.select(pl.col(required).null_count()).row(0, named=True) if required else {}
-        problems = [f"column {name!r} has {count} nulls" for name, count in nulls.items() if count]
-        if n_duplicates := self.n_repeated_keys(frame):
-            problems.append(f"key {self.key} repeats in {n_duplicates} rows")
-        return problems
+    def _nulls(self, frame: pl.DataFrame) -> list[str]:
+        required = (frame.get_column(column.name) for column in self.columns if not column.nullable)
+        return [f"column {one.name!r} has {one.null_count()} nulls" for one in required if one.null_count()]
+
+    def _repetitions(self, frame: pl.DataFrame) -> list[str]:
+        n_duplicates = self.n_repeated_keys(frame)
+        return [f"key {self.key} repeats in {n_duplicates} rows"] if n_duplicates else []
 
     def n_repeated_keys(self, frame: pl.DataFrame) -> int:
-        """Return how many rows have a key that an earlier row has; a frame in its declared order is not hashed."""
-        if not self.key or (set(self.order) <= set(self.key) and in_strict_order(frame, self.order)):
+        """Return how many rows have a key that an earlier row has.
+
+        Nothing is hashed where a part of the key ascends strictly, as it does in most frames in their declared order.
+        """
+        part = [name for name in self.order if name in self.key]
+        if not self.key or in_strict_order(frame, part):
             return 0
         return frame.height - frame.select(self.key).n_unique()
 

@@ -1,5 +1,6 @@
 """1-minute bars: which sessions of which instruments are missing, asked for and committed group by group."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from quant_assets.lakehouse.layout import Partition
 
 GROUP = 64
 """Requests per commit: what a crash can cost at the most."""
+GROUP_BARS = 40_000
+"""Bars of a commit: long requests fill it before there are so many of them, and memory does not grow with history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +212,9 @@ class _MinuteIngest:
                 pending = max(0, pending - 1)
                 task.advance(note=outcome.planned.request.contract.symbol, eta_s=opened.pacer.estimate(pending))
                 self._take(outcome)
-                if len(self._group) >= GROUP:
-                    self._commit(len(plan), pending)
-        self._commit(len(plan), 0)
+                if self._is_full():
+                    await asyncio.to_thread(self._commit, len(plan), pending)
+        await asyncio.to_thread(self._commit, len(plan), 0)
         if self._fatal:
             raise self._fatal
 
@@ -220,6 +223,10 @@ class _MinuteIngest:
             self._fatal = self._fatal or outcome.error
         else:
             self._group.append(outcome)
+
+    def _is_full(self) -> bool:
+        n_bars = sum(outcome.answer.bars.height for outcome in self._group if outcome.answer)
+        return len(self._group) >= GROUP or n_bars >= GROUP_BARS
 
     # ------------------------------------------------------------ doubts
 
@@ -261,14 +268,16 @@ class _MinuteIngest:
     # ------------------------------------------------------------ commits
 
     def _commit(self, total: int, pending: int) -> None:
-        """Write bars first and the ledger last: a session counts as asked only once its bars are safe."""
+        """Write bars first and the ledger last: a session counts as asked only once its bars are safe.
+
+        It runs in a thread of its own, so that the socket is read meanwhile: answers wait their turn, a bounded number.
+        """
         if not self._group:
             return
         batch_id = self._work.new_batch_id()
         bars, ledger = self._judged(batch_id)
         for table, frame in ((RAW_TWS_BARS, bars), (RAW_TWS_REQUESTS, ledger)):
-            for (session,), part in frame.group_by("session", maintain_order=True):
-                self._work.lake.raw.append(table, Partition(_date(session)), part, batch_id)
+            self._work.lake.raw.append_all(table, _by_session(frame), batch_id)
         self._remember(ledger)
         self._group.clear()
         self._report.add(ledger)
@@ -320,6 +329,5 @@ class _MinuteIngest:
                 self._doubts.pop(key, None)
 
 
-def _date(value: object) -> date:
-    assert isinstance(value, date)
-    return value
+def _by_session(frame: pl.DataFrame) -> dict[Partition, pl.DataFrame]:
+    return {Partition(day): part for (day,), part in frame.partition_by("session", as_dict=True).items()}

@@ -1,10 +1,12 @@
 """Ingestion asks for what is missing, once; what it says about it is true."""
 
+import time
 from datetime import date, timedelta
 
 import polars as pl
 import pytest
 
+from quant_assets.connectors.tws import PacingBudget
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.connectors.tws.retry import fetch_all as real_fetch_all
 from quant_assets.domain.tables import (
@@ -31,6 +33,7 @@ from quant_assets.flows.ingest import minutes as minutes_module
 from quant_assets.flows.ingested import raw_daily, raw_details, raw_minutes
 from quant_assets.gateway.faults import Fault, ScriptedFaults, Strike
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, daily, files, market, window
 
 AT = Partition(SESSION)
@@ -93,9 +96,7 @@ class CrashError(Exception):
 
 
 def crash_after(monkeypatch, n_commits, table):
-    from quant_assets.lakehouse.store import RawStore
-
-    append, done = RawStore.append, []
+    append, done = RawStore.append_all, []
 
     def counted(self, which, *args):
         if which is table:
@@ -104,7 +105,7 @@ def crash_after(monkeypatch, n_commits, table):
             done.append(which)
         return append(self, which, *args)
 
-    monkeypatch.setattr(RawStore, "append", counted)
+    monkeypatch.setattr(RawStore, "append_all", counted)
 
 
 @pytest.mark.parametrize("n_groups", [0, 1, 4])
@@ -140,6 +141,38 @@ def test_after_a_crash_only_the_missing_daily_series_are_asked_for(lab, monkeypa
     with lab.at(after(SESSION)) as work:
         assert ingest_daily(work, [SESSION]).n_requests == work.gate.requests_served() == 2
         assert raw_daily(work, SESSION, {}).is_committed
+
+
+def test_the_socket_is_read_while_a_group_is_committed(lab, monkeypatch):
+    """The first commit waits until a later request has been asked: it never would be, did the commit hold the loop."""
+    monkeypatch.setattr(minutes_module, "GROUP", 1)
+    append_all, waited = RawStore.append_all, []
+    with lab.at(after(SESSION)) as work:
+        Discovery(work).publish(SESSION)
+        n_before = work.gate.requests_served()
+
+        def patient(self, table, frames, batch_id):
+            deadline = time.monotonic() + 20
+            while not waited and work.gate.requests_served() < n_before + 3 and time.monotonic() < deadline:
+                time.sleep(0.005)
+            waited.append(work.gate.requests_served() - n_before)
+            return append_all(self, table, frames, batch_id)
+
+        monkeypatch.setattr(RawStore, "append_all", patient)
+        monkeypatch.setattr("quant_assets.flows.gate.TwsGate.budget", PacingBudget(in_flight=1))
+        ingest_minutes(work, [SESSION])
+    assert waited[0] >= 3
+
+
+@pytest.mark.parametrize(("group_bars", "n_commits"), [(1, 4), (700, 2), (10**6, 1)])
+def test_a_group_is_full_by_its_bars_as_well(lab, monkeypatch, group_bars, n_commits):
+    monkeypatch.setattr(minutes_module, "GROUP_BARS", group_bars)
+    with lab.at(after(SESSION)) as work:
+        Discovery(work).publish(SESSION)
+        ingest_daily(work, [SESSION])
+        ingest_minutes(work, [SESSION])
+    assert len(lab.lake.raw.batches(RAW_TWS_BARS, AT)) == n_commits
+    assert lab.lake.raw.read(RAW_TWS_BARS, AT)["con_id"].n_unique() == 4
 
 
 def lost_after(n_answers):

@@ -1,6 +1,7 @@
 """Bronze: batches are added and never touched; what a partition says does not depend on how it is cut."""
 
 import os
+from datetime import timedelta
 
 import polars as pl
 import pytest
@@ -47,6 +48,31 @@ def test_a_batch_is_never_overwritten(store):
         store.append(TABLE, AT, small_rows({1: 9.0}), "b1")
     store.append(TABLE, AT, small_rows({1: 9.0}), "b2")
     assert (path.read_bytes(), path.stat().st_ino) == before
+
+
+def test_one_batch_of_several_partitions_is_a_file_in_each(store):
+    later = Partition(SESSION + timedelta(days=1))
+    reports = store.append_all(TABLE, {AT: small_rows({1: 1.0, 2: 2.0}), later: small_rows({3: 3.0})}, "b1")
+    assert [(one.partition, one.rows, one.inserted) for one in reports] == [(AT.key, 2, 2), (later.key, 1, 1)]
+    assert [file.name for file in (*store.batches(TABLE, AT), *store.batches(TABLE, later))] == ["b1.parquet"] * 2
+    assert [store.n_rows(TABLE, one) for one in (AT, later)] == [2, 1]
+    assert [one.content_id for one in reports] == [store.content_id(TABLE, one) for one in (AT, later)]
+
+
+def test_a_batch_id_that_is_taken_in_one_partition_adds_nothing_to_the_others(store):
+    later = Partition(SESSION + timedelta(days=1))
+    store.append(TABLE, later, small_rows({1: 1.0}), "b1")
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        store.append_all(TABLE, {AT: small_rows({1: 1.0}), later: small_rows({2: 2.0})}, "b1")
+    with pytest.raises(ShapeError):
+        store.append_all(TABLE, {AT: small_rows({1: 1.0}), later: small_rows({2: 2.0}).drop("price")}, "b2")
+    assert store.batches(TABLE, AT) == []
+    assert store.n_rows(TABLE, later) == 1
+
+
+def test_a_batch_without_partitions_leaves_no_trace(store, tmp_path):
+    assert store.append_all(TABLE, {}, "b1") == ()
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_names_of_batches_cannot_leave_the_directory(store):
