@@ -23,13 +23,21 @@ def sessions_below(root: Path) -> list[date]:
 
 def newest_below(root: Path, until: date | None = None) -> Partition | None:
     """Return the newest partition, up to a session if one is given; older directories are not looked into."""
-    for name, path in sorted(_directories(root), reverse=True):  # ISO dates sort as text
+    for name in sorted(_names(root), reverse=True):  # ISO dates sort as text
         session = _session_of(name)
         if session is not None and (until is None or session <= until):
-            found = sorted(_inside(session, path))
+            found = sorted(_inside(session, os.path.join(root, name)))  # noqa: PTH118 - a path object costs more
             if found:
                 return found[-1]
     return None
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+    except FileNotFoundError:
+        return []
 
 
 def _inside(session: date, path: str) -> Iterator[Partition]:

@@ -10,6 +10,7 @@ from typing import Any
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.files import naming_full_disk, sweep_staged, write_text
 from quant_assets.lakehouse.footer import Footer, read_footer
+from quant_assets.lakehouse.lines import GrowingLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,8 @@ class Manifest:
 
     def __init__(self, path: Path, root: Path) -> None:
         self.path, self.root = path, root
-        self._lines = bytearray()
+        self._lines = GrowingLines(path)
         self._parsed: dict[str, Entry | None] = {}
-        self._inode = -1
 
     def lookup(self, file: Path) -> Footer | None:
         """Return what is known of a file: from the manifest when its line still fits, else from the file's footer.
@@ -134,45 +134,42 @@ class Manifest:
         return file.relative_to(self.root).as_posix()
 
     def _refresh(self) -> None:
-        """Read lines that were appended since the last look; start over when the file was replaced.
-
-        Lines are kept as bytes, and parsed when their file is asked for: of a long history most never are.
-        """
-        try:
-            stat = self.path.stat()
-        except FileNotFoundError:
-            self._forget(-1)
-            return
-        if stat.st_ino != self._inode or stat.st_size < len(self._lines):
-            self._forget(stat.st_ino)
-        if stat.st_size == len(self._lines):
-            return
-        with self.path.open("rb") as stream:
-            stream.seek(len(self._lines))
-            tail = stream.read()
-        complete = tail[: tail.rfind(b"\n") + 1]
-        if complete.count(b"\n") != complete.startswith(_LINE_START) + complete.count(b"\n" + _LINE_START):
-            n_before = self._lines.count(b"\n")
-            for number, line in enumerate(complete.split(b"\n")[:-1], 1):
-                self._entry(line, n_before + number)  # names the one that is no entry
-        self._lines += complete
-        self._parsed.clear()
-
-    def _forget(self, inode: int) -> None:
-        self._lines, self._inode = bytearray(), inode
-        self._parsed.clear()
+        """Read what was appended since the last look. Lines are parsed when their file is asked for: most never are."""
+        n_read = len(self._lines.text)
+        added = self._lines.refresh()
+        if added or len(self._lines.text) != n_read:
+            self._parsed.clear()
+            self._check(added, len(self._lines.text) - len(added))
 
     def _newest(self, name: str) -> Entry | None:
         """Return the last line about a file that can be parsed."""
         if name not in self._parsed:
-            about = f'"path": {json.dumps(name)}'.encode()
-            end, entry = len(self._lines), None
-            while entry is None and (found := self._lines.rfind(about, 0, end)) >= 0:
-                begin = self._lines.rfind(b"\n", 0, found) + 1
-                entry = self._entry(bytes(self._lines[begin : self._lines.index(b"\n", found)]), 0)
-                end = begin
+            while (entry := self._last_about(name)) is None and (older := self._lines.look_back()):
+                self._check(older, 0)
             self._parsed[name] = entry
         return self._parsed[name]
+
+    def _last_about(self, name: str) -> Entry | None:
+        about, lines = f'"path": {json.dumps(name)}'.encode(), self._lines.text
+        end = len(lines)
+        while (found := lines.rfind(about, 0, end)) >= 0:
+            begin = lines.rfind(b"\n", 0, found) + 1
+            if entry := self._entry(bytes(lines[begin : lines.index(b"\n", found)]), 0):
+                return entry
+            end = begin
+        return None
+
+    def _check(self, lines: bytes, place: int) -> None:
+        """Name a line that is no entry, when there is one; looking at how lines begin does not parse them."""
+        if lines.count(b"\n") == lines.startswith(_LINE_START) + lines.count(b"\n" + _LINE_START):
+            return
+        first = self._lines.number_of(place)
+        try:
+            for number, line in enumerate(lines.split(b"\n")[:-1], first):
+                self._entry(line, number)
+        except CorruptFileError:
+            self._lines = GrowingLines(self.path)  # the next look says it again
+            raise
 
     def _entry(self, line: bytes, number: int) -> Entry | None:
         """Parse one line. A torn one is what a killed writer leaves: its file's footer answers instead."""

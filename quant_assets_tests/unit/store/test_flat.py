@@ -63,8 +63,9 @@ def test_a_footer_is_one_line_of_the_manifest_however_long_it_is(tmp_path, n_ses
     monkeypatch.setattr(manifest_module.Entry, "from_line", lambda line: parsed.append(line) or original(line))
     with opened_files("") as opened:
         assert store.footer(TABLE, Partition(SESSION)).partition == str(SESSION)
-        assert store.footer(TABLE, Partition(SESSION - timedelta(days=n_sessions - 1))).n_rows == 1
         assert opened() == [store.layout.manifest(TABLE)]
+        assert store.footer(TABLE, Partition(SESSION - timedelta(days=n_sessions - 1))).n_rows == 1
+        assert set(opened()) == {store.layout.manifest(TABLE)}
     assert len(parsed) == 2
 
 
