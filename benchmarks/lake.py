@@ -1,7 +1,7 @@
 """The lakehouse beside ArcticDB, bare Parquet and itself after a long history, side by side in one run.
 
 python benchmarks/lake.py            200 instruments × 252 sessions × 390 bars; the first run writes them, some minutes
-python benchmarks/lake.py --small    20 × 42, for a quick look (under 30 s)
+python benchmarks/lake.py --small    20 × 42, for a quick look (about a minute)
 
 The data are written once into --cache and used again. ArcticDB is the extra `bench`; without it its column is left out
 and says so. Peers get the bars' eight numeric columns, an instrument per symbol, which is how ArcticDB is meant to be
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from cycles import no_op_after
 from frames import curated, filled
 from measure import Line, forget, markdown, seconds, side_by_side
-from storage import SESSION, curating, writing
+from storage import ROOT, SESSION, curating, writing
 
 from quant_assets.domain.features import feature_group
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
@@ -205,7 +206,7 @@ def no_op(scratch: Path, *, n_sessions: int) -> Line:
 
     brief, lasting = side_by_side(10, lambda: ask(short), lambda: ask(long))
     told = f"{1e3 * lasting:.1f} ms (after 10: {1e3 * brief:.1f} ms)"
-    return Line(f"no-op look at a table after {n_sessions:,} sessions", "flat", told, lasting / brief, None)
+    return Line(f"of it, a look at one table after {n_sessions:,} sessions", "—", told, lasting / brief, None)
 
 
 def _history(root: Path, n_sessions: int) -> CuratedStore:
@@ -242,6 +243,7 @@ def main() -> None:
             bench.without_copies(),
             bench.training(),
             *writing(scratch, repeats=20 if small else 50),
+            no_op_after(scratch, ROOT, n_sessions=250 if small else 2500, repeats=1 if small else 3),
             no_op(scratch / "history", n_sessions=250 if small else 2500),
             *curating(scratch, n_instruments=50 if small else 1000, repeats=2 if small else 5),
         ]

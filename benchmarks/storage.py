@@ -135,21 +135,21 @@ def curating(scratch: Path, *, n_instruments: int, repeats: int) -> list[Line]:
         quality.curate_minutes(rows, SESSION, hours, reference)
 
     ours_s, bare_s, checks_s, transform_s = side_by_side(repeats, ours, bare, checks, transform)
-    what = f"{n_instruments:,} instruments × 1 session"
+    what, is_full = f"{n_instruments:,} instruments × 1 session", n_instruments >= 1000  # fewer only inform
     return [
         Line(
             f"raw → curated with checks, {what}",
             "≤ 4 × read + write",
             f"{1e3 * ours_s:.0f} ms (Polars {1e3 * bare_s:.0f} ms)",
             ours_s / bare_s,
-            ours_s <= 4 * bare_s,
+            ours_s <= 4 * bare_s if is_full else None,
         ),
         Line(
             f"Pandera validation, {what}",
             "≤ 1 × read + write",
             f"{1e3 * checks_s:.0f} ms",
             checks_s / bare_s,
-            checks_s <= bare_s,
+            checks_s <= bare_s if is_full else None,
         ),
         Line(f"of it, the rules without files, {what}", "—", f"{1e3 * transform_s:.0f} ms", transform_s / bare_s, None),
     ]
