@@ -28,8 +28,10 @@ from quant_assets.lakehouse.listing import newest_below, partitions_below, sessi
 from quant_assets.lakehouse.manifest import Manifest
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 
-_ROW_GROUP = 390 * 16
-"""Rows per Parquet row group: sixteen full US sessions of one instrument, so that reading one prunes the rest."""
+_ROW_GROUP = 390 * 32
+"""Rows per Parquet row group: a US session of 32 instruments, so that reading one of them prunes all the others."""
+_ZSTD = 1
+"""Compression level: written a quarter faster than at the usual 3, for a twentieth more bytes."""
 
 _COMMIT_WAIT_S = 120.0
 _WRITERS = 4
@@ -436,7 +438,12 @@ def _write(one: _Ready) -> None:
     sweep_staged(one.file.parent)
     with replacing(one.file) as staged:
         one.frame.write_parquet(
-            staged, compression="zstd", row_group_size=_ROW_GROUP, statistics=True, metadata=one.footer.to_metadata()
+            staged,
+            compression="zstd",
+            compression_level=_ZSTD,
+            row_group_size=_ROW_GROUP,
+            statistics=True,
+            metadata=one.footer.to_metadata(),
         )
 
 
