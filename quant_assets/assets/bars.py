@@ -19,7 +19,7 @@ from quant_assets.flows.accounting import CHECKS as BALANCE
 from quant_assets.flows.accounting import WARNINGS as EXPLANATION
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest import ingest_daily, ingest_minutes
-from quant_assets.flows.ingested import PERMITTED, SERVED, SETTLED, raw_daily, raw_minutes
+from quant_assets.flows.ingested import PERMITTED, PROVED, SERVED, SETTLED, raw_daily, raw_minutes
 from quant_assets.flows.live import promote
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
@@ -54,7 +54,10 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
         check_specs=checks(
             "raw_tws_daily_bars",
             blocking={SETTLED: "Every series of the universe has an answer to rely on: a vintage, or a firm no"},
-            warning={SERVED: "Some vintage holds daily history of every instrument of the universe"},
+            warning={
+                SERVED: "Some vintage holds daily history of every instrument of the universe",
+                PROVED: "Something proves what TWS answered about every series; doubts are asked about again",
+            },
             is_bronze=True,
         ),
         backfill_policy=SINGLE,
@@ -116,6 +119,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             warning={
                 "daily_rows_sound": "No daily row breaks a price rule",
                 "history_present": "Every instrument of the universe has daily history",
+                "history_adjusted": "ADJUSTED_LAST speaks for the adj_close of every share",
             },
         ),
         backfill_policy=SINGLE,

@@ -207,8 +207,8 @@ class BarSource(Protocol):
         """Return the last `n_sessions` sessions that end before `end`, ascending."""
         ...
 
-    async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime:
-        """Return the start of the oldest bar."""
+    async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime | None:
+        """Return the start of the oldest bar, or None when the source says that there is none."""
         ...
 
     async def scan(self, request: ScanRequest) -> list[ScanRow]:

@@ -167,7 +167,8 @@ def daily_window(vintages: pl.DataFrame, as_of: date, sessions: list[date]) -> p
 
     Returns:
         One row per instrument and session with adj_close beside OHLCV; columns as `curated_tws_1d_bars` but for
-        dq_status, coverage and transform_version. `known_at` is the first time that a vintage brought the value.
+        dq_status, coverage and transform_version, and is_adjusted: whether ADJUSTED_LAST speaks for the instrument.
+        `known_at` is the first time that a vintage brought the value.
         What has no trades of its own is seen by its midpoints, or by its aggregated trades.
         Where ADJUSTED_LAST does not speak for the basis of the trades, adj_close is the close.
     """
@@ -207,9 +208,10 @@ def _with_adjusted(trades: pl.DataFrame, adjusted: pl.DataFrame) -> pl.DataFrame
     )
     factor = (pl.col("_adjusted") / pl.col("close")).backward_fill().over("con_id")
     joined = trades.sort("con_id", "session").join(closes, on=["con_id", "session"], how="left", maintain_order="left")
-    return joined.with_columns(pl.coalesce("_adjusted", factor * pl.col("close"), "close").alias("adj_close")).drop(
-        "_adjusted"
-    )
+    return joined.with_columns(
+        pl.coalesce("_adjusted", factor * pl.col("close"), "close").alias("adj_close"),
+        pl.col("_adjusted").is_not_null().any().over("con_id").alias("is_adjusted"),
+    ).drop("_adjusted")
 
 
 def _chosen_rows(vintages: pl.DataFrame, as_of: date, start: date) -> pl.DataFrame:

@@ -30,12 +30,13 @@ or the answer ends before it was to end · shifted: bars of other days · wrong_
 refusals, and requests without an answer
 """
 
-PROOFS: Final = ("complete", "volume", "agreement", "daily", "schedule")
+PROOFS: Final = ("complete", "volume", "agreement", "daily", "schedule", "head")
 """What can speak for an answer, strongest first.
 
 complete: every minute (or session) that the calendar expects is there · volume: the minutes that are there hold the
-volume of the daily bar · agreement: another request, cut differently, brought the same minutes · daily: the daily
-history knows that the instrument did not trade · schedule: TWS's own schedule says that it was closed
+volume of the daily bar · agreement: another request, cut differently, brought the same bars · daily: the daily
+history knows that the instrument did not trade · schedule: TWS's own schedule says that it was closed · head: of a
+daily series, TWS knows of no first bar, and nobody knows of a trade
 """
 
 NOTHING: Final = ("no_data", "empty", "suspect_empty")

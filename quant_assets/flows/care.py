@@ -6,15 +6,18 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.outcomes import DOUBTFUL
 from quant_assets.domain.tables import (
     ACCOUNTS,
     ALL,
     BAR_ACCOUNTING,
     CURATED_TWS_1M_BARS,
     POSITIONS,
+    RAW_TWS_REQUESTS,
     UNIVERSE,
 )
-from quant_assets.flows.ingest.ledger import open_holes, read_ledger
+from quant_assets.flows.ingest.daily import unproved
+from quant_assets.flows.ingest.ledger import MAX_ASKS, holes, open_holes, read_ledger
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -47,7 +50,8 @@ class RepairPlan:
     missing: list[date]
     """Sessions that some table lacks."""
     holes: pl.DataFrame
-    """session, con_id, symbol, outcome, detail, n_asked, asked_at, is_known, missing (minutes)."""
+    """session, con_id, symbol, outcome, detail, n_asked, asked_at, is_known, missing (minutes; null where it is the
+    daily history that is in doubt)."""
 
     @property
     def sessions(self) -> list[date]:
@@ -60,7 +64,7 @@ class RepairPlan:
 
 
 def repair_plan(work: Work, first: date | None = None, last: date | None = None) -> RepairPlan:
-    """Return what is missing of a range: whole sessions, and minutes that nothing explains.
+    """Return what is missing of a range: whole sessions, minutes that nothing explains, and daily history in doubt.
 
     Args:
         work: stores and configuration.
@@ -69,11 +73,51 @@ def repair_plan(work: Work, first: date | None = None, last: date | None = None)
     """
     published = [one.session for one in work.lake.curated.partitions(UNIVERSE)]
     inside = [day for day in published if (first or day) <= day <= (last or day)]
-    holes = open_holes(work, inside)
-    counted = holes.join(_missing_minutes(work, holes), on=["session", "con_id"], how="left")
-    everything = pl.concat([counted, _never_had(work, inside, holes)]).sort("session", "con_id")
+    found = open_holes(work, inside)
+    counted = found.join(_missing_minutes(work, found), on=["session", "con_id"], how="left")
     threshold = work.settings.manifest.lakehouse.repair_min_minutes
-    return RepairPlan(missing_sessions(work, first, last), everything.filter(pl.col("missing") >= threshold))
+    minutes = pl.concat([counted, _never_had(work, inside, found)]).filter(pl.col("missing") >= threshold)
+    days = daily_holes(work, inside).with_columns(pl.lit(None, pl.Int64).alias("missing"))
+    everything = pl.concat([minutes, days.select(minutes.columns)]).sort("session", "con_id", "missing")
+    return RepairPlan(missing_sessions(work, first, last), everything)
+
+
+def daily_holes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return the sessions whose windows lack a daily series because nothing proves what TWS answered.
+
+    Returns:
+        As `open_holes`, one row per session and instrument: the newest answer in doubt; known when each series that is
+        in doubt was given up.
+    """
+    vintages = [one for one in work.lake.raw.sessions(RAW_TWS_REQUESTS) if sessions and one >= min(sessions)]
+    doubts = _daily_doubts(read_ledger(work, vintages).filter(pl.col("bar_size") == "1 day"))
+    lacking = unproved(work, sessions if not doubts.is_empty() else [])
+    about = lacking.join(doubts, on="con_id").filter(pl.col("vintage") >= pl.col("session"))
+    instrument, said = ["session", "con_id", "symbol"], ["outcome", "detail", "n_asked", "asked_at"]
+    of_series = (
+        about.sort("vintage", "asked_at")
+        .group_by(*instrument, "what_to_show", maintain_order=True)
+        .agg(pl.col(said).last(), pl.col("is_known").any())
+    )
+    return (
+        of_series.sort("asked_at", "what_to_show")
+        .group_by(instrument, maintain_order=True)
+        .agg(pl.col(said).last(), pl.col("is_known").all())
+        .sort("session", "con_id")
+    )
+
+
+def _daily_doubts(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Return the newest answer in doubt per vintage and series, but for what a later vintage has proved."""
+    series = ["con_id", "what_to_show"]
+    proofs = ledger.filter(pl.col("proof") != "").select(*series, proved="session", reach="asked_from")
+    found = holes(ledger).rename({"session": "vintage"}).drop("symbol")
+    is_proved = (pl.col("proved") >= pl.col("vintage")) & (pl.col("reach") <= pl.col("asked_from"))
+    proved = found.join(proofs, on=series).filter(is_proved)
+    is_known = pl.col("outcome").is_in(DOUBTFUL) & (pl.col("n_asked") >= MAX_ASKS)
+    return found.join(proved, on=[*series, "vintage"], how="anti").with_columns(
+        is_known.alias("is_known"), pl.format("daily {}: {}", "what_to_show", "detail").alias("detail")
+    )
 
 
 def _never_had(work: Work, sessions: Sequence[date], holes: pl.DataFrame) -> pl.DataFrame:

@@ -44,6 +44,7 @@ _ACCOUNTED = "accounted"
 INSTRUMENTS_VERSION = "2"
 DAILY_VERSION = "1"
 _MADE_TOGETHER = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
+_PLAIN = "no ADJUSTED_LAST on the basis of the trades, so that adj_close is the close"
 _USUAL_SESSIONS = 20
 """How many sessions before tell what volume is usual."""
 
@@ -241,9 +242,13 @@ class Curator:
         sound, broken = quality.sound_daily(window)
         finished = quality.finish_daily(sound, _expected_days(work, members, sessions), DAILY_VERSION)
         absent = members.join(finished, on="con_id", how="anti")
+        plain = members.filter(pl.col("asset_class").is_in(instruments_domain.ADJUSTABLE)).join(
+            sound.filter(~pl.col("is_adjusted")), on="con_id", how="semi"
+        )
         findings = [
             Finding("daily_rows_sound", broken.is_empty(), f"{broken.height} daily rows break a rule", blocking=False),
             Finding("history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False),
+            Finding("history_adjusted", plain.is_empty(), f"{_PLAIN}: {_names(plain)}", blocking=False),
         ]
         watermark = self._newest_vintage()
         return publish_frame(

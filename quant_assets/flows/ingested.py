@@ -8,7 +8,7 @@ import polars as pl
 
 from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, Table
 from quant_assets.flows.curate import universe_of, unsettled
-from quant_assets.flows.ingest.daily import daily_needs, vintages_near
+from quant_assets.flows.ingest.daily import daily_needs, unproved, vintages_near
 from quant_assets.flows.ingest.ledger import REFUSED
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA, Finding, Published
 from quant_assets.flows.work import Work
@@ -20,6 +20,7 @@ from quant_assets.lakehouse.store import StorageReport
 SETTLED = "every_request_settled"
 PERMITTED = "every_instrument_permitted"
 SERVED = "history_served"
+PROVED = "history_proved"
 KNOWN = "every_member_known"
 
 
@@ -72,7 +73,7 @@ def raw_daily(work: Work, session: date, added: Mapping[str, int | float]) -> Pu
     rows = pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty().select("con_id", "session")
     known = rows.filter(pl.col("session") <= session)
     absent = universe_of(work, session).join(known, on="con_id", how="anti")
-    needs = daily_needs(work, [session])
+    needs, doubted = daily_needs(work, [session]), unproved(work, [session])
     open_ = pl.DataFrame(
         {"symbol": [contract.symbol for contract in (*needs.full, *needs.short)]}, {"symbol": pl.String}
     )
@@ -81,6 +82,7 @@ def raw_daily(work: Work, session: date, added: Mapping[str, int | float]) -> Pu
         _schema(work, RAW_TWS_DAILY_BARS, near),
         Finding(SETTLED, open_.is_empty(), f"no reliable answer for {_some(open_)}; run the session again"),
         Finding(SERVED, absent.is_empty(), f"none for {_some(absent)}", blocking=False),
+        Finding(PROVED, doubted.is_empty(), f"nothing proves the answers about {_some(doubted)}", blocking=False),
     )
     content = combined_id(raw.content_id(RAW_TWS_DAILY_BARS, vintage) for vintage in near)
     return _Found(RAW_TWS_DAILY_BARS, Partition(session), known.height, content, findings, added).published(work)

@@ -1,11 +1,11 @@
 """What happens to a history request before it is answered, and the slot that it occupies until it has ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from quant_assets.gateway.faults import Moment
+from quant_assets.gateway.faults import Moment, MomentKind
 from quant_assets.gateway.handlers import found
 from quant_assets.gateway.ledger import HistoryEntry, Outcome
 from quant_assets.gateway.requests import HistoryRequest
@@ -128,9 +128,9 @@ class HistorySlots:
             data, entry.n_bars = gateway.history.answer(request, instrument, gateway.now())
             return data
 
-        moment = self._session.moment(
-            "head_timestamp" if request.kind == "head_timestamp" else "history", request.req_id, request.contract
-        )
+        kind: MomentKind = "head_timestamp" if request.kind == "head_timestamp" else "history"
+        about = self._session.moment(kind, request.req_id, request.contract)
+        moment = replace(about, what=request.what, bar_size=request.bar_size)
         end = partial(gateway.history_ledger.end, entry)
         return Job(moment, make, Slot(entry, lambda: self._release(entry), end))
 

@@ -16,11 +16,14 @@ import polars as pl
 import pytest
 import yaml
 
-from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS
+from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import ConfigurationError, LockHeldError, SourceUnavailableError
+from quant_assets.flows.care import repair_plan
+from quant_assets.flows.curate import Curator
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
-from quant_assets.flows.ingest import ingest_minutes
+from quant_assets.flows.ingest import ingest_daily, ingest_minutes
+from quant_assets.flows.ingested import raw_daily
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.settings import Settings
@@ -208,3 +211,151 @@ def test_mode_02_14_one_wrong_answer_is_not_the_last_word(
         bars = work.lake.raw.read(RAW_TWS_BARS, Partition(MONDAY)).filter(pl.col("symbol") == "QTEB")
         newest = bars.filter(pl.col("ingested_at") == pl.col("ingested_at").max())
         assert is_right(newest)
+
+
+# ---------------------------------------------------------------- a daily series that is said not to exist
+
+NO_HEAD = {"text": "Historical Market Data Service error message:No head time stamp", "fault": "no_data"}
+EVERY_NOTHING = pytest.mark.parametrize("fault", ["no_data", "no_items", "empty"])
+
+
+def daily_settings(root: Path, *lines: dict[str, Any]) -> Settings:
+    """One share and one fund, with windows of a month; no answer comes late, for each of them is counted."""
+    settings = settings_in(root, *lines, request_timeout_s=30)
+    manifest = json.loads((settings.configs / "manifest.json").read_text())
+    manifest["profiles"]["p"]["data"] = {"lookback_sessions": 30, "min_sessions_floor": 20}
+    (settings.configs / "manifest.json").write_text(json.dumps(manifest))
+    (settings.configs / "lists" / "four.yaml").write_text(yaml.safe_dump({"symbols": ["ARCA:QMKT", "NASDAQ:QTEB"]}))
+    return Settings.from_env({}, data=settings.data, configs=settings.configs)
+
+
+def days(work: Work, symbol: str = "QTEB") -> dict[str, int]:
+    """Rows of each daily series of a symbol."""
+    bars = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(work.latest_session()))
+    mine = bars.filter((pl.col("symbol") == symbol) & (pl.col("session") <= MONDAY))
+    return dict(mine.group_by("what_to_show").agg(pl.col("session").n_unique()).iter_rows())
+
+
+def series_said(work: Work, what: str, symbol: str = "QTEB") -> list[tuple[str, str]]:
+    """Outcome and proof of all answers about a daily series, in turn."""
+    ledger = work.lake.raw.read(RAW_TWS_REQUESTS, Partition(work.latest_session())).sort("asked_at")
+    mine = ledger.filter((pl.col("symbol") == symbol) & (pl.col("what_to_show") == what), pl.col("bar_size") == "1 day")
+    return mine.select("outcome", "proof").rows()
+
+
+def warned(published: Any) -> dict[str, str]:
+    return {finding.check: finding.message for finding in published.findings if not finding.passed}
+
+
+def repaired(work: Work) -> Work:
+    return Work(work.settings, work.gate, is_repair=True)
+
+
+@EVERY_NOTHING
+@pytest.mark.parametrize(("what", "other"), [("TRADES", "ADJUSTED_LAST"), ("ADJUSTED_LAST", "TRADES")])
+def test_mode_02_a_daily_series_is_not_believed_to_be_empty_while_its_sibling_has_bars(tmp_path, fault, what, other):
+    """Three nothings, each to another request on another connection; TWS even denies a first bar."""
+    lies = on("QTEB", fault, what=what, bar_size="1 day", times=3)
+    no_head = {**NO_HEAD, "request": "head_timestamp", "every": 1}
+    with opened(daily_settings(tmp_path, lies, no_head), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        said = series_said(work, what)
+        assert len(said) == 3
+        assert {proof for _, proof in said} == {""}
+        assert list(days(work)) == [other]
+        assert raw_daily(work, MONDAY, {}).is_committed, "one instrument in doubt does not hold up the session"
+        assert warned(raw_daily(work, MONDAY, {})) == {
+            "history_proved": "nothing proves the answers about 1 instruments: QTEB"
+        }
+        check = "history_present" if what == "TRADES" else "history_adjusted"
+        assert "QTEB" in warned(Curator(work).daily_bars(MONDAY))[check]
+        (hole,) = repair_plan(work).holes.iter_rows(named=True)
+        assert (hole["session"], hole["symbol"], hole["n_asked"], hole["is_known"]) == (MONDAY, "QTEB", 3, False)
+        assert hole["detail"].startswith(f"daily {what}: ")
+        assert "yet it traded on" in hole["detail"]
+
+        before = asked(gate)
+        ingest_daily(work, [MONDAY])
+        assert asked(gate) == before, "the fetch throttle holds"
+        ingest_daily(repaired(work), [MONDAY])
+        assert asked(gate) == before + 1
+        assert days(work) == days(work, "QMKT")
+        assert series_said(work, what)[-1] == ("bars", "complete")
+        assert warned(raw_daily(work, MONDAY, {})) == {}
+        assert warned(Curator(work).daily_bars(MONDAY)) == {}
+        assert repair_plan(work).holes.is_empty()
+
+
+@EVERY_NOTHING
+def test_mode_02_a_first_bar_speaks_against_a_nothing_of_all_series_until_it_is_a_known_hole(tmp_path, fault):
+    """No daily series of the instrument comes, ever; its head timestamp says that there are bars."""
+    with opened(daily_settings(tmp_path, on("QTEB", fault, bar_size="1 day")), [MONDAY]) as (work, gate):
+        for n_run in (1, 2, 3):
+            before = asked(gate)
+            ingest_daily(repaired(work), [MONDAY])
+            assert asked(gate) - before == (2 * 3 + 2 if n_run == 1 else 2 * 3)
+            (hole,) = repair_plan(work).holes.iter_rows(named=True)
+            assert (hole["n_asked"], hole["is_known"]) == (3 * n_run, n_run == 3)
+        assert "yet its first bar is of" in hole["detail"]
+        assert {proof for _, proof in series_said(work, "TRADES")} == {""}
+        before = asked(gate)
+        ingest_daily(repaired(work), [MONDAY])
+        assert asked(gate) == before
+        assert repair_plan(work).sessions == repair_plan(work).missing
+        assert raw_daily(work, MONDAY, {}).is_committed
+        assert warned(raw_daily(work, MONDAY, {})) == {
+            "history_served": "none for 1 instruments: QTEB",
+            "history_proved": "nothing proves the answers about 1 instruments: QTEB",
+        }
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"), [("no_data", "no_data"), ("no_items", "no_data"), ("empty", "no_trades")]
+)
+def test_mode_02_an_instrument_without_history_is_settled_by_two_nothings_and_no_first_bar(tmp_path, fault, outcome):
+    head = {**NO_HEAD, "request": "head_timestamp", "symbol": "QTEB", "every": 1}
+    with opened(daily_settings(tmp_path, on("QTEB", fault, bar_size="1 day"), head), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        for what in ("TRADES", "ADJUSTED_LAST"):
+            assert [proof for _, proof in series_said(work, what)] == ["", "head"]
+            assert series_said(work, what)[-1][0] == outcome
+        assert asked(gate) == 2 + 2 * 2
+        assert gate._embedded.counts()["head_timestamp"] == 1, "one answer serves all series of an instrument"
+        ingest_daily(repaired(work), [MONDAY])
+        assert asked(gate) == 2 + 2 * 2
+        assert repair_plan(work).holes.is_empty()
+        assert warned(raw_daily(work, MONDAY, {})) == {"history_served": "none for 1 instruments: QTEB"}
+
+
+@pytest.mark.parametrize("trouble", ["no_permission", "query_failed"])
+def test_mode_02_a_first_bar_that_tws_does_not_tell_proves_nothing(tmp_path, trouble):
+    lines = (on("QTEB", "no_data", bar_size="1 day"), {"fault": trouble, "request": "head_timestamp", "every": 1})
+    with opened(daily_settings(tmp_path, *lines), [MONDAY]) as (work, _):
+        ingest_daily(work, [MONDAY])
+        assert series_said(work, "TRADES") == [("no_data", "")] * 3
+
+
+def test_mode_02_minutes_speak_against_a_daily_nothing(tmp_path):
+    head = {**NO_HEAD, "request": "head_timestamp", "every": 1}
+    lies = on("QTEB", "no_data", bar_size="1 day")
+    with opened(daily_settings(tmp_path, lies, head), [MONDAY]) as (work, _):
+        ingest_minutes(work, [MONDAY])
+        ingest_daily(work, [MONDAY])
+        assert series_said(work, "TRADES") == series_said(work, "ADJUSTED_LAST") == [("no_data", "")] * 3
+        (hole,) = repair_plan(work).holes.iter_rows(named=True)
+        assert f"yet it traded on 1 sessions: {MONDAY}" in hole["detail"]
+
+
+@pytest.mark.parametrize("fault", ["no_data", "empty"])
+def test_mode_02_minutes_are_not_explained_by_a_daily_series_that_is_in_doubt(tmp_path, fault):
+    """Days and minutes are both denied three times; neither denial proves the other."""
+    lines = (on("QTEB", fault, what="TRADES", bar_size="1 day", times=3), on("QTEB", fault, bar_size="1 min", times=3))
+    with opened(daily_settings(tmp_path, *lines), [MONDAY]) as (work, _):
+        ingest_daily(work, [MONDAY])
+        ingest_minutes(work, [MONDAY])
+        assert "QTEB" not in minutes(work)
+        ledger = work.lake.raw.read(RAW_TWS_REQUESTS, Partition(MONDAY)).filter(pl.col("symbol") == "QTEB")
+        assert set(ledger["proof"]) == {""}
+        ingest_daily(repaired(work), [MONDAY])
+        ingest_minutes(repaired(work), [MONDAY])
+        assert minutes(work)["QTEB"] == 390

@@ -221,17 +221,20 @@ class TwsClient:
         answer = await self._patiently(ask, self)
         return [hours for hours in library.to_hours(answer) if hours.closes_at <= end][-n_sessions:]
 
-    async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime:
-        """Return the start of the oldest bar."""
+    async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime | None:
+        """Return the start of the oldest bar, or None when TWS says that there is none."""
 
         async def ask() -> datetime:
+            link = self._open_link()
             async with self._turn(Paced.about(contract, what_to_show, "head")):
-                found: datetime = await self._look_up(
-                    lambda tws: requests.head_call(tws, contract, what_to_show, use_rth, self._timeouts.lookup_s)
-                )
+                call = requests.head_call(link.client, contract, what_to_show, use_rth, self._timeouts.lookup_s)
+                found: datetime = await self._ask(link, call)
                 return found
 
-        answer = await self._patiently(ask, self)
+        try:
+            answer = await self._patiently(ask, self)
+        except Refusal:
+            return None
         return answer.astimezone(UTC) if answer.tzinfo else answer.replace(tzinfo=UTC)
 
     async def scan(self, request: ScanRequest) -> list[ScanRow]:

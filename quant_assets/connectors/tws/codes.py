@@ -69,13 +69,14 @@ _BY_TEXT_OF_162 = (
     ("permission", Verdict.NO_PERMISSION),
     ("different ip", Verdict.NO_PERMISSION),
     ("no data", Verdict.NO_DATA),
+    ("no head time stamp", Verdict.NO_DATA),
     ("cancelled", Verdict.CANCELLED),
     ("canceled", Verdict.CANCELLED),
     ("exceed max", Verdict.TOO_LONG),
     ("invalid step", Verdict.TOO_LONG),
 )
 
-_TOLD_OF_162 = (*(part for part, _ in _BY_TEXT_OF_162), "query failed", "head time stamp", "scan code")
+_TOLD_OF_162 = (*(part for part, _ in _BY_TEXT_OF_162), "query failed", "scan code")
 
 _MENDS = {
     Verdict.PACING: "Lower tws.max_requests_per_10_min in the configuration.",

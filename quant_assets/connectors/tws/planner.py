@@ -26,6 +26,8 @@ _SESSIONS_PER_YEAR = 248
 """The shortest year that XNYS has had since 1990 (2001)."""
 _YEAR = timedelta(days=365)
 """The shortest year that a duration can mean."""
+MAX_YEARS = 20
+"""The longest history that is asked for only to see where a series ended."""
 _BYTES_PER_BAR = 52
 
 
@@ -231,6 +233,19 @@ def recut_series(planned: PlannedRequest) -> PlannedRequest:
     count, unit = planned.request.duration.split()
     longer = "2 Y" if planned.request.duration == f"{_MAX_DAYS} D" else f"{int(count) + 1} {unit}"
     return replace(planned, request=replace(planned.request, duration=longer))
+
+
+def reaching(planned: PlannedRequest, span: timedelta) -> PlannedRequest:
+    """Ask for a daily series with the years that reach back so far, and with one more than before at the least.
+
+    Args:
+        planned: what was asked.
+        span: how far back the answer is to reach from now; further than `MAX_YEARS` is not asked.
+    """
+    count, unit = planned.request.duration.split()
+    longer = int(count) + 1 if unit == "Y" else 1
+    years = min(max(ceil(span / _YEAR), longer), max(MAX_YEARS, longer))
+    return replace(planned, request=replace(planned.request, duration=f"{years} Y"))
 
 
 def _trimmed(part: tuple[SessionHours, ...], needed: frozenset[date]) -> tuple[SessionHours, ...]:

@@ -1,11 +1,12 @@
 """Is an answer all there is?"""
 
-from quant_assets.domain.completeness.daily import DailyVerdict, judge_daily
+from quant_assets.domain.completeness.daily import Beginning, DailyVerdict, judge_daily
 from quant_assets.domain.completeness.minutes import ANSWERS, DAILY_VOLUMES, is_lossy, judge_minutes
 
 __all__ = [
     "ANSWERS",
     "DAILY_VOLUMES",
+    "Beginning",
     "DailyVerdict",
     "is_lossy",
     "judge_daily",

@@ -1,23 +1,32 @@
-"""Is an answer with daily bars all there is? Judged against the calendar, what is stored, and an earlier answer."""
+"""Is an answer with daily bars all there is? Judged against the calendar, who else knows, and an earlier answer."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final, Self
 
 import polars as pl
 
-from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO
+from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO, NOTHING
 
 SAME_PRICE: Final = 0.5
 """Closes within a factor of 1 ± this are of one price basis, when volumes a hundred times apart are judged: a split
 that moves volumes by a hundred moves closes as far."""
 _NAMED: Final = 5
+_AGAIN: Final = "another request brought the same"
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What TWS said of a series' first bar."""
+
+    day: date | None
+    """None: there is none up to the end of the window."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyVerdict:
-    """What one answer came to: see `words.OUTCOMES` and `words.PROOFS`."""
+    """What one answer came to: see `outcomes.OUTCOMES` and `outcomes.PROOFS`."""
 
     outcome: str
     proof: str = ""
@@ -26,21 +35,63 @@ class DailyVerdict:
     """Those of the window that the answer has, and its last one."""
     is_outside: bool = False
     """Whether all that it has lies before the window."""
+    is_contradicted: bool = False
+    """Whether somebody else knows that the instrument traded after all that the answer has."""
 
-    def confirmed_by(self, earlier: Collection[Self]) -> Self:
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the answer has no bar at all."""
+        return not self.sessions and self.outcome in NOTHING
+
+    def contradicted_by(self, traded: Collection[date]) -> Self:
+        """Return it as doubted when others know of trades after all that the answer has: then no agreement helps.
+
+        Args:
+            traded: sessions of the window on which somebody else knows that the instrument traded.
+        """
+        last = max(self.sessions, default=date.min)
+        after = sorted(day for day in traded if day > last)
+        if not after or self.outcome == "wrong_unit":
+            return self
+        outcome = "truncated" if self.sessions and self.proof else self.outcome
+        detail = f"{self.detail}; yet it traded on {_named(after)}"
+        return replace(self, outcome=outcome, proof="", detail=detail, is_contradicted=True)
+
+    def confirmed_by(self, earlier: Collection[Self], beginning: Beginning | None = None) -> Self:
         """Return it as proved when an earlier answer, cut differently, has the same sessions.
 
-        Volumes in another unit are mended in TWS, and never believed; nor is a nothing without TWS's own words.
+        A nothing that is heard again needs more, for whoever lies once lies alike: TWS has to know of no first bar.
+        What has one is in doubt until an answer shows where it ends. Volumes in another unit are mended in TWS, and
+        never believed.
+
+        Args:
+            earlier: verdicts on answers to other requests.
+            beginning: what TWS said of the first bar; None when it has not told.
         """
         same = [one for one in earlier if one.sessions == self.sessions and one.outcome != "wrong_unit"]
-        if self.proof or self.outcome == "wrong_unit" or not same:
+        if self.proof or self.outcome == "wrong_unit" or self.is_contradicted or not same:
             return self
         if self.sessions:
             outcome = "no_trades" if self.is_outside else "bars"
-            return type(self)(outcome, "agreement", f"{self.detail}; another request brought the same", self.sessions)
-        if self.outcome == "no_data":
-            return type(self)("no_data", "agreement", self.detail, self.sessions)
-        return type(self)("suspect_empty", "", "again no bar", self.sessions)
+            return replace(self, outcome=outcome, proof="agreement", detail=f"{self.detail}; {_AGAIN}")
+        again = replace(self, outcome="no_data" if self.outcome == "no_data" else "suspect_empty")
+        if beginning is None:
+            return again
+        if beginning.day is None:
+            outcome = "no_data" if self.outcome == "no_data" else "no_trades"
+            return replace(again, outcome=outcome, proof="head", detail=f"{self.detail}; TWS knows of no first bar")
+        return replace(again, detail=f"{self.detail}; yet its first bar is of {beginning.day}")
+
+    def after_the_end(self, vintage: date) -> Self:
+        """Return a nothing as proved because an earlier vintage had shown that the series had ended.
+
+        Args:
+            vintage: the one that had shown it.
+        """
+        if not self.is_nothing or self.is_contradicted:
+            return self
+        detail = f"{self.detail}; it had ended by the vintage of {vintage}"
+        return replace(self, outcome="no_trades", proof="agreement", detail=detail)
 
 
 def judge_daily(
@@ -80,7 +131,7 @@ def judge_daily(
         return DailyVerdict("wrong_unit", detail=f"{bars.height} bars with volumes in lots of 100", sessions=found)
     if last < expected[-1] and first < earliest:
         text = f"asked for {earliest} to {expected[-1]}, got {first} to {last}"
-        return DailyVerdict("shifted", detail=text, sessions=found)
+        return DailyVerdict("shifted", detail=text, sessions=found, is_outside=not inside)
     known = frozenset(stored["session"].to_list())
     lacking = [day for day in expected if day not in found and (day > first or day in known)]
     if not lacking:

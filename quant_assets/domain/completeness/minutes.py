@@ -64,13 +64,16 @@ def judge_minutes(
         same_as (batch id of an earlier answer with equal rows, or null) and is_kept (its rows add to bronze: they are
         what was asked for, nothing equal is there, and a settled session loses no minute by them).
     """
+    has_traded = pl.col("volume").is_null() | (pl.col("volume") > 0)
+    traded = earlier.filter(has_traded).select(_NEED).unique().with_columns(pl.lit(value=True).alias("has_traded"))
     counted = (
         answers.join(_counts(rows, answers), on=_ANSWER, how="left")
         .join(daily, on=_NEED, how="left")
+        .join(traded, on=_NEED, how="left")
         .join(compare(rows, answers, earlier), on=_ANSWER, how="left")
         .with_columns(
             pl.col("n_rows", "n_present", "n_odd", "n_counted", "n_revised").fill_null(0),
-            pl.col("agrees", "loses_minutes").fill_null(value=False),
+            pl.col("agrees", "loses_minutes", "has_traded").fill_null(value=False),
             ((pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes()).alias("n_expected"),
         )
         .with_columns((pl.col("n_expected") - pl.col("n_present")).alias("n_missing"))
@@ -195,7 +198,7 @@ def _revised(rows: pl.DataFrame, answers: pl.DataFrame, earlier: pl.DataFrame) -
 
 def _outcome() -> pl.Expr:
     nothing = pl.col("n_present") == 0
-    idle = (pl.col("daily_volume") == 0).fill_null(value=False)
+    idle = _is_idle()
     says = pl.col("words") != ""
     shifted = ((pl.col("first_row") < pl.col("first_asked")) & (pl.col("last_row") < pl.col("last_asked"))).fill_null(
         value=False
@@ -228,9 +231,8 @@ def _outcome() -> pl.Expr:
 
 
 def _proof() -> pl.Expr:
-    idle = (pl.col("daily_volume") == 0).fill_null(value=False)
     return (
-        pl.when(pl.col("outcome").is_in(["no_data", "no_trades"]) & idle)
+        pl.when(pl.col("outcome").is_in(["no_data", "no_trades"]) & _is_idle())
         .then(pl.lit("daily"))
         .when((pl.col("outcome") != "bars") | _is_rebased())
         .then(pl.lit(""))
@@ -240,6 +242,11 @@ def _proof() -> pl.Expr:
         .then(pl.lit("volume"))
         .otherwise(pl.lit("agreement"))
     )
+
+
+def _is_idle() -> pl.Expr:
+    """Return whether the daily history knows of no trade, and no earlier answer brought one."""
+    return (pl.col("daily_volume") == 0).fill_null(value=False) & ~pl.col("has_traded")
 
 
 def _is_worse() -> pl.Expr:

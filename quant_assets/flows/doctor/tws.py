@@ -194,8 +194,8 @@ async def _head(patient: Patient, client: TwsClient) -> Check:
     async with _turn(patient, Paced.about(patient.contract, series.what_to_show, "head")):
         head = await client.head_timestamp(patient.contract, series.what_to_show, use_rth=series.use_rth)
     window = work.calendar.window(work.latest_session(), work.settings.manifest.max_lookback_sessions)
-    found = f"{patient.symbol} goes back to {head.date()}"
-    if head <= datetime.combine(window[0], datetime.max.time(), UTC):
+    found = f"{patient.symbol} goes back to {head.date()}" if head else f"TWS knows of no bar of {patient.symbol}"
+    if head and head <= datetime.combine(window[0], datetime.max.time(), UTC):
         return Check("head timestamp", "pass", found)
     mend = f"Windows begin at {window[0]}: lower data.lookback_sessions, or expect less coverage of this instrument."
     return Check("head timestamp", "warn", found, mend)

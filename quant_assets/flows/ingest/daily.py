@@ -2,15 +2,16 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain, islice
+from typing import Self
 
 import polars as pl
 
 from quant_assets.connectors.base import Contract
-from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily, recut_series
+from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily
 from quant_assets.connectors.tws.retry import Outcome, fetch_all
 from quant_assets.domain.bars import overlap_agrees
 from quant_assets.domain.calendar import day_start
@@ -18,11 +19,11 @@ from quant_assets.domain.instruments import WhatToShow, daily_series
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError, WrongUnitError
 from quant_assets.flows.ingest.judging import DailyJudge, Judged, Series, series_of
-from quant_assets.flows.ingest.ledger import CONFIRMATIONS, is_fatal, read_ledger, settled, throttle_of
+from quant_assets.flows.ingest.ledger import CONFIRMATIONS, is_fatal, patience_of, read_ledger, settled, throttle_of
 from quant_assets.flows.ingest.minutes import GROUP, contract_of
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import DailyRows
-from quant_assets.flows.ingest.witnesses import renewed
+from quant_assets.flows.ingest.witnesses import beginning_of, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -119,33 +120,30 @@ _FROM = "-from-"
 """In the name of a batch of full windows, before the first session that they were asked for."""
 
 
-def daily_needs(work: Work, sessions: Sequence[date]) -> DailyNeeds:
+def daily_needs(work: Work, sessions: Sequence[date], patience: timedelta | None = None) -> DailyNeeds:
     """Return which instruments of the universe lack daily history for windows as of the given sessions.
 
     A session is served by a full window that was fetched for it then or later; or live, by what was fetched on the
     very session and a full window before it. Every series of the instrument has to come from the same vintage.
 
+    Args:
+        work: stores and calendars.
+        sessions: ascending.
+        patience: how long refusals and doubts are left alone; the fetch throttle when left out.
+
     Raises:
         NotPublishedError: the universe of a session is missing.
     """
     first, vintage = sessions[0], work.latest_session()
-    listed = work.lake.raw.sessions(RAW_TWS_DAILY_BARS)
-    near = {session: _near(work, listed, session) for session in sessions}
-    ledger = read_ledger(work, sorted({*chain.from_iterable(near.values()), vintage}))
-    done = settled(ledger.filter(pl.col("bar_size") == "1 day"), work.clock.now(), throttle_of(work))
-    universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
-    wanted = n_series(universe)
+    asked = _Asked.of(work, sessions)
+    done = settled(asked.ledger, work.clock.now(), throttle_of(work) if patience is None else patience)
     full: dict[int, dict[str, object]] = {}
     short: dict[int, dict[str, object]] = {}
     for session in sessions:
+        served, based = asked.serve(work, session, done)
         start = _window_start(work, session)
-        is_full = pl.col("asked_from") <= start
-        recent = [one for one in near[session] if one < session][-(FULL_EVERY - 1) :]
-        based = _newest_is_whole(done.filter(is_full & pl.col("session").is_in(recent)), wanted)
-        live = set(_whole(done.filter(pl.col("session") == session), wanted)) & set(based)
-        served = {*_whole(done.filter(is_full & (pl.col("session") >= session)), wanted), *live}
-        extensible = based if session == vintage and start < work.calendar.window(vintage, OVERLAP)[0] else []
-        for row in universe.filter(pl.col("session") == session).sort("con_id").iter_rows(named=True):
+        extensible = based if session == vintage and start < work.calendar.window(vintage, OVERLAP)[0] else set()
+        for row in asked.universe.filter(pl.col("session") == session).sort("con_id").iter_rows(named=True):
             if row["con_id"] not in served:
                 (short if row["con_id"] in extensible else full)[row["con_id"]] = row
     start = _window_start(work, first)
@@ -161,6 +159,55 @@ def daily_needs(work: Work, sessions: Sequence[date]) -> DailyNeeds:
             .iter_rows()
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for windows as of some sessions, and for whom."""
+
+    near: Mapping[date, list[date]]
+    """Vintages that can speak for a session."""
+    ledger: pl.DataFrame
+    universe: pl.DataFrame
+    wanted: pl.DataFrame
+
+    @classmethod
+    def of(cls, work: Work, sessions: Sequence[date]) -> Self:
+        listed = work.lake.raw.sessions(RAW_TWS_DAILY_BARS)
+        near = {session: _near(work, listed, session) for session in sessions}
+        ledger = read_ledger(work, sorted({*chain.from_iterable(near.values()), work.latest_session()}))
+        universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
+        return cls(near, ledger.filter(pl.col("bar_size") == "1 day"), universe, n_series(universe))
+
+    def serve(self, work: Work, session: date, done: pl.DataFrame) -> tuple[set[int], set[int]]:
+        """Return the instruments whose windows are served, and those that have a base to be extended."""
+        is_full = pl.col("asked_from") <= _window_start(work, session)
+        recent = [one for one in self.near[session] if one < session][-(FULL_EVERY - 1) :]
+        based = set(_newest_is_whole(done.filter(is_full & pl.col("session").is_in(recent)), self.wanted))
+        live = set(_whole(done.filter(pl.col("session") == session), self.wanted)) & based
+        later = _whole(done.filter(is_full & (pl.col("session") >= session)), self.wanted)
+        return {*later, *live}, based
+
+
+def unproved(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return session, con_id, symbol of members of whose daily history some series has no answer that is proved.
+
+    Raises:
+        NotPublishedError: the universe of a session is missing.
+    """
+    if not sessions:
+        return UNIVERSE.empty().select(_MEMBER)
+    asked = _Asked.of(work, sessions)
+    proved = asked.ledger.filter(pl.col("proof") != "")
+    lacking = [
+        asked.universe.filter(pl.col("session") == session, ~pl.col("con_id").is_in(served)).select(_MEMBER)
+        for session in sessions
+        for served in [sorted(asked.serve(work, session, proved)[0])]
+    ]
+    return pl.concat(lacking).sort("session", "con_id")
+
+
+_MEMBER = ["session", "con_id", "symbol"]
 
 
 def n_series(members: pl.DataFrame) -> pl.DataFrame:
@@ -200,7 +247,7 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
         WrongUnitError: TWS sends volumes in lots; everything else is committed.
     """
-    needs, report = daily_needs(work, sessions), IngestReport()
+    needs, report = daily_needs(work, sessions, patience_of(work)), IngestReport()
     if needs.full or needs.short:
         report.plan(len(needs.plan(work)), work.gate.budget)
         with report.timed(work.clock):
@@ -215,7 +262,7 @@ class _DailyIngest:
     def __init__(self, work: Work, opened: OpenSource, report: IngestReport, needs: DailyNeeds) -> None:
         self._work, self._opened, self._report, self._needs = work, opened, report, needs
         self._vintage, self._asked_from = needs.vintage, needs.asked_from
-        self._judge = DailyJudge(work, needs.vintage, vintages_near(work, needs.vintage))
+        self._judge = DailyJudge(work, needs.vintage, vintages_near(work, needs.vintage), needs.asked_from)
 
     async def run(self) -> None:
         """Fetch short overlaps, then full windows: those that are needed, and those whose overlap disagreed."""
@@ -277,18 +324,28 @@ class _DailyIngest:
             plan: requests.
             first: session from which on they were to bring everything.
         """
-        asked = list(plan)
+        asked, doubted = list(plan), list[Judged]()
         for _ in range(1 + CONFIRMATIONS):
-            doubted: list[PlannedRequest] = []
+            if doubted:
+                await self._ask_beginnings(doubted)
+                await renewed(self._opened.source)
+                asked = [self._judge.recut(one, first) for one in doubted]
+            doubted = []
             async for outcome in self._outcomes(asked):
                 judged = self._judge.judged(outcome, first)
                 if judged.is_doubtful:
-                    doubted.append(outcome.planned)
+                    doubted.append(judged)
                 yield judged
             if not doubted:
                 return
-            await renewed(self._opened.source)
-            asked = [recut_series(one) for one in doubted]
+
+    async def _ask_beginnings(self, doubted: Sequence[Judged]) -> None:
+        """Ask TWS for the first bar of instruments of which it had nothing, once a run."""
+        silent = dict.fromkeys(one.contract for one in doubted if self._judge.needs_beginning(one))
+        for contract in silent:
+            self._report.n_requests += 1
+            if told := await beginning_of(self._opened.source, contract, self._vintage):
+                self._judge.heard(contract, told)
 
     # ------------------------------------------------------------ asking and committing
 

@@ -1,8 +1,8 @@
-"""Judging the daily answers of one run: against the calendar, what is stored, and what arrived before them."""
+"""Judging the daily answers of one run: against the calendar, who else knows, and what arrived before them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import islice
@@ -10,11 +10,13 @@ from itertools import islice
 import polars as pl
 
 from quant_assets.connectors.base import BarRequest, Contract
-from quant_assets.connectors.tws.planner import PlannedRequest
+from quant_assets.connectors.tws.planner import PlannedRequest, reaching, recut_series
 from quant_assets.connectors.tws.retry import Outcome
-from quant_assets.domain.completeness import DailyVerdict, judge_daily
+from quant_assets.domain.calendar import day_start
+from quant_assets.domain.completeness import Beginning, DailyVerdict, judge_daily
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.flows.ingest.ledger import read_ledger
+from quant_assets.flows.ingest.witnesses import minutes_traded
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -24,7 +26,7 @@ Series = tuple[int, str]
 _EARLIER_DAYS = 14
 """What an answer may begin before the sessions that it was to hold, for holidays among them."""
 _VINTAGES_ASKED = 20
-"""How many ledgers are looked through for an instrument that had no data before."""
+"""How many ledgers are looked through for a series that had ended before."""
 _KNOWN = ["session", "close", "volume"]
 
 
@@ -59,12 +61,14 @@ class Judged:
 class DailyJudge:
     """Remembers what answers of a run said, so that a second one can confirm the first."""
 
-    def __init__(self, work: Work, vintage: date, near: Sequence[date]) -> None:
-        self._work, self._vintage, self._near = work, vintage, near
+    def __init__(self, work: Work, vintage: date, near: Sequence[date], asked_from: date) -> None:
+        self._work, self._vintage, self._near, self._asked_from = work, vintage, near, asked_from
         self._told: dict[Series, list[DailyVerdict]] = defaultdict(list)
         """Verdicts on answers that nothing speaks for."""
         self._fetched: dict[int, list[pl.DataFrame]] = defaultdict(list)
         """Bars that arrived in this run, by con_id."""
+        self._beginnings: dict[int, Beginning] = {}
+        """What TWS said of first bars, by con_id."""
 
     @cached_property
     def stored(self) -> pl.DataFrame:
@@ -77,14 +81,22 @@ class DailyJudge:
         return newest.with_columns(pl.col("vintage").max().over("con_id", "what_to_show"))
 
     @cached_property
-    def _known_nothings(self) -> frozenset[Series]:
-        """Series of which an earlier vintage had said that there is no data: another connection's word."""
+    def _ended(self) -> dict[Series, tuple[date, date]]:
+        """Vintage, and the first session asked for, of series of which the last proved word is that they had ended."""
         raw = self._work.lake.raw
         before = (one for one in reversed(raw.sessions(RAW_TWS_REQUESTS)) if one < self._vintage)
         asked = (one for one in before if raw.batches(RAW_TWS_REQUESTS, Partition(one)))
         ledger = read_ledger(self._work, sorted(islice(asked, _VINTAGES_ASKED)))
-        said = ledger.filter((pl.col("bar_size") == "1 day") & (pl.col("outcome") == "no_data"))
-        return frozenset(said.select("con_id", "what_to_show").iter_rows())
+        proved = ledger.filter((pl.col("bar_size") == "1 day") & (pl.col("proof") != "")).sort("session", "asked_at")
+        newest = proved.unique(["con_id", "what_to_show"], keep="last", maintain_order=True)
+        ended = newest.filter((pl.col("outcome") == "no_trades") & (pl.col("proof") == "agreement"))
+        rows = ended.select("con_id", "what_to_show", "session", "asked_from").iter_rows()
+        return {(con_id, what): (vintage, asked_from) for con_id, what, vintage, asked_from in rows}
+
+    @cached_property
+    def _minutes(self) -> pl.DataFrame:
+        """Instruments and sessions of which bronze holds 1-minute bars with trades."""
+        return minutes_traded(self._work, self._asked_from, self._vintage)
 
     def in_lots(self) -> list[int]:
         """Return the instruments of which the last word is that their volumes are in lots."""
@@ -105,20 +117,59 @@ class DailyJudge:
         mine = self.stored.filter((pl.col("con_id") == con_id) & (pl.col("what_to_show") == what))
         contract = request.contract
         expected = self._work.calendar_for(contract).between(first, self._vintage)
+        known = pl.concat([mine.select(_KNOWN), *self._fetched[con_id]]).unique("session", keep="last")
         verdict = judge_daily(
             bars,
             expected,
-            pl.concat([mine.select(_KNOWN), *self._fetched[con_id]]).unique("session", keep="last"),
+            known,
             earliest=_earliest(request, expected),
             newest_vintage=None if mine.is_empty() else mine["vintage"][0],
             words=answer.no_data_text,
             is_share=contract.sec_type == "STK",
         )
-        if verdict.outcome == "no_data" and series in self._known_nothings:
-            verdict = replace(verdict, proof="agreement")
-        verdict = verdict.confirmed_by(self._told.get(series, ()))
+        if verdict.proof != "complete":
+            verdict = self._weighed(verdict, series, expected)
         self._remember(series, verdict, bars.select(_KNOWN))
         return Judged(outcome, verdict)
+
+    def _weighed(self, verdict: DailyVerdict, series: Series, expected: Sequence[date]) -> DailyVerdict:
+        """Let everybody speak who knows of the instrument: whoever says that it traded is heard first."""
+        said = verdict.contradicted_by(self._traded(series[0], expected))
+        vintage, asked_from = self._ended.get(series, (date.max, date.max))
+        if asked_from <= expected[0]:
+            said = said.after_the_end(vintage)
+        return said.confirmed_by(self._told.get(series, ()), self._beginnings.get(series[0]))
+
+    def _traded(self, con_id: int, expected: Sequence[date]) -> frozenset[date]:
+        """Return the sessions on which any daily series or the 1-minute bars of an instrument have a bar."""
+        mine = pl.col("con_id") == con_id
+        frames = [self.stored.filter(mine), self._minutes.filter(mine), *self._fetched[con_id]]
+        told = pl.concat([frame.select("session") for frame in frames])["session"]
+        return frozenset(told.to_list()) & frozenset(expected)
+
+    # ------------------------------------------------------------ what to ask next
+
+    def needs_beginning(self, judged: Judged) -> bool:
+        """Return whether TWS is to say where the series begins: nobody else speaks for or against a nothing."""
+        verdict = judged.verdict
+        is_open = verdict is not None and verdict.is_nothing and not verdict.is_contradicted
+        return is_open and judged.contract.con_id not in self._beginnings
+
+    def heard(self, contract: Contract, beginning: Beginning) -> None:
+        """Note what TWS said of an instrument's first bar."""
+        self._beginnings[contract.con_id] = beginning
+
+    def recut(self, judged: Judged, first: date) -> PlannedRequest:
+        """Return another request for an answer that is in doubt.
+
+        A series that begins before the window and has nothing in it is asked for back to its first bar: if it has
+        ended, the answer shows where.
+        """
+        planned, verdict = judged.outcome.planned, judged.verdict
+        beginning = self._beginnings.get(judged.contract.con_id)
+        if verdict and verdict.is_nothing and beginning and beginning.day and beginning.day < first:
+            return reaching(planned, self._work.clock.now() - day_start(beginning.day))
+        return recut_series(planned)
 
     def _remember(self, series: Series, verdict: DailyVerdict, bars: pl.DataFrame) -> None:
         if not verdict.proof:

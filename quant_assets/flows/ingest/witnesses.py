@@ -1,4 +1,4 @@
-"""Who else knows: the daily history, TWS's schedule, and another connection."""
+"""Who else knows: the daily history, the minutes, TWS's schedule and first bars, and another connection."""
 
 import logging
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import polars as pl
 import quant_assets
 from quant_assets.connectors.base import BarSource, Contract
 from quant_assets.connectors.tws.patience import Witness
-from quant_assets.domain.completeness import DAILY_VOLUMES
+from quant_assets.domain.completeness import DAILY_VOLUMES, Beginning
 from quant_assets.domain.instruments import PRIMARY_SERIES, minute_series
-from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
+from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import QuantAssetsError, SourceUnavailableError
 from quant_assets.flows.ingest.ledger import read_ledger
 from quant_assets.flows.work import Work
@@ -22,7 +22,7 @@ _AFTER_THE_CLOSE = timedelta(hours=1)
 
 
 def daily_volumes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
-    """Return `completeness.DAILY_VOLUMES` of some sessions, as the daily history tells them.
+    """Return `completeness.DAILY_VOLUMES` of some sessions, as the proved part of the daily history tells them.
 
     Looked at are the vintages of the sessions themselves and the newest one, which a backfill is cut from: it stands
     on the price basis of today, as 1-minute bars do that are fetched today.
@@ -43,19 +43,55 @@ def daily_volumes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
         .unique()
     )
     found = pl.concat([_volumes_in(work, vintage, sessions) for vintage in vintages])
-    last = found.unique(["session", "con_id"], keep="last", maintain_order=True)
+    last = found.sort("is_own", maintain_order=True).unique(["session", "con_id"], keep="last", maintain_order=True)
     known = covered.join(last, on=["session", "con_id"], how="left")
-    volume = pl.when(pl.col("is_bar").is_null()).then(0.0).otherwise("daily_volume")
+    volume = pl.when(pl.col("is_own").is_null()).then(0.0).otherwise("daily_volume")
     return known.with_columns(volume.alias("daily_volume")).select(DAILY_VOLUMES.names())
 
 
 def _volumes_in(work: Work, vintage: date, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return the days with a bar; where only ADJUSTED_LAST has one it traded, and nobody says how much."""
     columns = ["session", "con_id", "what_to_show", "volume", "ingested_at"]
     rows = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage), columns)
-    trades = rows.filter(pl.col("what_to_show").is_in(PRIMARY_SERIES) & pl.col("session").is_in(sorted(sessions)))
-    return trades.sort("ingested_at").select(
-        "session", "con_id", pl.col("volume").alias("daily_volume"), pl.lit(value=True).alias("is_bar")
-    )
+    is_own = pl.col("what_to_show").is_in(PRIMARY_SERIES)
+    days = rows.filter(pl.col("session").is_in(sorted(sessions))).sort("ingested_at")
+    own_volume = pl.when(is_own).then("volume").alias("daily_volume")
+    return days.select("session", "con_id", own_volume, is_own.alias("is_own"))
+
+
+def minutes_traded(work: Work, first: date, last: date) -> pl.DataFrame:
+    """Return session and con_id of whatever bronze holds 1-minute bars of, fillers without volume left out.
+
+    Args:
+        work: stores.
+        first: first session to look at.
+        last: last session to look at.
+    """
+    raw = work.lake.raw
+    is_trade = pl.col("volume").is_null() | (pl.col("volume") > 0)
+    found = [
+        raw.read(RAW_TWS_BARS, Partition(session), ["session", "con_id", "volume"])
+        .filter(is_trade)
+        .select("session", "con_id")
+        .unique()
+        for session in raw.sessions(RAW_TWS_BARS)
+        if first <= session <= last
+    ]
+    return pl.concat(found) if found else RAW_TWS_BARS.empty().select("session", "con_id")
+
+
+async def beginning_of(source: BarSource, contract: Contract, vintage: date) -> Beginning | None:
+    """Return what TWS says of an instrument's first bar up to a vintage; None when it does not tell.
+
+    One answer serves all daily series: what is adjusted begins with what it is adjusted from.
+    """
+    series = minute_series(contract.sec_type, use_rth=True)
+    try:
+        head = await source.head_timestamp(contract, series.what_to_show, use_rth=series.use_rth)
+    except QuantAssetsError as error:
+        _log.warning("no head timestamp of %s, so nothing speaks for its silence: %s", contract, error)
+        return None
+    return Beginning(head.date() if head and head.date() <= vintage else None)
 
 
 async def closed_days(work: Work, source: BarSource, contract: Contract, days: Sequence[date]) -> list[date]:

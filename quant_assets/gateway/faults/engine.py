@@ -38,7 +38,9 @@ class _Line:
 
     def _matches(self, moment: Moment) -> bool:
         line = self.line
-        return moment.kind in line.request and line.symbol in ("", moment.symbol) and line.con_id in (0, moment.con_id)
+        is_about = line.symbol in ("", moment.symbol) and line.con_id in (0, moment.con_id)
+        is_series = line.what in ("", moment.what) and line.bar_size in ("", moment.bar_size)
+        return moment.kind in line.request and is_about and is_series
 
     def _is_chosen(self) -> bool:
         line = self.line

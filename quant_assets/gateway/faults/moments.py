@@ -51,6 +51,9 @@ class Moment:
     symbol: str = ""
     con_id: int = 0
     message_id: int = 0
+    what: str = ""
+    """Of a request for history: its tick type."""
+    bar_size: str = ""
 
 
 @dataclass(frozen=True, slots=True)

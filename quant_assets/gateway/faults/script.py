@@ -29,6 +29,10 @@ class FaultLine(BaseModel):
     """Seconds on the gateway's clock after its start."""
     symbol: str = ""
     con_id: int = 0
+    what: str = ""
+    """Only requests for this tick type, `ADJUSTED_LAST` for instance."""
+    bar_size: str = ""
+    """Only requests for bars of this size, `1 day` for instance."""
     nth: int | None = Field(default=None, ge=1)
     """From the nth matching request on."""
     every: int | None = Field(default=None, ge=1)

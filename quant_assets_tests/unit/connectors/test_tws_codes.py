@@ -24,6 +24,7 @@ TABLE = [
     (100, "Max rate of messages per second has been exceeded", Verdict.PACING),
     (162, HMDS + "Historical data request pacing violation", Verdict.PACING),
     (162, HMDS + "HMDS query returned no data: AAPL@SMART Trades", Verdict.NO_DATA),
+    (162, HMDS + "No head time stamp", Verdict.NO_DATA),
     (162, HMDS + "API historical data query cancelled: 7", Verdict.CANCELLED),
     (162, HMDS + "No market data permissions for NYSE STK", Verdict.NO_PERMISSION),
     (162, HMDS + "Trading TWS session is connected from a different IP address", Verdict.NO_PERMISSION),

@@ -454,13 +454,31 @@ async def test_schedule_head_and_scan():
 
 
 @on_loop
-async def test_a_scan_without_rows_is_empty_and_a_lookup_without_data_is_refused():
+async def test_a_scan_without_rows_is_empty_and_a_schedule_without_data_is_refused():
     peer = Peer()
     peer.on["22"] = lambda f: error(f[1], 165, "no items retrieved")
-    peer.on["87"] = lambda f: error(f[1], 162, "HMDS query returned no data: X@SMART")
+    peer.on["20"] = lambda f: error(f[1], 162, "HMDS query returned no data: X@SMART")
     async with connected(peer) as client:
         assert await client.scan(ScanRequest("MOST_ACTIVE")) == []
         with pytest.raises(SourceRefusedError, match="no data"):
+            await client.schedule(AAPL, datetime(2024, 1, 5, 20, tzinfo=UTC), 5)
+
+
+@on_loop
+@pytest.mark.parametrize("text", ["No head time stamp", "HMDS query returned no data: X@SMART"])
+async def test_a_series_without_a_first_bar_has_no_head_timestamp(text):
+    peer = Peer()
+    peer.on["87"] = lambda f: error(f[1], 162, f"Historical Market Data Service error message:{text}")
+    async with connected(peer) as client:
+        assert await client.head_timestamp(AAPL, "TRADES", use_rth=True) is None
+
+
+@on_loop
+async def test_a_refused_head_timestamp_is_no_word_on_the_first_bar():
+    peer = Peer()
+    peer.on["87"] = lambda f: error(f[1], 354, "Requested market data is not subscribed.")
+    async with connected(peer) as client:
+        with pytest.raises(NoPermissionError):
             await client.head_timestamp(AAPL, "TRADES", use_rth=True)
 
 

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from quant_assets.domain.completeness import ANSWERS, DAILY_VOLUMES, judge_daily, judge_minutes
+from quant_assets.domain.completeness import ANSWERS, DAILY_VOLUMES, Beginning, judge_daily, judge_minutes
 from quant_assets.domain.tables import RAW_TWS_BARS
 from quant_assets_tests.builders import CALENDAR, CON_ID, SESSION, hours, raw_bars
 
@@ -128,6 +128,13 @@ def test_an_answer_without_a_bar(changes, daily, expected):
     assert said(None, daily, **NO_ROW, **changes) == expected
 
 
+def test_a_nothing_is_in_doubt_when_an_earlier_answer_brought_trades_of_the_session():
+    few = bars(ALL[:100], "b1-000")
+    assert said(None, 0.0, few, words="no data", **NO_ROW) == ("no_data", "")
+    assert said(None, 0.0, few, **NO_ROW) == ("empty", "")
+    assert said(None, 0.0, few.with_columns(volume=pl.lit(0.0)), **NO_ROW) == ("no_trades", "daily"), "fillers"
+
+
 def test_bars_of_other_days_are_shifted_and_an_answer_that_ends_early_is_truncated():
     assert said(first_row=MONTH_AGO, last_row=MONTH_AGO) == ("shifted", "")
     week = {"first_asked": BEFORE, "last_asked": CALENDAR.following(SESSION)}
@@ -193,13 +200,73 @@ def test_a_delisted_instrument_ends_where_an_earlier_vintage_ended():
 
 
 def test_four_weeks_earlier_is_shifted():
-    assert daily([day - timedelta(days=28) for day in WINDOW]).outcome == "shifted"
+    shifted = daily([day - timedelta(days=28) for day in WINDOW])
+    assert shifted.outcome == "shifted"
+    assert shifted.confirmed_by([shifted]).outcome == "no_trades", "of the window itself it has nothing"
 
 
-def test_nothing_is_believed_in_words_only():
-    assert daily([], words="no data").confirmed_by([daily([], words="no data")]).proof == "agreement"
-    again = daily([]).confirmed_by([daily([])])
-    assert (again.outcome, again.proof) == ("suspect_empty", "")
+NOTHING = pytest.mark.parametrize(("words", "again"), [("no data", "no_data"), ("", "suspect_empty")])
+
+
+@NOTHING
+def test_a_nothing_that_is_only_repeated_is_not_believed(words, again):
+    """Whoever lies once lies alike: three equal nothings say no more than one."""
+    one = daily([], words=words)
+    found = one.confirmed_by([one, one, one])
+    assert (found.outcome, found.proof) == (again, "")
+
+
+@pytest.mark.parametrize(("words", "outcome"), [("no data", "no_data"), ("", "no_trades")])
+def test_a_nothing_is_believed_once_tws_knows_of_no_first_bar(words, outcome):
+    one = daily([], words=words)
+    assert one.confirmed_by([], Beginning(None)).proof == "", "once is not enough"
+    found = one.confirmed_by([one], Beginning(None))
+    assert (found.outcome, found.proof) == (outcome, "head")
+    assert found.detail.endswith("TWS knows of no first bar")
+
+
+@NOTHING
+def test_a_first_bar_contradicts_a_nothing(words, again):
+    one = daily([], words=words)
+    found = one.confirmed_by([one], Beginning(WINDOW[3]))
+    assert (found.outcome, found.proof) == (again, "")
+    assert f"its first bar is of {WINDOW[3]}" in found.detail
+
+
+def test_a_nothing_is_not_believed_when_anybody_knows_of_a_trade():
+    """Not by a missing first bar, and not because the series was held to have ended."""
+    one = daily([], words="no data").contradicted_by(WINDOW[8:])
+    assert one.confirmed_by([one], Beginning(None)).proof == ""
+    assert one.after_the_end(WINDOW[0]).proof == ""
+    assert one.detail == f"no data; yet it traded on 2 sessions: {WINDOW[8]}, {WINDOW[9]}"
+
+
+def test_a_series_that_had_ended_needs_no_more_than_a_nothing():
+    found = daily([], words="no data").after_the_end(BEFORE)
+    assert (found.outcome, found.proof) == ("no_trades", "agreement")
+    assert daily(WINDOW[:6]).after_the_end(BEFORE).proof == ""
+
+
+def test_an_answer_that_ends_before_the_window_shows_that_the_series_has_ended():
+    """Asked for further back, it brings the bars before its end: twice the same last one."""
+    ends = daily([WINDOW[0] - timedelta(days=2), WINDOW[0] - timedelta(days=1)])
+    assert (ends.outcome, ends.proof) == ("truncated", "")
+    found = ends.confirmed_by([daily([]), ends], Beginning(date(1990, 1, 2)))
+    assert (found.outcome, found.proof) == ("no_trades", "agreement")
+    other = daily([WINDOW[0] - timedelta(days=3)])
+    assert other.confirmed_by([ends]).proof == "", (
+        "an answer that was cut off ends elsewhere when it is cut differently"
+    )
+
+
+def test_two_answers_that_end_alike_are_not_believed_when_somebody_knows_of_later_trades():
+    cut = daily(WINDOW[:6]).contradicted_by([WINDOW[4], WINDOW[8]])
+    assert (cut.outcome, cut.confirmed_by([cut]).proof) == ("truncated", "")
+    assert cut.detail.endswith(f"yet it traded on 1 sessions: {WINDOW[8]}")
+    ended = daily(WINDOW[:6], days(WINDOW[:6]).drop("bar_count"), newest=WINDOW[8])
+    assert ended.proof == "agreement"
+    assert (ended.contradicted_by([WINDOW[8]]).outcome, ended.contradicted_by([WINDOW[8]]).proof) == ("truncated", "")
+    assert ended.contradicted_by(WINDOW[:6]) == ended
 
 
 def test_lots_are_never_believed():

@@ -262,8 +262,13 @@ def test_an_instrument_without_bars_is_an_outcome_and_is_not_asked_again(lab):
     lab.lookback = 20
     first = lab.run([session])
     ledger = lab.lake.raw.read(RAW_TWS_REQUESTS, Partition(session)).filter(pl.col("symbol") == "QINE")
-    assert set(ledger["outcome"]) == {"no_data"}
-    assert all("no data" in text for text in ledger["detail"])
+    by_day = ledger.filter(pl.col("bar_size") == "1 day").sort("asked_at")
+    for _, series in by_day.group_by("what_to_show"):
+        asked = series.select("outcome", "proof", "duration").rows()
+        assert asked == [("no_data", "", "21 D"), ("truncated", "", "20 Y"), ("no_trades", "agreement", "21 Y")]
+    by_minute = ledger.filter(pl.col("bar_size") == "1 min").select("outcome", "proof").rows()
+    assert by_minute == [("no_data", "daily")]
+    assert first.requests == 2 + 2 + (2 + 6) + 1 + 2, "names, details, days, one head timestamp, minutes"
     assert all(one.is_committed for one in first.published)
     assert lab.run([session]).requests == 0
     following = window(date(2024, 12, 4), 1)

@@ -63,7 +63,7 @@ def struck(*lines: dict[str, Any], moments: list[Moment], seed: int = 0) -> list
 
 
 def histories(n: int, symbol: str = "A") -> list[Moment]:
-    return [Moment("history", symbol=symbol, con_id=7)] * n
+    return [Moment("history", symbol=symbol, con_id=7, what="TRADES", bar_size="1 day")] * n
 
 
 # ---------------------------------------------------------------- what ships
@@ -131,6 +131,9 @@ def test_a_missing_file_says_which_one_would_do(tmp_path):
         ({"symbol": "B"}, "......."),
         ({"con_id": 7, "nth": 2}, ".x....."),
         ({"con_id": 8}, "......."),
+        ({"what": "TRADES", "bar_size": "1 day", "nth": 2}, ".x....."),
+        ({"what": "ADJUSTED_LAST"}, "......."),
+        ({"bar_size": "1 min"}, "......."),
         ({"since": 5.0}, "......."),
         ({"lasts": 5.0}, "xxxxxxx"),
     ],
