@@ -210,6 +210,14 @@ def test_an_empty_answer_is_a_warning_with_tws_own_words(tmp_path):
     assert "HMDS query returned no data" in check.found
 
 
+def test_an_instrument_without_a_first_bar_is_a_warning(tmp_path):
+    text = "Historical Market Data Service error message:No head time stamp"
+    none = ScriptedFaults([Strike("head_timestamp", Fault("error", code=162, text=text))])
+    with gateway(faults=none) as running:
+        check = of(examine(live(tmp_path, running.port), root=tmp_path), "head timestamp")
+    assert (check.status, check.found) == ("warn", "TWS knows of no bar of ARCA:QMKT")
+
+
 def test_a_run_that_uses_tws_is_not_disturbed(tmp_path):
     with gateway() as running:
         settings = live(tmp_path, running.port)

@@ -1,5 +1,6 @@
 """Plans over arbitrary calendars and needs, against answers that are computed in another way."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
 
@@ -7,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.connectors.base import Contract
+from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws.pacing import PacingBudget
 from quant_assets.connectors.tws.planner import (
     SESSIONS_IN,
     Need,
+    PlannedRequest,
     daily_duration,
     halve,
     plan_daily,
     plan_minutes,
+    reaching,
     summary,
 )
 from quant_assets.errors import ConfigurationError, DefectError
@@ -156,6 +159,23 @@ def test_an_unknown_rung_names_the_legal_ones():
 )
 def test_the_smallest_legal_duration_of_a_daily_window(sessions, duration):
     assert daily_duration(sessions) == duration
+
+
+@pytest.mark.parametrize(
+    ("asked", "years_back", "expected"),
+    [
+        ("21 D", 3, "3 Y"),
+        ("365 D", 1.5, "2 Y"),
+        ("21 D", 36, "20 Y"),
+        ("4 Y", 3, "5 Y"),
+        ("20 Y", 36, "21 Y"),
+    ],
+)
+def test_a_series_is_asked_for_back_to_its_first_bar_and_never_as_before(asked, years_back, expected):
+    planned = PlannedRequest(BarRequest(Contract("A"), None, asked, "1 day"))
+    again = reaching(planned, timedelta(days=365 * years_back))
+    assert again.request.duration == expected
+    assert replace(again.request, duration=asked) == planned.request
 
 
 @pytest.mark.filterwarnings("ignore:Series.values returning:DeprecationWarning")  # exchange_calendars with pandas 3.1

@@ -30,10 +30,12 @@ from quant_assets.flows.discover import Discovery
 from quant_assets.flows.ingest import daily as daily_module
 from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
 from quant_assets.flows.ingest import minutes as minutes_module
+from quant_assets.flows.ingest.witnesses import daily_volumes
 from quant_assets.flows.ingested import raw_daily, raw_details, raw_minutes
 from quant_assets.gateway.faults import Fault, ScriptedFaults, Strike
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import RawStore
+from quant_assets_tests.builders import CON_ID, vintage
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, daily, files, market, window
 
 AT = Partition(SESSION)
@@ -351,6 +353,29 @@ def test_members_of_a_past_session_that_were_observed_then_are_kept(lab):
     lab.run([SESSION], after(SESSION) + timedelta(days=3))
     members = dict(lab.lake.curated.read(UNIVERSE, AT).select("symbol", "is_pit").iter_rows())
     assert members == {"QMKT": True, "QFID": True, "QUTB": True, "QEND": True, "QFIA": False}
+
+
+# ------------------------------------------------------------ what the days say of the minutes
+
+
+def test_a_day_that_only_the_adjusted_series_has_is_no_day_without_trades(lab):
+    """The trades of the day before the last are gone, and their series was believed: the adjusted one speaks up."""
+    days = window(SESSION, 4)
+    closes = dict.fromkeys(days, 10.0)
+    trades = vintage({day: close for day, close in closes.items() if day not in days[1:3]}, SESSION)
+    adjusted = vintage({day: close for day, close in closes.items() if day != days[1]}, SESSION, what="ADJUSTED_LAST")
+    bars = pl.concat([trades, adjusted]).with_columns(pl.lit("b1").alias("batch_id"))
+    row = {"con_id": CON_ID, "symbol": "S", "source": "TWS", "bar_size": "1 day", "what_to_show": "TRADES"}
+    row |= {"use_rth": True, "session": SESSION, "outcome": "bars", "proof": "agreement", "detail": "", "n_rows": 2}
+    row |= {"asked_from": days[0], "duration": "4 D", "asked_at": after(SESSION), "ingested_at": after(SESSION)}
+    row |= {"batch_id": "b1", "bars_batch_id": "b1", "request_id": "b1-000", "pipeline_version": "0"}
+    with lab.at(after(SESSION)) as work:
+        work.lake.raw.append(RAW_TWS_DAILY_BARS, AT, bars, "b1")
+        work.lake.raw.append(RAW_TWS_REQUESTS, AT, RAW_TWS_REQUESTS.frame([row]), "b1")
+        told = dict(daily_volumes(work, days).select("session", "daily_volume").iter_rows())
+    assert told[days[1]] == 0.0, "no series has it"
+    assert told[days[2]] is None, "it traded, and nobody says how much"
+    assert told[days[0]] == told[days[3]] == trades["volume"][0] > 0
 
 
 # ------------------------------------------------------------ bronze that got lost
