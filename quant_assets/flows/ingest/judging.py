@@ -134,7 +134,8 @@ class DailyJudge:
 
     def _weighed(self, verdict: DailyVerdict, series: Series, expected: Sequence[date]) -> DailyVerdict:
         """Let everybody speak who knows of the instrument: whoever says that it traded is heard first."""
-        said = verdict.contradicted_by(self._traded(series[0], expected))
+        is_short = max(verdict.sessions, default=date.min) < expected[-1]
+        said = verdict.contradicted_by(self._traded(series[0], expected)) if is_short else verdict
         vintage, asked_from = self._ended.get(series, (date.max, date.max))
         if asked_from <= expected[0]:
             said = said.after_the_end(vintage)
