@@ -87,6 +87,43 @@ def test_a_wrong_assignment_is_named(configs, assignment, words):
         assert word in str(refused.value)
 
 
+ENV = "QUANT__QUALITY__SEVERITIES__OHLC_ORDER"
+OPTION = "quality.severities.ohlc_order"
+
+
+@pytest.mark.parametrize(
+    ("assignments", "env", "blamed"),
+    [
+        ((f"{OPTION}=warn",), {}, [f"option --set {OPTION}"]),
+        ((), {ENV: "warn"}, [f"environment variable {ENV}"]),
+        ((f"{OPTION}=warn", "quality.severities.toxic_price=warn", "tws.port=4002"), {}, [f"option --set {OPTION}"]),
+        (
+            (f"{OPTION}=warn", "quality.severities.price_missing=warn"),
+            {},
+            [f"option --set {OPTION}", "option --set quality.severities.price_missing"],
+        ),
+        (("quality.severities.toxic_price=warn",), {}, ["manifest.json"]),
+        ((f"{OPTION}=quarantine",), {}, ["manifest.json"]),
+        ((), {}, ["manifest.json"]),
+    ],
+    ids=["option", "variable", "one-of-three", "both", "file-beside-an-option", "option-that-is-right", "file"],
+)
+def test_who_wrote_a_wrong_value_inside_a_mapping_is_named(configs, assignments, env, blamed):
+    """The severities are judged together, so the error is about all of them; only one of them is to be mended."""
+    of_file = {"quality": {"severities": {"price_not_positive": "warn"}}} if blamed == ["manifest.json"] else {}
+    with pytest.raises(ConfigurationError, match="is always quarantine") as refused:
+        _ = settings(configs(**of_file), *assignments, **env).manifest
+    where = str(refused.value).split(", key 'quality.severities'")[0]
+    assert [part.rpartition("/")[2] for part in where.split(" and ")] == blamed
+
+
+def test_limits_that_contradict_each_other_blame_what_was_set(configs):
+    """The floor is above the lookback that holds without any file."""
+    with pytest.raises(ConfigurationError) as refused:
+        _ = settings(configs(), "data.min_sessions_floor=9999", "tws.port=4002").manifest
+    assert str(refused.value).startswith("option --set data.min_sessions_floor")
+
+
 @pytest.mark.parametrize(
     ("sections", "words"),
     [

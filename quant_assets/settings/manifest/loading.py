@@ -50,14 +50,45 @@ def load_manifest(
         return Manifest.model_validate(expanded)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        where = _override_of(key, origins or {}) or str(path)
+        key = _key(first["loc"])
+        where = _to_blame(key, path, overrides or {}, origins or {})
         told = (
             ""
             if isinstance(first["input"], dict) and len(str(first["input"])) > _SHOWN
             else f" (got {first['input']!r})"
         )
         raise ConfigurationError(f"{where}, key {key!r}" if key else where, f"{first['msg']}{told}.") from None
+
+
+def _to_blame(key: str, path: Path, overrides: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """Return what wrote a value that is wrong: the override of it, those inside it that make it wrong, or the file."""
+    if found := _override_of(key, origins):
+        return found
+    own = _own_parts(key)
+    inside = {name: origin for name, origin in origins.items() if name.split(".")[: len(own)] == own}
+    alone = [one for name, one in inside.items() if not _is_wrong(key, path, _without(overrides, name.split(".")))]
+    jointly = [] if alone or _is_wrong(key, path, {}) else [*inside.values()]
+    return " and ".join(alone or jointly or [str(path)])
+
+
+def _is_wrong(key: str, path: Path, overrides: Mapping[str, Any]) -> bool:
+    try:
+        Manifest.model_validate(_expand(_overridden(_read_json(path), overrides, {}), path, overrides))
+    except ValidationError as error:
+        return any(_key(one["loc"]) == key for one in error.errors())
+    return False
+
+
+def _without(tree: Any, parts: list[str]) -> Any:
+    first, *rest = parts
+    if not isinstance(tree, dict) or first not in tree:
+        return tree
+    left = {name: value for name, value in tree.items() if name != first}
+    return {**left, first: _without(tree[first], rest)} if rest else left
+
+
+def _key(place: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, place))
 
 
 _SHOWN = 300
@@ -95,9 +126,14 @@ def _setting(key: str, value: Any, layers: list[tuple[str, Any]], origins: Mappi
 
 def _override_of(key: str, origins: Mapping[str, str]) -> str | None:
     """Return where the override of a key, or of a mapping around it, comes from."""
-    parts = key.split(".")
-    own = parts[2:] if parts[0] == "profiles" else parts
+    own = _own_parts(key)
     return next((origins[name] for n in range(len(own), 0, -1) if (name := ".".join(own[:n])) in origins), None)
+
+
+def _own_parts(key: str) -> list[str]:
+    """Return the parts of a key as an override names it, which is without the profile."""
+    parts = key.split(".") if key else []
+    return parts[2:] if parts[:1] == ["profiles"] else parts
 
 
 def _holds(layer: Any, key: str) -> bool:
