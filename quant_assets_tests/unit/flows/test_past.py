@@ -10,13 +10,18 @@ from click.testing import CliRunner
 
 from quant_assets.cli import cli
 from quant_assets.domain.tables import (
+    ADJUSTMENT_FACTORS,
+    CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     FEATURES_PRICE_1M_V1,
     LABELS_TWS_RETURNS,
     RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
 )
 from quant_assets.errors import ConfigurationError, DefectError, NotPublishedError
+from quant_assets.flows.adjust import Adjuster
+from quant_assets.flows.curate import Curator
 from quant_assets.flows.past import open_past
 from quant_assets.flows.readers import feature_store, open_store, sql_as_of
 from quant_assets.lakehouse.content import content_id
@@ -217,3 +222,44 @@ def test_a_notebook_opens_the_readers_with_two_directories(tmp_path):
     with open_store(settings.data, settings.configs) as store:
         bars = store.get_curated_bars(["ARCA:QMKT"], SESSION, SESSION, adjust="splits")
     assert bars.height == 390
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory) -> Revised:
+    """Two days after a session TWS serves its daily history on the basis of a split: every price is half."""
+    made = Revised(Lab(tmp_path_factory.mktemp("halved"), symbols=("ARCA:QMKT",)))
+    made.lab.run([SESSION])
+    made.published = content(made.lab.lake)
+    raw = made.lab.lake.raw.read(RAW_TWS_DAILY_BARS, AT)
+    when = after(SESSION) + timedelta(days=2)
+    later = raw.with_columns(
+        *(pl.col(name) / 2 for name in ("open", "high", "low", "close", "wap")),
+        pl.lit("b9").alias("batch_id"),
+        ("b9-" + pl.col("request_id").str.slice(-3)).alias("request_id"),
+        pl.lit(when).cast(RAW_TWS_DAILY_BARS.schema["ingested_at"]).alias("ingested_at"),
+    )
+    made.lab.lake.raw.append(RAW_TWS_DAILY_BARS, AT, later, "b9")
+    with made.lab.at(when + HOUR) as work:
+        assert Adjuster(work).publish(SESSION).is_committed
+        assert Curator(work).daily_bars(SESSION).is_committed
+    return made
+
+
+@pytest.mark.parametrize("table", [CURATED_TWS_1D_BARS, ADJUSTMENT_FACTORS], ids=lambda table: table.name)
+def test_daily_history_that_came_later_does_not_answer_for_before(halved, table):
+    """Minutes and words are as they were: the time of the newest vintage alone tells that the stored file is younger."""
+    with halved.lab.at(halved.now) as work:
+        with open_past(work, halved.between) as past:
+            footer = past.curated.footer(table, AT)
+            assert footer is not None
+            assert footer.content_id == halved.published[table.name, AT.key]
+            assert past.origins[table.name, AT.key] == "recomputed"
+        with open_past(work, halved.now) as past:
+            footer = past.curated.footer(table, AT)
+            assert footer is not None
+            assert (
+                footer.content_id
+                == content(halved.lab.lake)[table.name, AT.key]
+                != halved.published[table.name, AT.key]
+            )
+            assert past.origins[table.name, AT.key] == "stored"
