@@ -1,12 +1,13 @@
 """`quant audit`: damage in the lakehouse, and the audit log's chain."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
 
 from quant_assets.cli.common import json_option, open_work, print_json
 from quant_assets.errors import DataWrong
-from quant_assets.flows.data_audit import audit_data
+from quant_assets.flows.data_audit import AuditFinding, audit_data
 
 
 class _Tampered(DataWrong):
@@ -15,8 +16,10 @@ class _Tampered(DataWrong):
 
 
 class _DamagedError(DataWrong):
-    def __init__(self, damages: list[str]) -> None:
-        super().__init__(f"{'; '.join(damages)}. Move the files aside and materialize their partitions again.")
+    def __init__(self, damages: Sequence[AuditFinding]) -> None:
+        told = (f"{one.table}: {one.what}" if one.table else one.what for one in damages)
+        mends = dict.fromkeys(one.mend for one in damages)
+        super().__init__(f"{'; '.join(told)}. Mend: {'; '.join(mends)}.")
 
 
 @click.group()
@@ -30,11 +33,11 @@ def verify(*, as_json: bool) -> None:
     """Check the hash chains of the audit log and of the quarantine overrides, and that both tell the same."""
     from quant_assets.control.audit import Finding
     from quant_assets.control.audit import verify as verify_log
-    from quant_assets.flows.overriding import Doubt, doubts
+    from quant_assets.flows.words import Doubt
 
     with open_work() as work:
         found: list[tuple[str, Finding | Doubt]] = [("audit.jsonl", one) for one in verify_log(work.layout.audit)]
-        found += [("overrides.jsonl", one) for one in doubts(work)]
+        found += [("overrides.jsonl", one) for one in work.words.doubts()]
     if as_json:
         print_json([{"file": name, "line": x.line, "problem": x.problem, "detail": x.detail} for name, x in found])
     else:
@@ -49,7 +52,7 @@ def verify(*, as_json: bool) -> None:
 @audit.command()
 @json_option
 def data(*, as_json: bool) -> None:
-    """Look for damage, gaps, stale and drifted sessions, orphan files, leftovers, and what is new in quarantine."""
+    """Look for damage, gaps, altered overrides, stale and drifted sessions, orphans, and what is new in quarantine."""
     with open_work() as work:
         findings = audit_data(work)
     if as_json:
@@ -57,6 +60,6 @@ def data(*, as_json: bool) -> None:
     for one in () if as_json else findings:
         click.echo(f"{one.severity:5} {one.table:24} {one.what}" + (f" (mend: {one.mend})" if one.mend else ""))
     if broken := [one for one in findings if one.severity == "error"]:
-        raise _DamagedError([f"{one.table}: {one.what}" for one in broken])
+        raise _DamagedError(broken)
     if not findings and not as_json:
         click.echo("nothing to report")

@@ -13,7 +13,7 @@ failure behind a later one.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
@@ -29,6 +29,8 @@ GENESIS = "0" * 64
 
 _BLOCK = 65536
 _BEGINNING = b'{"timestamp"'
+
+_Announce = Callable[[dict[str, Any]], None] | None
 
 Problem = Literal["torn", "not_json", "hash_mismatch", "chain_broken"]
 
@@ -66,6 +68,7 @@ class AuditLog:
         current: int | None = None,
         total: int | None = None,
         eta_s: float | None = None,
+        announce: Callable[[dict[str, Any]], None] | None = None,
         **extra: Any,
     ) -> dict[str, Any]:
         """Append one event and return it as it was written.
@@ -79,6 +82,7 @@ class AuditLog:
             current: steps done; with `total` it becomes `progress`.
             total: steps in all.
             eta_s: estimated seconds to the end.
+            announce: is handed the whole line before it is written, while nobody else can append.
             extra: further fields, JSON values only.
 
         Raises:
@@ -98,14 +102,14 @@ class AuditLog:
             "progress": _progress(current, total, eta_s),
             **extra,
         }
-        return _append(self.path, body)
+        return _append(self.path, body, announce)
 
 
-def _append(path: Path, body: dict[str, Any]) -> dict[str, Any]:
+def _append(path: Path, body: dict[str, Any], announce: _Announce) -> dict[str, Any]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False):
-            return _append_locked(path, body)
+            return _append_locked(path, body, announce)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -126,12 +130,22 @@ def verify(path: Path) -> list[Finding]:
     return findings
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a log, without the bytes that a killed process left."""
+def read(path: Path, *, holding: bytes = b"") -> Iterator[dict[str, Any]]:
+    """Yield the events of a log, without the bytes that a killed process left.
+
+    Args:
+        path: the log.
+        holding: bytes that a line must hold to be decoded at all, which makes looking for a few events cheap.
+    """
+    return (line for _, line in numbered(path, holding=holding))
+
+
+def numbered(path: Path, *, holding: bytes = b"") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and event, as `read` does."""
     if path.exists():
-        for _, raw, _ in _lines(path):
-            if (line := _parsed(raw)) is not None:
-                yield line
+        for number, raw, _ in _lines(path):
+            if holding in raw and (line := _parsed(raw)) is not None:
+                yield number, line
 
 
 def digest(line: dict[str, Any]) -> str:
@@ -151,12 +165,14 @@ def _progress(current: int | None, total: int | None, eta_s: float | None) -> di
     return {"current": current, "total": total, "percent": percent, "eta_seconds": eta_s}
 
 
-def _append_locked(path: Path, body: dict[str, Any]) -> dict[str, Any]:
+def _append_locked(path: Path, body: dict[str, Any], announce: _Announce) -> dict[str, Any]:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         previous, is_ended = _tail(descriptor)
         line = {**body, "prev_hash": previous}
         line["hash"] = digest(line)
+        if announce:
+            announce(line)
         text = json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         _write_all(descriptor, text if is_ended else b"\n" + text)
     finally:

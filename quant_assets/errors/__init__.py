@@ -31,6 +31,7 @@ QuantAssetsError                     exit code
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
 │   ├── HardRuleError                     a quarantined row that silver's schema forbids
+│   ├── BrokenChainError                  words on quarantined rows that cannot be proved; nothing is made with them
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── StaleInputsError                  computed from older inputs than what already stands
@@ -262,6 +263,19 @@ class HardRuleError(DataWrong):
         super().__init__(
             f"Row {row} cannot be released: it breaks {listed(rules)}, and silver's schema rests on that. "
             "Fetch the session again when TWS serves another value; `quant quarantine confirm` keeps it out for good."
+        )
+
+
+class BrokenChainError(DataWrong):
+    """Words on quarantined rows were altered, or they and the audit log do not tell of the same ones."""
+
+    def __init__(self, path: Path, line: int, cause: str, audit: Path) -> None:
+        self.path, self.line, self.audit = path, line, audit
+        where = f"{path}, line {line}" if line else str(path)
+        super().__init__(
+            f"{where}: {cause}. No row is let in or kept out on words that cannot be proved, so nothing is curated. "
+            f"`quant audit verify` names every such line. Restore {path.name} and {audit} from one backup; where there "
+            "is none, move both aside, keep them, and say again with `quant quarantine` what still holds."
         )
 
 

@@ -34,7 +34,7 @@ from quant_assets.errors import NotPublishedError
 from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings
 from quant_assets.flows.ingest.daily import vintages_near
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
-from quant_assets.flows.overriding import overrides_id, overrides_of
+from quant_assets.flows.overriding import overrides_of
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -111,7 +111,7 @@ class Curator:
             "universe": members.content_id if members else "",
             "transform": quality.TRANSFORM_VERSION,
             "quality": self._quality_id,
-            "overrides": overrides_id(work, session),
+            "overrides": work.words.id_of(session),
         }
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The data audit: what is damaged, missing, stale, drifted, left over or newly toxic, each with its mend."""
+"""The data audit: what is damaged, altered, missing, stale, drifted, left over or newly toxic, each with its mend."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -22,6 +22,7 @@ from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.orphans import orphans
 
 _REBUILD = "move the file aside and materialize its partition again"
+_RESTORE = "restore overrides.jsonl and audit.jsonl from one backup, or see docs/runbook.md"
 _SHOWN = 5
 _LOOKED_INTO = 5
 """Drifted sessions of which the rows are compared, the newest first: the certified state has to be computed again."""
@@ -48,6 +49,7 @@ def audit_data(work: Work) -> list[AuditFinding]:
     catalog = refresh_catalog(work, full=True)
     return [
         *(found for table in ALL for found in _of_table(table, catalog["tables"][table.name])),
+        *_words(work),
         *_stale(work),
         *_drifted(work),
         *_leftovers(work),
@@ -67,6 +69,14 @@ def _of_table(table: Table, entry: dict[str, Any]) -> Iterator[AuditFinding]:
         yield AuditFinding("warn", table.name, f"lacks {len(lacking)}: {', '.join(lacking[:_SHOWN])}", "quant repair")
     if behind := entry["sessions_behind"]:
         yield AuditFinding("warn", table.name, f"is {behind} sessions behind", "quant flow data")
+
+
+def _words(work: Work) -> Iterator[AuditFinding]:
+    """Tell which words on quarantined rows cannot be proved: until that is mended, no session is curated."""
+    for one in work.words.doubts():
+        where = f"overrides.jsonl, line {one.line}" if one.line else "overrides.jsonl"
+        severity: Literal["error", "info"] = "error" if one.is_tampering else "info"
+        yield AuditFinding(severity, "", f"{where}: {one.detail}", _RESTORE if one.is_tampering else "")
 
 
 def _stale(work: Work) -> Iterator[AuditFinding]:

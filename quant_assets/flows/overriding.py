@@ -1,23 +1,22 @@
-"""People's words on quarantined rows: kept in a hash chain of their own, and anchored in the audit log.
+"""People's words on quarantined rows: looking at a row, saying something about it, and what curation heeds.
 
 A release lets a row into silver at the next curation of its session, a confirmation keeps it out whatever the rules
 say. The newest word about a row counts, as long as the row still has the values that it had then. Nothing is removed.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
 import polars as pl
 
-from quant_assets.control.audit import AuditLog, read, verify
 from quant_assets.domain.quality import OVERRIDES, ROW_KEY, RULES, row_hash
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import HardRuleError, UnknownNameError
+from quant_assets.flows.words import say
 from quant_assets.flows.work import Work
-from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 
 Action = Literal["release", "confirm"]
@@ -27,29 +26,16 @@ _ID_LENGTH = 10
 
 
 def overrides_of(work: Work, session: date) -> pl.DataFrame:
-    """Return the newest word about each row of a session, as `OVERRIDES`."""
-    newest = {tuple(line[name] for name in ROW_KEY): line for line in _lines(work, session)}
+    """Return the newest word about each row of a session, as `OVERRIDES`.
+
+    Raises:
+        BrokenChainError: the words cannot be proved.
+    """
+    newest = {tuple(line[name] for name in ROW_KEY): line for line in work.words.lines(session)}
     rows = [
         {**line, "ts": datetime.fromisoformat(line["ts"]), "action": _EVENTS[line["event"]]} for line in newest.values()
     ]
     return pl.DataFrame([{name: row[name] for name in OVERRIDES} for row in rows], schema=OVERRIDES)
-
-
-def overrides_id(work: Work, session: date) -> str:
-    """Return one id for all that was said about a session; empty when nothing was."""
-    hashes = [line["hash"] for line in _lines(work, session)]
-    return combined_id(hashes) if hashes else ""
-
-
-def said(work: Work) -> list[dict[str, Any]]:
-    """Return every override, the oldest first."""
-    return list(_lines(work, None))
-
-
-def _lines(work: Work, session: date | None) -> Iterator[dict[str, Any]]:
-    for line in read(work.layout.overrides):
-        if line["event"] in _EVENTS and session in (None, date.fromisoformat(line["session"])):
-            yield line
 
 
 # ------------------------------------------------------------ rows and their names
@@ -103,7 +89,7 @@ def find(work: Work, name: str) -> dict[str, Any]:
 
 def _released(work: Work, session: date) -> list[dict[str, Any]]:
     """Return the rows of bronze that somebody spoke about, in the shape of quarantined ones."""
-    words = {line["row"]: line for line in _lines(work, session)}
+    words = {line["row"]: line for line in work.words.lines(session)}
     if not words:
         return []
     keys = overrides_of(work, session).select(ROW_KEY)
@@ -144,7 +130,7 @@ def exhibit(work: Work, name: str) -> Exhibit:
     after = ordered.filter(pl.col("ts") >= row["ts"]).head(_NEIGHBOURS)
     ledger = work.lake.raw.read(RAW_TWS_REQUESTS, partition)
     asked = ledger.filter(pl.col("request_id") == row["request_id"], pl.col("con_id") == row["con_id"]).to_dicts()
-    words = [line for line in _lines(work, row["session"]) if _is_about(line, row)]
+    words = [line for line in work.words.lines(row["session"]) if _is_about(line, row)]
     return Exhibit(row, pl.concat([before, after]).to_dicts(), next(iter(asked), None), words)
 
 
@@ -164,6 +150,7 @@ def override(work: Work, action: Action, name: str, *, by: str, why: str, dry_ru
     Raises:
         UnknownNameError: see `find`.
         HardRuleError: the row cannot enter silver, because silver's own schema forbids it.
+        BrokenChainError: what was said before cannot be proved.
     """
     row = find(work, name)
     hard = [rule.name for rule in RULES if rule.is_hard and row[f"broke_{rule.name}"]]
@@ -183,38 +170,5 @@ def override(work: Work, action: Action, name: str, *, by: str, why: str, dry_ru
     }
     if dry_run:
         return {"event": f"quarantine_{action}", "symbol": row["symbol"], **body}
-    log = AuditLog(work.layout.overrides, work.clock)
-    line = log.record(f"quarantine_{action}", run_id=work.run_id, symbol=row["symbol"], **body)
-    told = {key: body[key] for key in ("session", "row", "who", "why")}
-    work.audit.record(f"quarantine_{action}", run_id=work.run_id, symbol=row["symbol"], override=line["hash"], **told)
-    return line
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Something about the overrides that cannot be right."""
-
-    line: int
-    """In overrides.jsonl, counted from 1; 0 for one that is not there."""
-    problem: str
-    detail: str
-    is_tampering: bool
-
-
-def doubts(work: Work) -> list[Doubt]:
-    """Check the chain of overrides, and that it and the audit log tell of the same ones.
-
-    The audit log sees what a chain alone cannot: overrides that were cut off at the end.
-    """
-    found = [Doubt(one.line, one.problem, one.detail, one.is_tampering) for one in verify(work.layout.overrides)]
-    written = {line["hash"]: number for number, line in enumerate(_lines(work, None), start=1)}
-    audited = {line["override"] for line in read(work.layout.audit) if line.get("override")}
-    lost = sorted(audited - set(written))
-    strange = sorted((number, one) for one, number in written.items() if one not in audited)
-    told = "the audit log tells of override {}, which is not there"
-    untold = "the audit log does not tell of override {}"
-    return [
-        *found,
-        *(Doubt(0, "removed", told.format(one[:12]), is_tampering=True) for one in lost),
-        *(Doubt(number, "not_audited", untold.format(one[:12]), is_tampering=True) for number, one in strange),
-    ]
+    event = f"quarantine_{action}"
+    return say(work.words, work.audit, event, run_id=work.run_id, symbol=row["symbol"], body=body)

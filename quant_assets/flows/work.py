@@ -18,6 +18,7 @@ from quant_assets.control.audit import AuditLog
 from quant_assets.control.progress import NullProgress, Progress
 from quant_assets.domain import venues
 from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.flows.words import Words
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets.settings import Settings
@@ -153,6 +154,11 @@ class Work:
     def audit(self) -> AuditLog:
         """The audit log."""
         return AuditLog(self.layout.audit, self.clock)
+
+    @cached_property
+    def words(self) -> Words:
+        """What people said about quarantined rows."""
+        return Words(self.layout.overrides, self.layout.audit)
 
     @property
     def source_label(self) -> str:

@@ -57,6 +57,10 @@ DAY = date(2024, 1, 2)
 SAMPLES = [
     (errors.HardRuleError("20260109-1f3a", ["ohlc_order"]), ["20260109-1f3a", "ohlc_order", "confirm"]),
     (
+        errors.BrokenChainError(Path("overrides.jsonl"), 3, "the line was edited", Path("audit.jsonl")),
+        ["overrides.jsonl, line 3", "the line was edited", "audit.jsonl from one backup", "quant audit verify"],
+    ),
+    (
         errors.SourceUnavailableError("127.0.0.1:7497", "connection refused", "Start TWS."),
         ["127.0.0.1:7497", "Start TWS"],
     ),

@@ -1,70 +1,17 @@
 """A person's word on a quarantined row: it takes effect, it is kept for good, and it ends with the row's values."""
 
 import json
-import shutil
-from datetime import date, timedelta
+from datetime import timedelta
 
 import polars as pl
 import pytest
 
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_BARS
+from quant_assets.domain.tables import QUARANTINE_TWS_BARS, RAW_TWS_BARS
 from quant_assets.errors import HardRuleError, UnknownNameError
-from quant_assets.flows.curate import Curator
-from quant_assets.flows.overriding import doubts, exhibit, find, override, rejected, said
+from quant_assets.flows.overriding import exhibit, find, rejected
 from quant_assets.lakehouse.layout import Partition
-from quant_assets_tests.unit.flows.lab import Lab, after
-
-SESSION, NEXT = date(2024, 3, 14), date(2024, 3, 15)
-
-
-SYMBOLS = ("ARCA:QMKT", "NYSE:QEND")
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """Two curated sessions; into the first one come newer rows, one x100 and one whose high is below its low."""
-    root = tmp_path_factory.mktemp("built")
-    made = Lab(root, symbols=SYMBOLS)
-    made.run([SESSION, NEXT])
-    raw = made.lake.raw.read(RAW_TWS_BARS, Partition(SESSION))
-    bars = raw.filter(pl.col("con_id") == raw["con_id"][0]).sort("ts").slice(98, 6)
-    place = pl.int_range(pl.len())
-    times = pl.when(place == 2).then(100.0).otherwise(1.0)
-    spoiled = bars.with_columns(
-        *((pl.col(name) * times).alias(name) for name in ("open", "high", "low", "close")),
-        pl.lit("late").alias("batch_id"),
-        pl.lit("late-000").alias("request_id"),
-        pl.col("ingested_at") + timedelta(hours=1),
-    ).with_columns(pl.when(place == 3).then(pl.col("low") - 1).otherwise("high").alias("high"))
-    made.lake.raw.append(RAW_TWS_BARS, Partition(SESSION), spoiled, "late")
-    curated(made)
-    return root
-
-
-@pytest.fixture
-def lab(built, tmp_path):
-    shutil.copytree(built, tmp_path / "lab")
-    return Lab(tmp_path / "lab", symbols=SYMBOLS)
-
-
-def curated(lab, session=SESSION):
-    with lab.at(after(NEXT)) as work:
-        return Curator(work).minute_bars(session)
-
-
-def say(lab, action, row, **options):
-    with lab.at(after(NEXT)) as work:
-        return override(work, action, row, by="anna", why="the tape says so", **options)
-
-
-def rows(lab, **filters):
-    with lab.at(after(NEXT)) as work:
-        return rejected(work, [SESSION], **filters)
-
-
-def statuses(lab):
-    bars = lab.lake.curated.read(CURATED_TWS_1M_BARS, Partition(SESSION))
-    return bars.filter(pl.col("dq_status") != "ok").select("close", "dq_status", "dq_rules").rows()
+from quant_assets_tests.unit.flows.lab import after
+from quant_assets_tests.unit.quality.spoiled import NEXT, SESSION, curated, rows, say, statuses
 
 
 def test_a_release_lets_the_row_in_and_rebuilds_its_session_alone(lab):
@@ -119,7 +66,7 @@ def test_a_dry_run_writes_nothing_and_unknown_rows_are_named(lab):
     (toxic,) = rows(lab, rule="toxic_price")
     assert say(lab, "release", toxic["id"], dry_run=True)["row"] == toxic["id"]
     with lab.at(after(NEXT)) as work:
-        assert said(work) == []
+        assert work.words.lines() == []
         assert not work.layout.overrides.exists()
         for name in ("nonsense", "20240314-ffffffffff", "20240314-"):
             with pytest.raises(UnknownNameError, match="quarantined row"):
@@ -142,7 +89,7 @@ def tampered(lab, change):
     with lab.at(after(NEXT)) as work:
         lines = work.layout.overrides.read_text().splitlines(keepends=True)
         work.layout.overrides.write_text("".join(change(lines)))
-        return [one.problem for one in doubts(work)]
+        return [one.problem for one in work.words.doubts()]
 
 
 def test_tampering_with_words_is_seen(lab):
@@ -162,7 +109,7 @@ def test_a_word_that_the_audit_log_does_not_know_is_seen(lab):
         lines = [json.loads(line) for line in work.layout.audit.read_text().splitlines()]
         kept = [json.dumps(line) for line in lines if "override" not in line]
         work.layout.audit.write_text("\n".join(kept) + "\n")
-        assert [one.problem for one in doubts(work)] == ["not_audited"]
+        assert [one.problem for one in work.words.doubts()] == ["not_audited"]
 
 
 def test_quarantine_has_a_column_per_rule_that_agrees_with_the_names(lab):

@@ -1,0 +1,219 @@
+"""Words are proved before anybody acts on them: forged, edited, cut off or half written, they let no row into silver."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from quant_assets.cli import cli
+from quant_assets.control import audit
+from quant_assets.control.audit import GENESIS, AuditLog, digest
+from quant_assets.domain.quality import row_hash
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS
+from quant_assets.errors import BrokenChainError, QuantAssetsError
+from quant_assets.flows.data_audit import audit_data
+from quant_assets.flows.overriding import exhibit, override
+from quant_assets.flows.words import Words, say
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.unit.flows.lab import after
+from quant_assets_tests.unit.quality.spoiled import NEXT, SESSION, curated, rows, statuses
+from quant_assets_tests.unit.quality.spoiled import say as speak
+
+AT = Partition(SESSION)
+
+
+@pytest.fixture
+def toxic(lab):
+    """The bar that was multiplied by 100."""
+    (found,) = rows(lab, rule="toxic_price")
+    return found
+
+
+@pytest.fixture
+def quant(lab, monkeypatch):
+    monkeypatch.setenv("QUANT_DATA", str(lab.root / "data"))
+    monkeypatch.setenv("QUANT_CONFIGS", str(lab.root / "configs"))
+    return lambda *args: CliRunner().invoke(cli, list(args), catch_exceptions=False, standalone_mode=False)
+
+
+def forged(row, previous=GENESIS, **fields):
+    """Return a release as somebody writes it who has read this package: its hash is right unless `fields` spoil it."""
+    line = {
+        "timestamp": "2024-03-15T22:00:00.000000Z",
+        "event": "quarantine_release",
+        **{name: row[name] for name in ("symbol", "con_id", "batch_id", "request_id", "answer_row", "rule", "verdict")},
+        "ts": row["ts"].isoformat(),
+        "session": str(row["session"]),
+        "row": row["id"],
+        "values_hash": row_hash(row),
+        "who": "anna",
+        "why": "the tape says so",
+        "prev_hash": previous,
+    }
+    return {**line, "hash": digest(line), **fields}
+
+
+def append(path, line):
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def standing(lab):
+    tables = CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS
+    return [lab.lake.curated.footer(table, AT).content_id for table in tables]
+
+
+def test_a_line_written_by_hand_is_not_obeyed(lab, toxic):
+    before = standing(lab)
+    append(lab.lake.layout.overrides, forged(toxic, hash="0" * 64))
+    with pytest.raises(
+        BrokenChainError, match=r"overrides\.jsonl, line 1: .*Restore overrides\.jsonl and .*audit\.jsonl"
+    ):
+        curated(lab)
+    assert standing(lab) == before
+    with pytest.raises(BrokenChainError):
+        curated(lab, NEXT)
+
+
+def test_a_line_with_a_right_hash_that_nobody_announced_is_not_obeyed(lab, toxic):
+    append(lab.lake.layout.overrides, forged(toxic))
+    with pytest.raises(BrokenChainError, match="line 1: the audit log does not tell of override"):
+        curated(lab)
+
+
+def test_an_audit_event_written_by_hand_anchors_nothing(lab, toxic):
+    line = forged(toxic)
+    append(lab.lake.layout.overrides, line)
+    append(lab.lake.layout.audit, {"event": "quarantine_release", "override": line["hash"], "hash": "0" * 64})
+    with pytest.raises(BrokenChainError, match="does not tell of"):
+        curated(lab)
+
+
+def test_a_withdrawal_that_was_cut_off_does_not_bring_the_release_back(lab, toxic):
+    speak(lab, "release", toxic["id"])
+    curated(lab)
+    speak(lab, "confirm", toxic["id"])
+    curated(lab)
+    path = lab.lake.layout.overrides
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(BrokenChainError, match="which is not there"):
+        curated(lab)
+    assert statuses(lab) == []
+
+
+@pytest.mark.parametrize("part", ["who", "why", "values_hash", "session", "event"])
+def test_an_edited_word_is_not_obeyed(lab, toxic, part):
+    speak(lab, "release", toxic["id"])
+    path = lab.lake.layout.overrides
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps({**line, part: f"{line[part]}x"}) + "\n")
+    with pytest.raises(BrokenChainError, match="line 1: the line says something else"):
+        curated(lab)
+
+
+def test_nothing_is_said_on_top_of_a_broken_chain(lab, toxic):
+    append(lab.lake.layout.overrides, forged(toxic))
+    before = lab.lake.layout.overrides.read_bytes()
+    with pytest.raises(BrokenChainError):
+        speak(lab, "confirm", toxic["id"])
+    assert lab.lake.layout.overrides.read_bytes() == before
+
+
+def test_both_audits_name_the_line_and_the_mend(lab, toxic, quant):
+    speak(lab, "confirm", toxic["id"])
+    (true,) = [json.loads(line) for line in lab.lake.layout.overrides.read_text().splitlines()]
+    append(lab.lake.layout.overrides, forged(toxic, true["hash"]))
+    with pytest.raises(QuantAssetsError, match=r"overrides\.jsonl 2") as caught:
+        quant("audit", "verify")
+    assert caught.value.exit_code == 65
+    with pytest.raises(
+        QuantAssetsError, match=r"overrides\.jsonl, line 2: .* Mend: restore overrides\.jsonl"
+    ) as caught:
+        quant("audit", "data")
+    assert caught.value.exit_code == 65
+    with lab.at(after(NEXT)) as work:
+        assert [one.what for one in audit_data(work) if one.severity == "error"] == [
+            f"overrides.jsonl, line 2: the audit log does not tell of override {forged(toxic, true['hash'])['hash'][:12]}"
+        ]
+
+
+class Killed(BaseException):
+    """What `kill -9` is to the code that it ends: nothing after it runs."""
+
+
+@pytest.mark.parametrize(("n_whole", "is_said"), [(0, False), (1, False), (2, True)])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_writer_that_dies_bricks_nothing_and_lets_in_what_it_had_finished(
+    lab, toxic, monkeypatch, n_whole, is_said, share
+):
+    """A word is three appends: begun, the line, said. The one after `n_whole` whole ones gets part of its bytes out."""
+    written, real = [], os.write
+
+    def dying(descriptor, data):
+        if len(written) < n_whole:
+            written.append(data)
+            return real(descriptor, data)
+        real(descriptor, data[: int(len(data) * share)])
+        raise Killed
+
+    with lab.at(after(NEXT)) as work, monkeypatch.context() as patch:
+        patch.setattr(audit.os, "write", dying)
+        with pytest.raises(Killed):
+            override(work, "release", toxic["id"], by="anna", why="the tape says so")
+    with lab.at(after(NEXT)) as work:
+        assert not [one for one in work.words.doubts() if one.is_tampering]
+        assert len(work.words.lines()) == int(is_said)
+        assert not [one for one in audit_data(work) if one.severity == "error"]
+    curated(lab)
+    assert bool(statuses(lab)) == is_said
+    speak(lab, "release", toxic["id"])
+    curated(lab)
+    assert [close for close, _, _ in statuses(lab)] == [toxic["close"]]
+    with lab.at(after(NEXT)) as work:
+        assert not [one for one in work.words.doubts() if one.is_tampering]
+        assert len(exhibit(work, toxic["id"]).words) == 1 + int(is_said)
+
+
+TALK = """
+import sys
+from pathlib import Path
+from quant_assets.control.audit import AuditLog
+from quant_assets.flows.words import Words, say
+words, log = Words(Path(sys.argv[1]), Path(sys.argv[2])), AuditLog(Path(sys.argv[2]))
+for n in range(40):
+    say(words, log, "quarantine_release", run_id="", symbol="", body={"session": "2024-03-14", "row": str(n), "who": "a", "why": "b"})
+"""
+
+
+def test_words_are_proved_while_others_are_being_said(tmp_path):
+    paths = tmp_path / "overrides.jsonl", tmp_path / "audit.jsonl"
+    child = subprocess.Popen(
+        [sys.executable, "-c", TALK, *map(str, paths)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    seen = {0}
+    while child.poll() is None:
+        words = Words(*paths)
+        assert not [one for one in words.doubts() if one.is_tampering]
+        seen.add(len(words.lines(SESSION)))
+    assert child.returncode == 0
+    assert len(Words(*paths).lines(SESSION)) == 40
+    assert len(seen) > 5, "it was read between the words"
+
+
+def test_a_reader_sees_what_is_said_after_it_first_looked(tmp_path):
+    words, log = Words(tmp_path / "overrides.jsonl", tmp_path / "audit.jsonl"), AuditLog(tmp_path / "audit.jsonl")
+    assert words.lines() == []
+    body = {"session": str(SESSION), "row": "x", "who": "anna", "why": "the tape"}
+    first = say(words, log, "quarantine_release", run_id="", symbol="", body=body)
+    assert words.lines() == [first]
+    second = say(words, log, "quarantine_confirm", run_id="", symbol="", body={**body, "session": str(NEXT)})
+    assert words.lines() == [first, second]
+    assert words.lines(SESSION) == [first]
+
+
+def test_without_words_the_audit_log_is_not_read(lab, monkeypatch):
+    monkeypatch.setattr("quant_assets.flows.words.read", None)
+    assert curated(lab)[0].is_committed
