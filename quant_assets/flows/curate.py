@@ -137,7 +137,8 @@ class Curator:
         minutes = accounted(work, session, members, divided.valid, divided.quarantine, day_bars, vintages)
         covered = coverage(minutes)
         findings = [_balance(raw, divided), *accounting_findings(work, minutes, members)]
-        watermark = max(work.lake.raw.watermark(RAW_TWS_BARS, partition), self._newest_vintage())
+        heard = work.lake.raw.watermark(RAW_TWS_BARS, partition), work.words.watermark(session)
+        watermark = max(*heard, self._newest_vintage())
         rejected = publish_frame(
             work, QUARANTINE_TWS_BARS, partition, divided.quarantine, inputs=inputs, watermark=watermark
         )

@@ -24,6 +24,7 @@ from quant_assets.domain.features import GROUPS, LABELS
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
     ALL,
+    CERTIFIED_SESSIONS,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
@@ -32,10 +33,12 @@ from quant_assets.domain.tables import (
     UNIVERSE,
     Table,
 )
-from quant_assets.errors import CorruptFileError, DataWrong, DefectError
+from quant_assets.errors import BrokenChainError, CorruptFileError, DataWrong, DefectError
 from quant_assets.flows.adjust import Adjuster
+from quant_assets.flows.certify import certify
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
+from quant_assets.flows.words import Words
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.footer import Footer, read_footer
 from quant_assets.lakehouse.layout import Partition
@@ -115,7 +118,11 @@ class _PastCurated(CuratedStore):
         """Put a partition into the past lake, if it can be known there; what is being made is not made again."""
         if (key := (table.name, partition.key)) not in self.origins:
             self.origins[key] = "unknown"
-            self.origins[key] = self.make(table, partition)
+            try:
+                self.origins[key] = self.make(table, partition)
+            except BaseException:
+                del self.origins[key]  # whoever asks again is told again
+                raise
         return self.origins[key]
 
     def footer(self, table: Table, partition: Partition) -> Footer | None:
@@ -172,6 +179,12 @@ class _PastLakehouse(Lakehouse):
 @dataclass(frozen=True)
 class _PastWork(Work):
     stores: tuple[RawStore, CuratedStore] | None = None
+    said: Words | None = None
+
+    @cached_property
+    def words(self) -> Words:
+        assert self.said is not None
+        return self.said
 
     @cached_property
     def lake(self) -> Lakehouse:
@@ -197,7 +210,8 @@ class PastLake:
         raw.present, raw.as_of, raw.seen = self.present.lake.raw, self.as_of, set()
         curated = _PastCurated(layout, run_id="past", clock=clock)
         curated.present, curated.make, curated.origins = self.present.lake.curated, self._make, self.origins
-        return _PastWork(settings, _NoGate(), "past", clock, stores=(raw, curated))
+        said = self.present.words.until(self.as_of)
+        return _PastWork(settings, _NoGate(), "past", clock, stores=(raw, curated), said=said)
 
     @property
     def curated(self) -> CuratedStore:
@@ -220,34 +234,40 @@ class PastLake:
         """Link the stored file when nothing later entered it, else compute the partition again."""
         if table is UNIVERSE:
             return self._universe(partition)
-        if self._stands(table, partition):
-            link(self.present.layout.file(table, partition), self.work.layout.file(table, partition))
+        if standing := self._standing(table, partition):
+            linked = self.work.layout.file(table, partition)
+            link(self.present.layout.file(table, partition), linked)
+            self.curated.manifest(table).append([(linked, standing)], self.as_of.isoformat())
             return "stored"
         if partition.profile or self.present.calendar.hours(partition.session).opens_at > self.as_of:
             return "unknown"
-        with contextlib.suppress(DataWrong):
+        try:
             self._publish(table, partition.session)
+        except BrokenChainError:
+            raise
+        except DataWrong:
+            pass  # not enough was known by then
         return "recomputed" if self.work.layout.file(table, partition).is_file() else "unknown"
 
-    def _stands(self, table: Table, partition: Partition) -> bool:
-        """Return whether the stored file was made from what was known, and from all of it.
+    def _standing(self, table: Table, partition: Partition) -> Footer | None:
+        """Return the footer by which the stored file was made from what was known, and from all of it; None if none.
 
         The index tells on which inputs a file was last confirmed, the file itself on which it was made: one will do.
         """
         file = self.present.layout.file(table, partition)
         try:
             confirmed = self.present.lake.curated.footer(table, partition)
-            return confirmed is not None and any(
-                self._is_of_then(footer, partition) for footer in (confirmed, read_footer(file))
-            )
+            footers = (confirmed, read_footer(file)) if confirmed else ()
+            return next((one for one in footers if self._is_of_then(one, partition)), None)
         except CorruptFileError:
-            return False
+            return None
 
     def _is_of_then(self, footer: Footer, partition: Partition) -> bool:
         if not footer.watermark or _after(footer.watermark, self.as_of):
             return False
         current: dict[str, Callable[[], str]] = {
             RAW_TWS_BARS.name: lambda: self.work.lake.raw.input_id(RAW_TWS_BARS, partition),
+            "overrides": lambda: self.work.words.id_of(partition.session),
             CURATED_TWS_1M_BARS.name: lambda: self._content(CURATED_TWS_1M_BARS, partition),
             CURATED_TWS_1D_BARS.name: lambda: self._content(CURATED_TWS_1D_BARS, partition),
         }
@@ -269,6 +289,8 @@ class PastLake:
             self._curator.instruments(session)
         elif table is ADJUSTMENT_FACTORS:
             self._adjuster.publish(session)
+        elif table is CERTIFIED_SESSIONS:
+            certify(self.work, session)
         self._same_pass(table, Partition(session))
 
     def _same_pass(self, table: Table, partition: Partition) -> None:

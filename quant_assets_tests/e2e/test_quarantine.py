@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,16 @@ def at_that_minute(project: Project) -> list[tuple[Any, ...]]:
     return here.select("close", "dq_status", "dq_rules").rows()
 
 
+def instant() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def closes_as_of(project: Project, as_of: str) -> list[float]:
+    """Close of the minute as silver was known at an instant."""
+    query = f"SELECT close FROM curated_tws_1m_bars WHERE ts = TIMESTAMP '{AT}'"
+    return [row["close"] for row in told(project, "sql", query, "--as-of", as_of)]
+
+
 def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Project) -> None:
     (row,) = told(project, "quarantine", "list", "--session", SESSION, "--symbol", "QUTA", "--verdict", "bad_print")
     assert row["rule"] == "toxic_price"
@@ -53,9 +64,11 @@ def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Proje
     assert "verdict   bad_print, by toxic_price" in shown
     assert re.search(r"evidence  close [\d.]+ against [\d.]+ before and [\d.]+ after", shown)
     assert "request   " in shown
-    before, after = (float(x) for x in re.findall(r"against ([\d.]+) before and ([\d.]+) after", shown)[0])
-    assert row["close"] / 100 == pytest.approx((before + after) / 2, rel=0.02), "a hundred times its neighbours"
+    left, right = (float(x) for x in re.findall(r"against ([\d.]+) before and ([\d.]+) after", shown)[0])
+    assert row["close"] / 100 == pytest.approx((left + right) / 2, rel=0.02), "a hundred times its neighbours"
 
+    before = instant()
+    ok(project, "lake", "tag", "before")
     ok(project, "quarantine", "release", row["id"], "--by", "anna", "--why", "a rehearsal", "--dry-run")
     assert not words(project).exists()
     said = ok(project, "quarantine", "release", row["id"], "--by", "anna", "--why", "seen on the tape")
@@ -68,6 +81,10 @@ def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Proje
     assert (close, status) == (row["close"], "warn")
     assert "toxic_price" in rules
 
+    released = instant()
+    ok(project, "lake", "tag", "released")
+    assert closes_as_of(project, before) == [], "the release had not been said"
+
     ok(project, "quarantine", "confirm", row["id"], "--by", "bob", "--why", "the tape was misread")
     ok(project, "flow", "data", "--session", SESSION)
     assert at_that_minute(project) == []
@@ -77,9 +94,18 @@ def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Proje
         ("anna", "quarantine_release"),
         ("bob", "quarantine_confirm"),
     ]
+    assert [closes_as_of(project, then) for then in (before, released, instant())] == [[], [row["close"]], []]
+    for tag in ("before", "released"):
+        ok(project, "lake", "tag", "verify", tag)
+
     assert "the chains hold" in ok(project, "audit", "verify")
-    words(project).write_bytes(words(project).read_bytes().replace(b"misread", b"perfect"))
+    kept = words(project).read_bytes()
+    words(project).write_bytes(kept.replace(b"misread", b"perfect"))
     refused(project.quant("audit", "verify"), 65, "overrides.jsonl")
+    refused(project.quant("audit", "data"), 65, "overrides.jsonl, line 2")
+    refused(project.quant("flow", "data", "--session", SESSION), 65, "overrides.jsonl, line 2")
+    words(project).write_bytes(kept)
+    assert "the chains hold" in ok(project, "audit", "verify"), "restored from the backup"
 
 
 def test_what_is_not_there_and_what_says_nothing_is_refused(project: Project) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -13,9 +14,10 @@ from quant_assets.control import audit
 from quant_assets.control.audit import GENESIS, AuditLog, digest
 from quant_assets.domain.quality import row_hash
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS
-from quant_assets.errors import BrokenChainError, QuantAssetsError
+from quant_assets.errors import BrokenChainError, QuantAssetsError, StaleInputsError
 from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.overriding import exhibit, override
+from quant_assets.flows.past import open_past
 from quant_assets.flows.words import Words, say
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.unit.flows.lab import after
@@ -120,6 +122,25 @@ def test_nothing_is_said_on_top_of_a_broken_chain(lab, toxic):
     with pytest.raises(BrokenChainError):
         speak(lab, "confirm", toxic["id"])
     assert lab.lake.layout.overrides.read_bytes() == before
+
+
+def test_the_past_does_not_rest_on_forged_words_either(lab, toxic):
+    append(lab.lake.layout.overrides, forged(toxic))
+    with lab.at(after(NEXT)) as work, open_past(work, after(NEXT) + timedelta(days=9)) as past:
+        for _ in range(2):
+            with pytest.raises(BrokenChainError):
+                past.curated.read(CURATED_TWS_1M_BARS, AT)
+
+
+def test_a_session_is_not_put_back_because_the_whole_file_is_gone(lab, toxic):
+    with lab.at(after(NEXT) + timedelta(days=1)) as work:
+        override(work, "release", toxic["id"], by="anna", why="the tape says so")
+    curated(lab)
+    lab.lake.layout.overrides.unlink()
+    with pytest.raises(StaleInputsError):
+        curated(lab)
+    with lab.at(after(NEXT)) as work:
+        assert [(one.line, one.problem) for one in work.words.doubts()] == [(0, "removed")]
 
 
 def test_both_audits_name_the_line_and_the_mend(lab, toxic, quant):
