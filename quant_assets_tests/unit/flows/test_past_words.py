@@ -76,6 +76,8 @@ class History:
     """The name of the bar that was multiplied by 100."""
     just_before: float = 0.0
     """The highest close as of just before the release, asked when the release alone had been built."""
+    unbuilt: float = 0.0
+    """The highest close as of the release, asked when the session had not been curated since."""
     origin: datetime = after(SESSION) + DAY
 
 
@@ -96,6 +98,8 @@ def history(tmp_path_factory) -> History:
             elif step != "untouched":
                 made.row = made.row or rejected(work, [SESSION], rule="toxic_price")[0]["id"]
                 override(work, "confirm" if step == "confirmed" else "release", made.row, by="anna", why="the tape")
+        if step == "released":
+            made.unbuilt, _ = highest(made, now)
         rebuilt(lab, now + HOUR)
         made.published[step] = content(lab.lake)
         if step == "released":
@@ -147,6 +151,10 @@ def test_every_table_of_each_state_has_the_content_that_was_published_then(histo
 def test_what_stands_answers_from_its_file(history):
     _, origins = highest(history, history.told_at["released_again"] + HOUR)
     assert origins == {"stored": 1}
+
+
+def test_a_stored_file_that_lacks_a_word_does_not_answer_for_after_it(history):
+    assert history.unbuilt == highest(history, history.told_at["released"])[0] > 2000
 
 
 def test_the_last_word_is_the_newest_knowledge_of_what_was_made_with_it(history):

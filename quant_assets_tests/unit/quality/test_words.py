@@ -124,8 +124,11 @@ def test_nothing_is_said_on_top_of_a_broken_chain(lab, toxic):
     assert lab.lake.layout.overrides.read_bytes() == before
 
 
-def test_the_past_does_not_rest_on_forged_words_either(lab, toxic):
+@pytest.mark.parametrize("is_wiped", [False, True])
+def test_the_past_does_not_rest_on_forged_words_either(lab, toxic, is_wiped):
     append(lab.lake.layout.overrides, forged(toxic))
+    if is_wiped:
+        lab.lake.layout.file(CURATED_TWS_1M_BARS, AT).unlink()
     with lab.at(after(NEXT)) as work, open_past(work, after(NEXT) + timedelta(days=9)) as past:
         for _ in range(2):
             with pytest.raises(BrokenChainError):
@@ -233,6 +236,17 @@ def test_a_reader_sees_what_is_said_after_it_first_looked(tmp_path):
     second = say(words, log, "quarantine_confirm", run_id="", symbol="", body={**body, "session": str(NEXT)})
     assert words.lines() == [first, second]
     assert words.lines(SESSION) == [first]
+
+
+def test_a_word_is_not_appended_to_a_chain_that_is_broken(tmp_path):
+    words, log = Words(tmp_path / "overrides.jsonl", tmp_path / "audit.jsonl"), AuditLog(tmp_path / "audit.jsonl")
+    body = {"session": str(SESSION), "row": "x", "who": "anna", "why": "the tape"}
+    say(words, log, "quarantine_release", run_id="", symbol="", body=body)
+    words.path.write_bytes(words.path.read_bytes().replace(b"anna", b"bert"))
+    before = words.path.read_bytes(), log.path.read_bytes()
+    with pytest.raises(BrokenChainError):
+        say(words, log, "quarantine_confirm", run_id="", symbol="", body=body)
+    assert (words.path.read_bytes(), log.path.read_bytes()) == before
 
 
 def test_without_words_the_audit_log_is_not_read(lab, monkeypatch):
