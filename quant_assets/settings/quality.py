@@ -18,6 +18,7 @@ RuleName = Literal[
     "off_minute",
     "ohlc_order",
     "volume_negative",
+    "volume_contradicted",
     "unknown_series",
     "other_session",
     "other_symbol",
@@ -36,6 +37,8 @@ RuleName = Literal[
     "outside_daily_range",
     "other_basis",
     "session_volume_unit",
+    "volume_tenfold",
+    "wap_outside_bar",
     "filler",
 ]
 
@@ -73,8 +76,14 @@ class Thresholds(Strict):
     """Bars in a row with equal prices, volume and number of trades that a stuck feed is suspected of."""
     shifted_minutes: int = Field(default=15, ge=2)
     """Minutes outside the session, with as many missing at its other end, from which a whole answer is shifted."""
+    shifted_dense_minutes: int = Field(default=2, ge=2)
+    """The same of an answer with a bar in nearly every minute, which lacks exactly as many as spill over."""
     trade_size_factor: float = Field(default=20.0, gt=1)
     """How many times larger or smaller than its session's a bar's mean trade is before its volume is doubted."""
+    trade_size_doubt: float = Field(default=4.0, gt=1)
+    """How many times larger a bar's mean trade is before its volume may be ten times too large."""
+    wap_tolerance: float = Field(default=0.005, ge=0)
+    """Relative distance outside a bar's own range that its average price may have: late trades count for it alone."""
     daily_tolerance: float = Field(default=0.005, ge=0)
     """Relative distance outside the daily bar's range that is no matter; also of high, low and close themselves."""
     daily_reject: float = Field(default=0.05, gt=0)

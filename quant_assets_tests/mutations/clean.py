@@ -144,3 +144,30 @@ def recorded(path: Path) -> Iterator[Clean]:
     )
     hours = _hours(list(range(1, len(symbols) + 1)), symbols, days[1])
     yield Clean(days[1], answers(second, days[1]), hours, day.join(last, on="con_id").sort("con_id"))
+
+
+def recorded_tws(path: Path) -> Clean:
+    """Return a recorded session of one stock as TWS served it, under three con_ids, the day made from its minutes."""
+    session = date(2025, 9, 26)
+    opened = CALENDAR.hours(session)
+    served = (
+        pl.read_csv(path)
+        .rename({"average": "wap", "barCount": "bar_count"})
+        .with_columns(
+            pl.col("date").str.to_datetime("%Y-%m-%d %H:%M:%S%z", time_unit="us", time_zone="UTC").alias("ts")
+        )
+    )
+    before = served.filter(pl.col("ts") < opened.opens_at)
+    rows = served.filter(pl.col("ts") >= opened.opens_at, pl.col("ts") < opened.closes_at)
+    con_ids, names = [1, 2, 3], ["AAPL1", "AAPL2", "AAPL3"]
+    named = pl.DataFrame({"con_id": con_ids, "symbol": names}).join(rows, how="cross", maintain_order="left_right")
+    day = rows.select(
+        pl.lit(before["close"][-1]).alias("previous_close"),
+        pl.col("high").max().alias("day_high"),
+        pl.col("low").min().alias("day_low"),
+        pl.col("close").last().alias("day_close"),
+        pl.col("volume").sum().alias("day_volume"),
+        pl.col("volume").sum().alias("usual_volume"),
+    )
+    daily = pl.DataFrame({"con_id": con_ids}).join(day, how="cross")
+    return Clean(session, answers(named, session), _hours(con_ids, names, session), daily)

@@ -1,7 +1,7 @@
 """Kinds of faults, planted one per instrument into an answer that was clean; each knows which rules ought to see it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Literal
@@ -9,12 +9,15 @@ from typing import Literal
 import polars as pl
 
 PRICES = ("open", "high", "low", "close")
+BASIS = (*PRICES, "wap")
+"""Columns that stand on a price basis: what moves a bar's prices moves its average, too."""
 MARK = "_planted"
 EDGE = 40
 """Minutes at both ends of a session that nothing is planted into, so that a fault has neighbours."""
 
 Plant = Callable[[pl.DataFrame, Random], pl.DataFrame]
-Unit = Literal["minute", "instrument", "harmless"]
+Days = Callable[[pl.DataFrame], pl.DataFrame]
+Unit = Literal["minute", "instrument", "counted", "harmless"]
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,22 @@ class Kind:
     plant: Plant
     """One instrument's rows of an answer → the spoiled rows, with MARK true on those that are wrong."""
     seen_by: tuple[str, ...]
-    """Rules, or metrics, of which one has to speak."""
+    """Rules, or metrics, of which one has to speak; the first is the one that is declared to find all of them."""
     unit: Unit = "minute"
-    """What is counted: planted minutes, or instruments. Of a harmless one, minutes that are wrongly rejected."""
+    """What is counted: planted minutes, or instruments. `counted`: planted minutes, of a rule that marks no row and is
+    only counted by instrument. Of a harmless one, minutes that are wrongly rejected."""
     why_not: str = ""
     """Why it cannot be found for certain; empty for a kind that is declared detectable."""
+    needs_daily: bool = False
+    """Whether it can only be found where the daily history knows the session."""
     needs_trades: bool = False
-    """Whether it can only be seen where the source tells the number of trades."""
+    """Whether it can only be seen where the source tells the number of trades, or the average price."""
     factor: float | None = None
     """Split that the adjustment factors tell of."""
+    day: Days = field(default=lambda daily: daily)
+    """The daily reference of the planted instruments → what it is beside the fault."""
+    is_confirmed: bool = False
+    """Whether somebody confirms the marked rows."""
 
 
 def _mark(rows: pl.DataFrame, where: pl.Expr) -> pl.DataFrame:
@@ -60,7 +70,7 @@ def one(**values: pl.Expr | float | None) -> Plant:
     return plant
 
 
-def scaled(factor: float, *, n: int = 1, columns: tuple[str, ...] = PRICES) -> Plant:
+def scaled(factor: float, *, n: int = 1, columns: tuple[str, ...] = BASIS) -> Plant:
     """Return a plant that multiplies columns of `n` bars."""
 
     def plant(rows: pl.DataFrame, draw: Random) -> pl.DataFrame:
@@ -95,9 +105,55 @@ def _first_only(rows: pl.DataFrame) -> pl.DataFrame:
     return _mark(rows, _at(0))
 
 
+def _on_basis(rows: pl.DataFrame, factor: float) -> pl.DataFrame:
+    prices = [(pl.col(name) * factor).alias(name) for name in BASIS]
+    return rows.with_columns(*prices, (pl.col("volume") / factor).alias("volume"))
+
+
 def _other_basis(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
-    prices = [(pl.col(name) * 8).alias(name) for name in PRICES]
-    return _first_only(rows.with_columns(*prices, (pl.col("volume") / 8).alias("volume")))
+    return _first_only(_on_basis(rows, 8))
+
+
+def _small_basis(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
+    return _mark(_on_basis(rows, 2), pl.lit(value=True))
+
+
+def _rescaled(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
+    """An older answer on the basis before a 2:1 split; a newer one has all but the first hundred minutes."""
+    older = _on_basis(rows, 2).with_columns(
+        pl.format("o-{}", "con_id").alias("request_id"), pl.col("ingested_at") - timedelta(hours=1)
+    )
+    return pl.concat([_mark(older, _at(0, 100)), _mark(rows.slice(100), pl.lit(value=False))])
+
+
+def _real_move(rows: pl.DataFrame, draw: Random) -> pl.DataFrame:
+    place = _place(rows, draw)
+    moved = [pl.when(_at(place, rows.height)).then(pl.col(x) * 8).otherwise(x).alias(x) for x in BASIS]
+    return _mark(rows.with_columns(moved), _at(place))
+
+
+def _day_of_the_move(daily: pl.DataFrame) -> pl.DataFrame:
+    higher = [(pl.col(name) * 8).alias(name) for name in ("day_high", "day_close")]
+    return daily.with_columns(*higher, pl.col("day_volume").alias("usual_volume"))
+
+
+def _day_after_the_split(daily: pl.DataFrame) -> pl.DataFrame:
+    prices = [(pl.col(f"day_{name}") / 10).alias(f"day_{name}") for name in ("high", "low", "close")]
+    return daily.with_columns(*prices, (pl.col("day_volume") * 10).alias("day_volume"))
+
+
+def _thin(minutes: int) -> Plant:
+    """Every other bar is there, and all of them are late."""
+
+    def plant(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
+        sparse = rows.gather_every(2)
+        return _mark(sparse.with_columns(pl.col("ts") + timedelta(minutes=minutes)), pl.lit(value=True))
+
+    return plant
+
+
+def _as_it_was(rows: pl.DataFrame, draw: Random) -> pl.DataFrame:
+    return _mark(rows, _at(_place(rows, draw)))
 
 
 def _unfinished(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
@@ -160,7 +216,7 @@ def _foreign(n: int | None) -> Plant:
         noise = pl.lit(pl.Series([1 + draw.uniform(-0.004, 0.004) for _ in range(rows.height)]))
         here = pl.lit(value=True) if n is None else _at(_place(rows, draw, n), n)
         steps = (pl.lit(ratio) * noise).alias("_step")
-        changed = [pl.when(here).then(pl.col(x) * pl.col("_step")).otherwise(x).alias(x) for x in PRICES]
+        changed = [pl.when(here).then(pl.col(x) * pl.col("_step")).otherwise(x).alias(x) for x in BASIS]
         return _mark(rows.with_columns(steps).with_columns(changed).drop("_step"), here)
 
     return plant
@@ -168,14 +224,13 @@ def _foreign(n: int | None) -> Plant:
 
 def _filler(rows: pl.DataFrame, draw: Random) -> pl.DataFrame:
     place, n = _place(rows, draw, 5), 5
-    flat = [pl.when(_at(place, n)).then(pl.col("close").get(place - 1)).otherwise(x).alias(x) for x in PRICES]
+    flat = [pl.when(_at(place, n)).then(pl.col("close").get(place - 1)).otherwise(x).alias(x) for x in BASIS]
     none = [pl.when(_at(place, n)).then(0).otherwise(x).alias(x) for x in ("volume", "bar_count")]
-    return _mark(rows.with_columns(*flat, *none), pl.lit(value=False))
+    return _mark(rows.with_columns(*flat, *none), _at(place, n))
 
 
 def _split_known(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
-    prices = [(pl.col(name) / 10).alias(name) for name in PRICES]
-    return _mark(rows.with_columns(*prices, (pl.col("volume") * 10).alias("volume")), pl.lit(value=False))
+    return _mark(_on_basis(rows, 0.1), pl.lit(value=False))
 
 
 _SWAPPED: Mapping[str, pl.Expr] = {"high": pl.col("low") - 0.01, "low": pl.col("high")}
@@ -231,6 +286,24 @@ KINDS: tuple[Kind, ...] = (
         ("shifted_hours", "outside_session"),
     ),
     Kind(
+        "two_minutes_late",
+        "the whole answer is two minutes late",
+        moved(timedelta(minutes=2)),
+        ("shifted_hours", "outside_session"),
+    ),
+    Kind(
+        "five_minutes_late",
+        "the whole answer is five minutes late",
+        moved(timedelta(minutes=5)),
+        ("shifted_hours", "outside_session"),
+    ),
+    Kind(
+        "five_minutes_early",
+        "the whole answer is five minutes early",
+        moved(timedelta(minutes=-5)),
+        ("shifted_hours", "outside_session"),
+    ),
+    Kind(
         "wrong_session",
         "rows carry the date of the session before",
         whole(session=pl.col("session") - timedelta(days=1)),
@@ -257,41 +330,149 @@ KINDS: tuple[Kind, ...] = (
     Kind("wick_up", "one high x8", scaled(8.0, columns=("high",)), ("toxic_price",)),
     Kind("wick_down", "one low /8", scaled(0.125, columns=("low",)), ("toxic_price",)),
     Kind("price_unit", "thirty bars x100: cents for dollars", scaled(100.0, n=30), ("toxic_price",)),
-    Kind("small_bad_print", "one bar +30 %", scaled(1.3), ("far_outside_daily_range",)),
-    Kind("small_wick", "one low -20 %", scaled(0.8, columns=("low",)), ("far_outside_daily_range",)),
+    Kind("small_bad_print", "one bar +30 %", scaled(1.3), ("far_outside_daily_range",), needs_daily=True),
+    Kind(
+        "small_wick",
+        "one low -20 %",
+        scaled(0.8, columns=("low",)),
+        ("far_outside_daily_range",),
+        needs_daily=True,
+    ),
+    Kind(
+        "beyond_the_day",
+        "one high 2 % above the highest of the session",
+        one(high=pl.col("high").max() * 1.02),
+        ("outside_daily_range",),
+        needs_daily=True,
+    ),
     Kind(
         "foreign_minutes",
         "twenty bars with another instrument's prices",
         _foreign(20),
         ("far_outside_daily_range", "toxic_price"),
+        needs_daily=True,
     ),
     Kind(
         "foreign_session",
         "a whole session of another instrument's prices",
         _foreign(None),
         ("far_outside_daily_range", "toxic_price"),
+        needs_daily=True,
     ),
     Kind(
         "missed_split",
         "minutes on the other side of an 8:1 split; the edge is held back",
         _other_basis,
         ("toxic_price",),
+        needs_daily=True,
     ),
-    Kind("volume_x100", "one volume x100", scaled(100.0, columns=("volume",)), ("volume_unit",), needs_trades=True),
-    Kind("volume_div100", "one volume /100", scaled(0.01, columns=("volume",)), ("volume_unit",), needs_trades=True),
-    Kind("lots", "all volumes /100: lots for shares", whole(volume=pl.col("volume") / 100), ("session_volume_unit",)),
-    Kind("lots_up", "all volumes x100", whole(volume=pl.col("volume") * 100), ("session_volume_unit",)),
+    Kind(
+        "other_basis",
+        "minutes on the other side of a 2:1 split, nearer than a jump",
+        _small_basis,
+        ("other_basis",),
+        "counted",
+        needs_daily=True,
+    ),
+    Kind(
+        "rescaled",
+        "a newer answer is on the basis after a 2:1 split, and lacks a hundred minutes",
+        _rescaled,
+        ("rescaled",),
+    ),
+    Kind(
+        "real_move",
+        "the price goes to its eightfold and stays, and the day knows it",
+        _real_move,
+        ("real_move",),
+        needs_daily=True,
+        day=_day_of_the_move,
+    ),
+    Kind(
+        "volume_x100",
+        "one volume x100",
+        scaled(100.0, columns=("volume",)),
+        ("volume_unit",),
+        needs_daily=True,
+        needs_trades=True,
+    ),
+    Kind(
+        "volume_div100",
+        "one volume /100",
+        scaled(0.01, columns=("volume",)),
+        ("volume_unit",),
+        needs_daily=True,
+        needs_trades=True,
+    ),
+    Kind(
+        "volume_x10",
+        "one volume x10",
+        scaled(10.0, columns=("volume",)),
+        ("volume_tenfold", "volume_unit"),
+        needs_daily=True,
+        needs_trades=True,
+    ),
+    Kind(
+        "volume_zero",
+        "one volume is 0, its trades are not",
+        one(volume=0.0),
+        ("volume_contradicted",),
+        needs_trades=True,
+    ),
+    Kind(
+        "lots",
+        "all volumes /100: lots for shares",
+        whole(volume=pl.col("volume") / 100),
+        ("session_volume_unit",),
+        needs_daily=True,
+    ),
+    Kind(
+        "lots_up",
+        "all volumes x100",
+        whole(volume=pl.col("volume") * 100),
+        ("session_volume_unit",),
+        needs_daily=True,
+    ),
+    Kind(
+        "wap_x100", "one average price x100", scaled(100.0, columns=("wap",)), ("wap_outside_bar",), needs_trades=True
+    ),
+    Kind("wap_zero", "one average price is 0", one(wap=0.0), ("wap_outside_bar",), needs_trades=True),
     Kind("stale_repeats", "eight equal bars in a row", _stale, ("stale_repeat",)),
-    Kind("gap", "ninety minutes are missing", _without(90), ("volume_vs_daily",), "instrument"),
-    Kind("truncated", "the last hour is missing", _without(60, at_end=True), ("volume_vs_daily",), "instrument"),
-    Kind("filler_bars", "five flat bars without volume: nothing traded", _filler, (), "harmless"),
-    Kind("known_split", "a 10:1 split that the factors tell of", _split_known, (), "harmless", factor=10.0),
+    Kind("gap", "ninety minutes are missing", _without(90), ("volume_vs_daily",), "instrument", needs_daily=True),
+    Kind(
+        "truncated",
+        "the last hour is missing",
+        _without(60, at_end=True),
+        ("volume_vs_daily",),
+        "instrument",
+        needs_daily=True,
+    ),
+    Kind(
+        "confirmed_row", "a sound row that somebody confirmed to be bad", _as_it_was, ("confirmed",), is_confirmed=True
+    ),
+    Kind("filler_bars", "five flat bars without volume: nothing traded", _filler, ("filler",), "counted"),
+    Kind(
+        "known_split",
+        "a 10:1 split that the factors tell of",
+        _split_known,
+        (),
+        "harmless",
+        factor=10.0,
+        day=_day_after_the_split,
+    ),
     Kind(
         "one_minute_late",
         "the whole answer is one minute late",
         moved(timedelta(minutes=1)),
         ("shifted_hours", "outside_session"),
         why_not="an instrument without a trade in its first minute looks the same; the bar after the close is found",
+    ),
+    Kind(
+        "two_minutes_late_thin",
+        "the answer of who trades every other minute is two minutes late",
+        _thin(2),
+        ("shifted_hours", "outside_session"),
+        why_not="so does one that did not trade in its first minutes; the bars after the close are found",
     ),
     Kind(
         "open_close_swapped",
@@ -306,6 +487,27 @@ KINDS: tuple[Kind, ...] = (
         scaled(1.001),
         ("outside_daily_range",),
         why_not="inside the day's range, and smaller than ordinary moves",
+    ),
+    Kind(
+        "bad_print_3_percent",
+        "one bar +3 %",
+        scaled(1.03),
+        ("outside_daily_range", "far_outside_daily_range"),
+        why_not="on a day that moves more than that the day's own bar holds it, and it could have traded",
+    ),
+    Kind(
+        "volume_div10",
+        "one volume /10",
+        scaled(0.1, columns=("volume",)),
+        ("volume_unit",),
+        why_not="small trades are ordinary, and the day lacks no more than by one bar that is missing",
+    ),
+    Kind(
+        "volume_zero_uncounted",
+        "one volume is 0, and the source does not count trades",
+        one(volume=0.0, bar_count=None),
+        ("volume_contradicted",),
+        why_not="sources that count no trades serve such bars by the thousand, in minutes that did trade",
     ),
     Kind(
         "volume_doubled",

@@ -5,7 +5,7 @@ import polars as pl
 from quant_assets.domain import toxic
 from quant_assets.domain.quality import rules
 from quant_assets.domain.quality.findings import FINDINGS, found
-from quant_assets.domain.quality.kinds import text
+from quant_assets.domain.quality.kinds import UnitRule, text
 from quant_assets.domain.quality.terms import SessionTerms
 
 NOTHING = pl.DataFrame(schema=FINDINGS)
@@ -14,6 +14,10 @@ _NEXT = pl.col("con_id").shift(1) == pl.col("con_id")
 _WAVE = 0.01
 """Relative difference up to which two price ratios of a session are one."""
 _HUNDRED = 100.0
+_DENSE = 0.9
+"""Share of the minutes between its first and its last bar in which a dense answer has one."""
+_PROVED = 0.25
+"""Share of the distance between minutes and day that may be left when a volume is put right."""
 
 
 def single_rows(rows: pl.DataFrame, terms: SessionTerms) -> pl.DataFrame:
@@ -102,7 +106,7 @@ def shifted(rows: pl.DataFrame, outside: pl.DataFrame, terms: SessionTerms) -> p
     Args:
         rows: every row of the session.
         outside: those of them outside their session's hours.
-        terms: hours and `shifted_minutes`.
+        terms: hours, `shifted_minutes` and `shifted_dense_minutes`.
     """
     spilled = outside.select("con_id").unique()
     if spilled.is_empty():
@@ -113,11 +117,15 @@ def shifted(rows: pl.DataFrame, outside: pl.DataFrame, terms: SessionTerms) -> p
         (opens - pl.col("ts").min()).first().dt.total_minutes().alias("early"),
         (pl.col("ts").max() + minute - closes).first().dt.total_minutes().alias("late"),
         terms["shifted_minutes"].first().alias("least"),
+        terms["shifted_dense_minutes"].first().alias("least_dense"),
+        (pl.col("ts").n_unique() / ((pl.col("ts").max() - pl.col("ts").min()).dt.total_minutes() + 1)).alias("filled"),
         pl.len().alias("n"),
     )
     early, late, least = (pl.col(name) for name in ("early", "late", "least"))
     is_moved = ((early >= least) & (late <= -0.8 * early)) | ((late >= least) & (early <= -0.8 * late))
-    moved = ends.filter(is_moved)
+    # who trades in nearly every minute does not miss the first ones by chance, and as many as come after the close
+    by_few = (early == -late) & (early.abs() >= pl.col("least_dense")) & (pl.col("filled") >= _DENSE)
+    moved = ends.filter(is_moved | by_few)
     told = pl.format("{} bars from {} minutes before the opening to {} after the close", "n", "early", "late")
     return found(rows.join(moved, on="con_id"), "shifted_hours", told)
 
@@ -271,7 +279,8 @@ def volumes(rows: pl.DataFrame, compared: pl.DataFrame, terms: SessionTerms) -> 
     lots = compared.filter("is_lots")
     whole = rows.join(lots.select("con_id", "day_volume", total="volume"), on="con_id")
     told = pl.format("minutes add up to {}, the day's bar to {}", pl.col("total"), "day_volume")
-    far = terms["trade_size_factor"] / 2
+    found_whole = found(whole, "session_volume_unit", told)
+    far = pl.min_horizontal(terms[rule.factor] for rule in rules.units()) / 2
     doubted = compared.filter(
         ~pl.col("is_lots")
         & ~pl.col("is_other_basis")
@@ -282,25 +291,33 @@ def volumes(rows: pl.DataFrame, compared: pl.DataFrame, terms: SessionTerms) -> 
         ).fill_null(value=False)
     )
     if doubted.is_empty():
-        return found(whole, "session_volume_unit", told)
+        return found_whole
     laid = terms.laid(
         rows.join(doubted.select("con_id", "day_volume", total="volume"), on="con_id", maintain_order="left")
     )
     size = pl.when(pl.col("bar_count") > 0).then(pl.col("volume") / pl.col("bar_count"))
     sized = laid.with_columns(size.median().over("con_id").alias("mean_trade"))
-    odd = sized.filter(rules.unit().broken(terms).fill_null(value=False))
-    true = (
-        pl.when(pl.col("volume") / pl.col("bar_count") > pl.col("mean_trade"))
-        .then(pl.col("volume") / _HUNDRED)
-        .otherwise(pl.col("volume") * _HUNDRED)
-    )
-    mended = odd.with_columns((true - pl.col("volume")).alias("_change")).with_columns(
-        (pl.col("total") - pl.col("day_volume")).alias("_off"),
-        (pl.col("total") + pl.col("_change").sum().over("con_id") - pl.col("day_volume")).alias("_rest"),
-    )
-    proved = mended.filter(pl.col("_rest").abs() < pl.col("_off").abs() / 4)
+    hundred, ten = (_proved(sized, rule, terms) for rule in rules.units())
     evidence = pl.format(
         "volume {} in {} trades of usually {} shares; the day has {}, its minutes {}",
         "volume", "bar_count", pl.col("mean_trade").round(1), "day_volume", "total",
     )  # fmt: skip
-    return pl.concat([found(whole, "session_volume_unit", told), found(proved, "volume_unit", evidence)])
+    return pl.concat(
+        [
+            found_whole,
+            found(hundred, "volume_unit", evidence),
+            found(ten.join(hundred, on="_row", how="anti"), "volume_tenfold", evidence),
+        ]
+    )
+
+
+def _proved(sized: pl.DataFrame, rule: UnitRule, terms: SessionTerms) -> pl.DataFrame:
+    """Return the bars with odd volumes which, put right alone or with all odd ones, bring the minutes to the day."""
+    odd = sized.filter(rule.broken(terms).fill_null(value=False))
+    change, off = pl.col("_change"), pl.col("_off")
+    mended = odd.with_columns(
+        (rule.mended() - pl.col("volume")).alias("_change"),
+        (pl.col("total") - pl.col("day_volume")).alias("_off"),
+    )
+    rest = pl.min_horizontal((off + change).abs(), (off + change.sum().over("con_id")).abs())
+    return mended.filter(rest < off.abs() * _PROVED)

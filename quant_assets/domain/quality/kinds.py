@@ -146,6 +146,44 @@ class OrderRule(RowRule):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WithinBarRule(RowRule):
+    """A bar's average price lies between its low and its high, give or take a share of them.
+
+    Trades that are reported late count for the average and not for high and low, hence the share. The average of no
+    trade says nothing.
+    """
+
+    column: str
+    tolerance: str
+
+    def broken(self, terms: Terms) -> pl.Expr:
+        """Return whether it lies outside; null is within."""
+        value, share = pl.col(self.column), terms[self.tolerance]
+        outside = (value > pl.col("high") * (1 + share)) | (value < pl.col("low") * (1 - share))
+        return outside & (pl.col("volume") > 0).fill_null(value=True)
+
+    def evidence(self, terms: Terms) -> pl.Expr:  # noqa: ARG002
+        """Return the average and the two prices that hold it."""
+        return pl.format("{} {}, low {} high {}", pl.lit(self.column), text(self.column), text("low"), text("high"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradesRule(RowRule):
+    """A bar without volume has no trades, and its price stands still; where trades are not counted, nothing is said."""
+
+    def broken(self, terms: Terms) -> pl.Expr:  # noqa: ARG002
+        """Return whether volume, trades and prices contradict each other."""
+        count = pl.col("bar_count")
+        return (pl.col("volume") == 0) & ((count > 0) | ((count == 0) & (pl.col("high") > pl.col("low"))))
+
+    def evidence(self, terms: Terms) -> pl.Expr:  # noqa: ARG002
+        """Return the three."""
+        return pl.format(
+            "volume {} in {} trades from {} to {}", text("volume"), text("bar_count"), text("low"), text("high")
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRule(RowRule):
     """A bar arrived after its minute had ended."""
 
@@ -220,10 +258,27 @@ class DailyRangeRule(Rule):
 class UnitRule(Rule):
     """A bar's mean trade is of the size of its session's; else its volume is in other units."""
 
+    unit: float
+    """What the volume would be off by."""
+    factor: str
+    """Threshold: how many times larger or smaller a mean trade may be."""
+    is_two_sided: bool = True
+    """Whether volumes that are too small are looked for, too."""
+
     def broken(self, terms: Terms) -> pl.Expr:
         """Return whether it is not; over rows beside `mean_trade`, the session's shares per trade."""
-        factor = (pl.col("volume") / pl.col("bar_count")) / pl.col("mean_trade")
-        return (factor > terms["trade_size_factor"]) | (factor < 1 / terms["trade_size_factor"])
+        size = self._size() / pl.col("mean_trade")
+        large = size > terms[self.factor]
+        return large | (size < 1 / terms[self.factor]) if self.is_two_sided else large
+
+    def mended(self) -> pl.Expr:
+        """Return the volume in the unit of the others."""
+        large = self._size() > pl.col("mean_trade")
+        return pl.when(large).then(pl.col("volume") / self.unit).otherwise(pl.col("volume") * self.unit)
+
+    @staticmethod
+    def _size() -> pl.Expr:
+        return pl.col("volume") / pl.col("bar_count")
 
 
 def text(name: str) -> pl.Expr:

@@ -22,7 +22,9 @@ from quant_assets.domain.quality.kinds import (
     Rule,
     SessionRule,
     StaleRule,
+    TradesRule,
     UnitRule,
+    WithinBarRule,
 )
 from quant_assets.settings.quality import PRICES, QualityConfig, Severity
 
@@ -77,6 +79,12 @@ RULES: tuple[Rule, ...] = (
         columns=("volume", "bar_count"),
         least=0.0,
     ),
+    TradesRule(
+        name="volume_contradicted",
+        severity="quarantine",
+        verdict="unusable",
+        about="Volume is zero, but trades are counted, or none is and the price moved",
+    ),
     EnumRule(
         name="unknown_series",
         severity="quarantine",
@@ -113,7 +121,7 @@ RULES: tuple[Rule, ...] = (
         severity="quarantine",
         verdict="shifted",
         about="Bars spill over one end of the session while as many minutes are missing at the other",
-        parameters=("shifted_minutes",),
+        parameters=("shifted_minutes", "shifted_dense_minutes"),
     ),
     DuplicateRule(
         name="duplicate_conflicting",
@@ -149,6 +157,8 @@ RULES: tuple[Rule, ...] = (
         severity="quarantine",
         verdict="unit_error",
         about="The bar's volume is a hundred times too large or too small, and the daily volume agrees that it is",
+        unit=100.0,
+        factor="trade_size_factor",
         parameters=("trade_size_factor",),
     ),
     Rule(
@@ -163,6 +173,16 @@ RULES: tuple[Rule, ...] = (
         verdict="unit_error",
         about="All volumes of the instrument are a hundred times the daily bar's, or a hundredth: lots for shares",
         parameters=("volume_tolerance",),
+    ),
+    UnitRule(
+        name="volume_tenfold",
+        severity="error",
+        verdict="unit_error",
+        about="The bar's volume is ten times too large, and the daily volume agrees that it is",
+        unit=10.0,
+        factor="trade_size_doubt",
+        is_two_sided=False,
+        parameters=("trade_size_doubt",),
     ),
     MonotonicTimeRule(
         name="out_of_order",
@@ -182,6 +202,15 @@ RULES: tuple[Rule, ...] = (
         severity="warn",
         verdict="rescaled",
         about="The row is of an older answer and was put on the price basis of a newer one, a split away",
+    ),
+    WithinBarRule(
+        name="wap_outside_bar",
+        severity="warn",
+        verdict="unit_error",
+        about="The volume-weighted average price is outside the bar's own low and high",
+        column="wap",
+        tolerance="wap_tolerance",
+        parameters=("wap_tolerance",),
     ),
     StaleRule(
         name="stale_repeat",
@@ -250,9 +279,9 @@ def filler() -> FillerRule:
     return cast("FillerRule", BY_NAME["filler"])
 
 
-def unit() -> UnitRule:
-    """Return the rule of a bar's volume."""
-    return cast("UnitRule", BY_NAME["volume_unit"])
+def units() -> tuple[UnitRule, ...]:
+    """Return the rules of a single bar's volume, the larger unit first."""
+    return tuple(rule for rule in RULES if isinstance(rule, UnitRule))
 
 
 def daily_range(name: str) -> DailyRangeRule:

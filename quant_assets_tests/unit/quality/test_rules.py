@@ -119,3 +119,107 @@ def test_rows_in_several_chunks_are_judged_like_rows_in_one():
     left, right = (curate(rows) for rows in (cut, whole))
     assert left.quarantine.equals(right.quarantine)
     assert left.valid.select(CURATED_TWS_1M_BARS.schema.names()).equals(right.valid)
+
+
+def day_of(volume):
+    """Return a daily bar that the flat bars at 100 of the tests below agree with."""
+    prices = dict.fromkeys(("previous_close", "day_high", "day_low", "day_close", "usual_volume"), 100.0)
+    return pl.DataFrame({"con_id": [CON_ID], **prices, "day_volume": [volume]})
+
+
+def broken(rows, volume=None, **options):
+    """Return (minute, rule, status) of the bars that a rule spoke of; a rejected one has no status."""
+    daily = references() if volume is None else day_of(volume)
+    found = quality.curate_minutes(raw_bars([], rows=rows), SESSION, trading(), daily, **options)
+    kept = found.valid.filter(pl.col("dq_rules").is_not_null()).select("ts", "dq_rules", "dq_status")
+    out = found.quarantine.select("ts", "rules", dq_status=pl.lit(None, pl.String))
+    told = [*kept.iter_rows(), *out.iter_rows()]
+    return sorted(((ts - minute(0)) // timedelta(minutes=1), rules, status) for ts, rules, status in told)
+
+
+@pytest.mark.parametrize(
+    ("wap", "volume", "is_odd"),
+    [
+        pytest.param(100.0, 1000.0, False, id="on the low"),
+        pytest.param(101.0, 1000.0, False, id="on the high"),
+        pytest.param(99.6, 1000.0, False, id="four tenths of a percent below the low"),
+        pytest.param(99.4, 1000.0, True, id="six tenths below"),
+        pytest.param(101.6, 1000.0, True, id="six tenths above the high"),
+        pytest.param(10050.0, 1000.0, True, id="in cents"),
+        pytest.param(0.0, 1000.0, True, id="zero"),
+        pytest.param(float("nan"), 1000.0, True, id="no number"),
+        pytest.param(10050.0, None, True, id="of an unknown volume"),
+        pytest.param(None, 1000.0, False, id="not known"),
+        pytest.param(0.0, 0.0, False, id="the average of no trade"),
+    ],
+)
+def test_an_average_price_lies_within_its_own_bar(wap, volume, is_odd):
+    count = 0 if volume == 0 else 10
+    bar = {"minute": 3, "close": 100.5, "open": 100.5, "low": 100.0, "high": 101.0, "wap": wap}
+    flat = {"low": 100.5, "high": 100.5} if volume == 0 else {}
+    row = bar | flat | {"volume": volume, "bar_count": count}
+    assert broken([row]) == ([(3, "wap_outside_bar", "warn")] if is_odd else [])
+
+
+def test_how_far_outside_an_average_price_may_be_is_configured_by_class():
+    row = {"minute": 3, "close": 100.0, "wap": 99.6}
+    strict = QualityConfig(asset_classes={"STK": {"wap_tolerance": 0.001}})
+    assert (broken([row]), broken([row], config=strict)) == ([], [(3, "wap_outside_bar", "warn")])
+
+
+@pytest.mark.parametrize(
+    ("volume", "trades", "high", "is_odd"),
+    [
+        pytest.param(0.0, 7, 100.0, True, id="trades of nothing"),
+        pytest.param(0.0, 0, 100.2, True, id="a move without a trade"),
+        pytest.param(0.0, 0, 100.0, False, id="a filler"),
+        pytest.param(0.0, None, 100.2, False, id="trades are not counted"),
+        pytest.param(None, 7, 100.2, False, id="volume is not known"),
+        pytest.param(500.0, 7, 100.2, False, id="an ordinary bar"),
+    ],
+)
+def test_a_bar_without_volume_has_no_trades_and_does_not_move(volume, trades, high, is_odd):
+    row = {"minute": 3, "close": 100.0, "high": high, "volume": volume, "bar_count": trades}
+    assert broken([row]) == ([(3, "volume_contradicted", None)] if is_odd else [])
+
+
+PLAIN = [{"minute": n, "close": 100.0, "volume": 1000.0 + n, "bar_count": 10} for n in range(9)]
+"""Volumes differ, so that no bar repeats another; together they are 9036."""
+
+
+@pytest.mark.parametrize(
+    ("volume", "trades", "day", "expected"),
+    [
+        pytest.param(10000.0, 10, 10036.0, [(9, "volume_tenfold", "error")], id="the day has a tenth of it"),
+        pytest.param(10000.0, 10, 10100.0, [(9, "volume_tenfold", "error")], id="and a late print"),
+        pytest.param(10000.0, 10, 19036.0, [], id="the day has all of it: a block"),
+        pytest.param(10000.0, 10, 13000.0, [], id="the day says neither"),
+        pytest.param(10000.0, 100, 10036.0, [], id="its trades are of the usual size"),
+        pytest.param(100000.0, 10, 10036.0, [(9, "volume_unit", None)], id="a hundred times too large"),
+    ],
+)
+def test_a_volume_ten_times_too_large_is_proved_by_its_trades_and_the_day(volume, trades, day, expected):
+    odd = {"minute": 9, "close": 100.0, "volume": volume, "bar_count": trades}
+    assert broken([*PLAIN, odd], day) == expected
+    assert broken([*PLAIN, odd]) == [], "nobody else tells how much was traded"
+
+
+@pytest.mark.parametrize(
+    ("late", "missing", "is_shifted"),
+    [
+        pytest.param(2, (), True, id="two minutes late"),
+        pytest.param(-5, (), True, id="five minutes early"),
+        pytest.param(2, range(100, 120), True, id="late, with a gap inside"),
+        pytest.param(2, range(1, 389, 2), False, id="every other minute: nobody can tell"),
+        pytest.param(1, (), False, id="one minute: the first may lack a trade"),
+        pytest.param(2, (0,), False, id="more is missing at the opening than comes after the close"),
+        pytest.param(20, range(1, 389, 2), True, id="twenty minutes, however thin"),
+    ],
+)
+def test_a_dense_answer_that_is_shifted_by_few_minutes_is_told_from_a_thin_one(late, missing, is_shifted):
+    closes = {n + late: 100.0 + n / 100 for n in range(390) if n not in missing}
+    found = curate(raw_bars(closes))
+    spilled = sum(not 0 <= n < 390 for n in closes)
+    assert found.n_of("outside_session") == spilled
+    assert found.n_of("shifted_hours") == (len(closes) if is_shifted else 0)
+    assert found.valid.height == (0 if is_shifted else len(closes) - spilled)
