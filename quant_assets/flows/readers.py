@@ -12,8 +12,9 @@ from quant_assets.domain.tables import ALL
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.past import open_past
 from quant_assets.flows.work import Work
-from quant_assets.lakehouse.features import FeatureStore, PastReading
+from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.query import run_sql
+from quant_assets.lakehouse.reading import PastReading
 from quant_assets.settings import Settings
 
 

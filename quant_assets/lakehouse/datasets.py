@@ -1,6 +1,7 @@
 """What datasets and feature groups there are, and how healthy they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, TypedDict
 
@@ -11,10 +12,13 @@ from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.health import WEIGHTS, WINDOW, Colour
 from quant_assets.domain.tables import ALL, table
+from quant_assets.errors import ConfigurationError
+from quant_assets.lakehouse import arguments
+from quant_assets.lakehouse.arguments import Day, Knowledge, Names
 from quant_assets.lakehouse.catalog import build_catalog, instrument_quality
 from quant_assets.lakehouse.health import Hours, instrument_days, observed_since
 from quant_assets.lakehouse.layout import Layout
-from quant_assets.lakehouse.reading import resolve_symbols
+from quant_assets.lakehouse.reading import Past, opened, resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
 
 
@@ -36,6 +40,8 @@ class DatasetReaders:
 
     layout: Layout
     calendar: TradingCalendar
+    aliases: Mapping[str, str]
+    past: Past | None
     hours: Hours | None
 
     def list_datasets(self) -> pl.DataFrame:
@@ -69,17 +75,21 @@ class DatasetReaders:
         ]
         return pl.DataFrame(rows)
 
-    def get_dataset_health(self, dataset: str, as_of: datetime | None = None) -> DatasetHealth:
+    def get_dataset_health(self, dataset: str, as_of: Knowledge | None = None) -> DatasetHealth:
         """Return GREEN, YELLOW or RED for a table, with every reason why it is not green.
+
+        Health is that of the files that stand; which files stood earlier is not kept.
 
         Args:
             dataset: a declared table.
-            as_of: instant that decides which sessions are expected; now when None.
+            as_of: which sessions were expected at this instant, an aware datetime, its ISO text, or a date for the end
+                of that UTC day; now when None. It does not bring back the files of then.
 
         Raises:
             UnknownNameError: there is no such table; suggests the nearest one.
+            ConfigurationError: an instant in a form that means nothing, or without a time zone.
         """
-        one, now = table(dataset), as_of or SystemClock().now()
+        one, now = table(dataset), arguments.known_by(as_of) or SystemClock().now()
         stored = CuratedStore(self.layout).partitions(one)
         latest = self.calendar.latest(now)
         expected = [day for day in self.calendar.all_sessions if stored and stored[0].session <= day <= latest]
@@ -96,37 +106,81 @@ class DatasetReaders:
         )
 
     def get_data_quality_summary(
-        self, symbols: Sequence[str] | None = None, start: date | None = None, end: date | None = None
+        self,
+        symbols: Names | None = None,
+        start: Day | None = None,
+        end: Day | None = None,
+        as_of: Knowledge | None = None,
     ) -> pl.DataFrame:
         """Return one row per instrument: score, its parts, colour, reasons, and how many sessions are in which state.
 
         Args:
-            symbols: `QMKT` or `ARCA:QMKT`; everything in the universes when None.
-            start: first session; a month of sessions up to `end` when None.
+            symbols: `QMKT` or `ARCA:QMKT`, or a list of such names; everything in the universes when None.
+            start: first session, a date or its ISO text; a month of sessions up to `end` when None.
             end: last session; the newest closed one when None.
+            as_of: answer with what was known at this instant, an aware datetime, its ISO text, or a date for the end of
+                that UTC day; sessions that had not closed by then are left out.
 
         Raises:
             UnknownNameError: an instrument that nothing here is called.
+            ConfigurationError: an argument in a form that means nothing, an instant without a time zone, or readers
+                without a way into the past.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: there is no universe in the sessions at all, and symbols were named.
         """
-        last = end or self.calendar.latest(SystemClock().now())
-        store = CuratedStore(self.layout)
-        newest = observed_since(store, self.calendar.window(last, WINDOW))
-        sessions = self.calendar.between(start, last) if start else newest
-        days = instrument_days(store, sessions, self._hours)
-        if symbols is not None:
-            wanted = list(resolve_symbols(store, symbols, sessions).values())
-            days = days.filter(pl.col("con_id").is_in(wanted))
+        wanted = None if symbols is None else arguments.symbols(symbols)
+        known_by = arguments.known_by(as_of)
+        newest = self.calendar.latest(known_by or SystemClock().now())
+        last = newest if end is None else arguments.session("end", end)
+        first = None if start is None else arguments.session("start", start)
+        with self._as_of(known_by) as store:
+            sessions = (
+                observed_since(store, self.calendar.window(min(last, newest) if known_by else last, WINDOW))
+                if first is None
+                else self._closed(first, last, known_by)
+            )
+            days = instrument_days(store, sessions, self._hours)
+            if wanted is not None:
+                named = list(resolve_symbols(store, wanted, sessions, self.aliases).values())
+                days = days.filter(pl.col("con_id").is_in(named))
         return summarized(days)
 
-    def get_conditions(self, start: date, end: date) -> pl.DataFrame:
+    def get_conditions(self, start: Day, end: Day, as_of: Knowledge | None = None) -> pl.DataFrame:
         """Return the calendar of conditions: a row per instrument and session, with the counts that it rests on.
 
+        Args:
+            start: first session, a date or its ISO text.
+            end: last session.
+            as_of: see `get_data_quality_summary`.
+
         Raises:
+            ConfigurationError: see `get_data_quality_summary`.
             NotASessionError: the range is reversed or holds no session.
         """
-        return instrument_days(CuratedStore(self.layout), self.calendar.between(start, end), self._hours)
+        known_by = arguments.known_by(as_of)
+        sessions = self._closed(arguments.session("start", start), arguments.session("end", end), known_by)
+        with self._as_of(known_by) as store:
+            return instrument_days(store, sessions, self._hours)
+
+    def _closed(self, first: date, last: date, known_by: datetime | None) -> list[date]:
+        """Return the sessions of a range; as of an instant, those that had closed by then."""
+        sessions = self.calendar.between(first, last)
+        return [day for day in sessions if known_by is None or day <= self.calendar.latest(known_by)]
+
+    @contextmanager
+    def _as_of(self, known_by: datetime | None) -> Iterator[CuratedStore]:
+        """Open the store of now, or that of an instant.
+
+        What has been replaced since cannot be told from what stands, so nothing less than the past itself will do.
+        """
+        if known_by is None:
+            yield CuratedStore(self.layout)
+            return
+        if self.past is None:
+            mend = "Open them with quant_assets.flows.readers.open_store, which computes again what has been replaced."
+            raise ConfigurationError("as_of", "these readers have no way into the past.", mend)
+        with opened(self.past, known_by) as reading:
+            yield reading.store
 
     def _hours(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
         if self.hours:

@@ -1,7 +1,6 @@
 """The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -13,12 +12,22 @@ from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import FeatureGroup, feature_group, label_group
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
+from quant_assets.lakehouse import arguments
 from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
+from quant_assets.lakehouse.arguments import Day, Instant, Knowledge, Names
 from quant_assets.lakehouse.assembly import Assembly
 from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.reading import Plan, aware, plan_reads, read_instruments, resolve_symbols
+from quant_assets.lakehouse.reading import (
+    Past,
+    PastReading,
+    Plan,
+    opened,
+    plan_reads,
+    read_instruments,
+    resolve_symbols,
+)
 from quant_assets.lakehouse.store import CuratedStore
 
 _LOOK_BACK = 5
@@ -43,15 +52,6 @@ class InferenceSet(TypedDict):
     metadata: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PastReading:
-    """The tables as they were known at an instant, and where each partition that was read came from."""
-
-    store: CuratedStore
-    origins: Mapping[tuple[str, str], str]
-    """(table, partition key) → stored, recomputed or unknown."""
-
-
 @dataclass(frozen=True)
 class FeatureStore(DatasetReaders):
     """Readers of one lakehouse."""
@@ -60,7 +60,7 @@ class FeatureStore(DatasetReaders):
     calendar: TradingCalendar
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of instruments -> their names."""
-    past: Callable[[datetime], AbstractContextManager[PastReading]] | None = None
+    past: Past | None = None
     """Opens the tables as they were known at an instant; without it, `as_of` leaves out what became known later."""
     curated: CuratedStore | None = None
     """The store to read; that of `layout` when left out."""
@@ -73,11 +73,11 @@ class FeatureStore(DatasetReaders):
 
     def get_curated_bars(
         self,
-        symbols: Sequence[str],
-        start: date,
-        end: date,
+        symbols: Names,
+        start: Day,
+        end: Day,
         frequency: str = "1min",
-        as_of: datetime | None = None,
+        as_of: Knowledge | None = None,
         adjust: str = "as_served",
         *,
         strict: bool = False,
@@ -85,12 +85,12 @@ class FeatureStore(DatasetReaders):
         """Return curated bars of some instruments and sessions; `known_basis` says of each how it was known.
 
         Args:
-            symbols: `QMKT` or `ARCA:QMKT`.
-            start: first session.
+            symbols: `QMKT` or `ARCA:QMKT`, or a list of such names.
+            start: first session, a date or its ISO text.
             end: last session.
             frequency: `1min`, or `1d` for the daily window as of the last session.
             as_of: answer with what was known at this instant: a value that was revised later comes as it was. Without
-                `past`, it is left out.
+                `past`, it is left out. An aware datetime or its ISO text; a date is the end of that UTC day.
             adjust: `as_served`: minutes as TWS served them on the day of their fetch, days on the basis of `end`.
                 `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices also without
                 the dividends up to then.
@@ -98,42 +98,30 @@ class FeatureStore(DatasetReaders):
 
         Raises:
             UnknownNameError: an instrument, frequency or adjustment that nothing here is called.
-            ConfigurationError: an instant without a time zone.
+            ConfigurationError: an argument in a form that means nothing, or an instant without a time zone.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
         """
         require_adjustment(adjust)
-        if as_of is not None and self.past:
-            with self._opened(aware("as_of", as_of), self.past) as reading:
+        if frequency not in ("1min", "1d"):
+            raise UnknownNameError("frequency", frequency, ("1min", "1d"))
+        known_by = arguments.known_by(as_of)
+        if known_by is not None and self.past:
+            with opened(self.past, known_by) as reading:
                 return self._then(reading).get_curated_bars(
                     symbols, start, end, frequency, adjust=adjust, strict=strict
                 )
-        if frequency not in ("1min", "1d"):
-            raise UnknownNameError("frequency", frequency, ("1min", "1d"))
-        sessions = self.calendar.between(start, end)
-        con_ids = list(resolve_symbols(self._store, symbols, sessions, self.aliases).values())
+        first, last = arguments.session("start", start), arguments.session("end", end)
+        sessions = self.calendar.between(first, last)
+        con_ids = list(resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases).values())
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
         _require_published([plan])
         bars = read_instruments(self._store, plan, con_ids)
-        asked = bars.filter(pl.col("session").is_between(start, end))
-        known = asked.filter(pl.col("known_at") <= aware("as_of", as_of)) if as_of else asked
+        asked = bars.filter(pl.col("session").is_between(first, last))
+        known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
         known = known.filter(pl.col("known_basis") == "observed") if strict else known
         return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
-
-    @contextmanager
-    def _opened(
-        self, as_of: datetime, past: Callable[[datetime], AbstractContextManager[PastReading]]
-    ) -> Iterator[PastReading]:
-        """Open the tables as of then; what was not there yet is no reason to fetch anything today."""
-        with past(as_of) as reading:
-            try:
-                yield reading
-            except NotPublishedError as error:
-                mend = (
-                    f"Nothing of it was known at {as_of:%Y-%m-%d %H:%M:%SZ}: ask as of a later instant, or as of now."
-                )
-                raise NotPublishedError(error.table, error.partition, mend) from error
 
     def _then(self, reading: PastReading) -> "FeatureStore":
         return replace(self, past=None, curated=reading.store)
@@ -151,15 +139,15 @@ class FeatureStore(DatasetReaders):
 
     def get_features_for_training(
         self,
-        feature_groups: Sequence[str],
-        feature_versions: Sequence[str],
-        symbols: Sequence[str],
-        start: date,
-        end: date,
-        *,
-        include_labels: bool = False,
+        feature_groups: Names,
+        feature_versions: Names,
+        symbols: Names,
+        start: Day,
+        end: Day,
+        include_labels: bool = False,  # noqa: FBT001, FBT002 - positional, as the readers' contract has it
         label_version: str | None = None,
-        as_of: datetime | None = None,
+        as_of: Knowledge | None = None,
+        *,
         adjust: str = "as_served",
         strict: bool = False,
     ) -> TrainingSet:
@@ -168,27 +156,34 @@ class FeatureStore(DatasetReaders):
         One row per bar; of daily groups alone, one per session (see `Assembly` for both together).
 
         Args:
-            feature_groups: names in the registry.
+            feature_groups: names in the registry, or one of them.
             feature_versions: a version for each.
-            symbols: `QMKT` or `ARCA:QMKT`.
-            start: first session.
+            symbols: `QMKT` or `ARCA:QMKT`, or a list of such names.
+            start: first session, a date or its ISO text.
             end: last session.
             include_labels: return labels too, one row per bar and horizon; those that matured by `end`.
             label_version: `v1` when left out.
             as_of: answer with what was known at this instant; `metadata["origins"]` says which partitions were
-                computed again for it. Without `past`, what rests on later knowledge is withheld, and named.
+                computed again for it. Without `past`, what rests on later knowledge is withheld, and named. An aware
+                datetime or its ISO text; a date is the end of that UTC day.
             adjust: `splits` or `total` put features in quote currency per share, and inversely those in shares, on
                 the basis of `end`. Returns, ratings and labels have no basis: none of them leaves its session.
             strict: leave out an instrument's session when any bar behind it was backfilled.
 
         Raises:
             UnknownNameError: an instrument, group, version or adjustment that nothing here is called.
-            ConfigurationError: as many versions as groups are needed; an instant without a time zone.
+            ConfigurationError: as many versions as groups are needed; an argument in a form that means nothing, or an
+                instant without a time zone.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
         """
-        if as_of is not None and self.past:
-            with self._opened(instant := aware("as_of", as_of), self.past) as reading:
+        if not isinstance(include_labels, bool):
+            raise ConfigurationError("include_labels", f"{include_labels!r} is neither.", "Give True or False.")
+        if not isinstance(label_version, str | None):
+            raise ConfigurationError("label_version", f"{label_version!r} is none.", "Give one version, as 'v1'.")
+        known_by = arguments.known_by(as_of)
+        if known_by is not None and self.past:
+            with opened(self.past, known_by) as reading:
                 answer = self._then(reading).get_features_for_training(
                     feature_groups,
                     feature_versions,
@@ -200,11 +195,11 @@ class FeatureStore(DatasetReaders):
                     adjust=adjust,
                     strict=strict,
                 )
-                answer["metadata"] |= {"as_of": instant, "origins": _origins(reading)}
+                answer["metadata"] |= {"as_of": known_by, "origins": _origins(reading)}
                 return answer
-        sessions = self.calendar.between(start, end)
-        assembly = self._assembly(feature_groups, feature_versions, as_of)
-        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
+        sessions = self.calendar.between(arguments.session("start", start), arguments.session("end", end))
+        assembly = self._assembly(feature_groups, feature_versions, known_by)
+        instruments = resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
         _require_published(plans)
@@ -222,12 +217,12 @@ class FeatureStore(DatasetReaders):
 
     def get_features_for_inference(
         self,
-        feature_groups: Sequence[str],
-        feature_versions: Sequence[str],
-        symbols: Sequence[str],
-        ts: datetime,
+        feature_groups: Names,
+        feature_versions: Names,
+        symbols: Names,
+        ts: Instant,
         mode: Literal["exact", "latest"] = "exact",
-        as_of: datetime | None = None,
+        as_of: Knowledge | None = None,
         adjust: str = "as_served",
         *,
         strict: bool = False,
@@ -235,11 +230,11 @@ class FeatureStore(DatasetReaders):
         """Return one row per instrument, equal to the row that training sees.
 
         Args:
-            feature_groups: names in the registry.
+            feature_groups: names in the registry, or one of them.
             feature_versions: a version for each.
-            symbols: `QMKT` or `ARCA:QMKT`.
+            symbols: `QMKT` or `ARCA:QMKT`, or a list of such names.
             ts: start of the bar that is asked about; for daily groups alone, any instant: the newest session that had
-                closed by then answers.
+                closed by then answers. An aware datetime or its ISO text; a date alone names no bar.
             mode: `exact` answers with the row of that bar or session, and with nothing where there is none; `latest`
                 with the newest row up to it, at most a few sessions old.
             as_of: as in training.
@@ -248,22 +243,24 @@ class FeatureStore(DatasetReaders):
 
         Raises:
             UnknownNameError: an instrument, group, version or mode that nothing here is called.
-            ConfigurationError: as many versions as groups are needed; an instant without a time zone.
+            ConfigurationError: as many versions as groups are needed; an argument in a form that means nothing, or an
+                instant without a time zone.
             NotPublishedError: nothing near the instant is published.
         """
         if mode not in ("exact", "latest"):
             raise UnknownNameError("mode", mode, ("exact", "latest"))
-        if as_of is not None and self.past:
-            with self._opened(instant := aware("as_of", as_of), self.past) as reading:
+        known_by = arguments.known_by(as_of)
+        if known_by is not None and self.past:
+            with opened(self.past, known_by) as reading:
                 answer = self._then(reading).get_features_for_inference(
                     feature_groups, feature_versions, symbols, ts, mode, adjust=adjust, strict=strict
                 )
-                answer["metadata"] |= {"as_of": instant, "origins": _origins(reading)}
+                answer["metadata"] |= {"as_of": known_by, "origins": _origins(reading)}
                 return answer
-        assembly = self._assembly(feature_groups, feature_versions, as_of)
-        at = aware("ts", ts)
+        assembly = self._assembly(feature_groups, feature_versions, known_by)
+        at = arguments.instant("ts", ts)
         sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
-        instruments = resolve_symbols(self._store, symbols, sessions, self.aliases)
+        instruments = resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
@@ -330,16 +327,17 @@ class FeatureStore(DatasetReaders):
                 frame = basis.of_minutes(frame, adjust, prices, volumes)
         return frame
 
-    def _assembly(self, names: Sequence[str], versions: Sequence[str], as_of: datetime | None) -> Assembly:
-        known = aware("as_of", as_of) if as_of else None
-        return Assembly(self._store, self.calendar, _groups(names, versions), known)
+    def _assembly(self, names: Names, versions: Names, as_of: datetime | None) -> Assembly:
+        return Assembly(self._store, self.calendar, _groups(names, versions), as_of)
 
 
-def _groups(names: Sequence[str], versions: Sequence[str]) -> list[FeatureGroup]:
-    if isinstance(names, str) or not names or len(names) != len(versions):
-        problem = f"{len(names)} groups and {len(versions)} versions were given."
+def _groups(names: Names, versions: Names) -> list[FeatureGroup]:
+    named = arguments.names("feature_groups", names, "price_1m")
+    of = arguments.names("feature_versions", versions, "v1")
+    if len(named) != len(of):
+        problem = f"{len(named)} groups and {len(of)} versions were given."
         raise ConfigurationError("feature_groups, feature_versions", problem, "Give a version for each group.")
-    return [feature_group(name, version) for name, version in zip(names, versions, strict=True)]
+    return [feature_group(name, version) for name, version in zip(named, of, strict=True)]
 
 
 def _require_published(plans: Sequence[Plan]) -> None:

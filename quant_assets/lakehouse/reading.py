@@ -1,8 +1,9 @@
 """Reads of many partitions that open no file but those that hold what was asked for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,30 @@ from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.settings.names import split_qualified
 
 _NO_ALIASES: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class PastReading:
+    """The tables as they were known at an instant, and where each partition that was read came from."""
+
+    store: CuratedStore
+    origins: Mapping[tuple[str, str], str]
+    """(table, partition key) → stored, recomputed or unknown."""
+
+
+Past = Callable[[datetime], AbstractContextManager[PastReading]]
+"""Opens the tables as they were known at an instant."""
+
+
+@contextmanager
+def opened(past: Past, as_of: datetime) -> Iterator[PastReading]:
+    """Open the tables as of then; what was not there yet is no reason to fetch anything today."""
+    with past(as_of) as reading:
+        try:
+            yield reading
+        except NotPublishedError as error:
+            mend = f"Nothing of it was known at {as_of:%Y-%m-%d %H:%M:%SZ}: ask as of a later instant, or as of now."
+            raise NotPublishedError(error.table, error.partition, mend) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +109,8 @@ def resolve_symbols(
     Raises:
         UnknownNameError: no universe of the sessions has the symbol; suggests the nearest one.
         NotPublishedError: there is no universe in the sessions at all.
-        ConfigurationError: no symbol was given, or one stands for several instruments.
+        ConfigurationError: a symbol stands for several instruments.
     """
-    if not symbols or isinstance(symbols, str):
-        raise ConfigurationError("symbols", "a list of at least one symbol is needed.", "For example ['ARCA:SPY'].")
     names = {name: canonical(name, aliases) for name in symbols}
     found = _by_dimension(store, list(names.values()), sessions)
     known: set[str] = set(found)
@@ -148,14 +171,3 @@ def _con_id(members: Mapping[str, Sequence[tuple[str, int]]], name: str) -> int 
     if len(mine) > 1:
         _refuse_several(name, [qualified for qualified, _ in mine])
     return mine[0][1] if mine else None
-
-
-def aware(what: str, instant: datetime) -> datetime:
-    """Return an instant in UTC.
-
-    Raises:
-        ConfigurationError: it has no time zone.
-    """
-    if instant.tzinfo is None:
-        raise ConfigurationError(what, f"{instant} has no time zone.", "Say which, for example datetime.now(UTC).")
-    return instant.astimezone(UTC)

@@ -1,8 +1,9 @@
 """The feature store: what it answers, what it opens, and that training and inference say the same."""
 
+import inspect
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 
 import polars as pl
@@ -240,8 +241,27 @@ def test_bars_of_minutes_and_of_days(store, opened):
     [
         (lambda s: s.get_curated_bars(["S1O1"], DAYS[0], DAYS[0]), UnknownNameError, "Did you mean"),
         (lambda s: s.get_curated_bars(["ARCA:S101"], DAYS[0], DAYS[0]), UnknownNameError, "no instrument 'ARCA:S101'. Did you mean 'S101'"),
-        (lambda s: s.get_curated_bars([], DAYS[0], DAYS[0]), ConfigurationError, "at least one symbol"),
-        (lambda s: s.get_curated_bars("S101", DAYS[0], DAYS[0]), ConfigurationError, "a list of at least one"),
+        (lambda s: s.get_curated_bars([], DAYS[0], DAYS[0]), ConfigurationError, r"symbols: at least one name.*'ARCA:SPY' or \['ARCA:SPY'\]"),
+        (lambda s: s.get_curated_bars(["S101", 102], DAYS[0], DAYS[0]), ConfigurationError, "symbols: 102 is no name"),
+        (lambda s: s.get_curated_bars(101, DAYS[0], DAYS[0]), ConfigurationError, "symbols: 101 is no name"),
+        (lambda s: s.get_curated_bars("S1O1", DAYS[0], DAYS[0]), UnknownNameError, "no instrument 'S1O1'. Did you mean 'S101'"),
+        (lambda s: s.get_curated_bars(["S101"], "2nd of January", DAYS[0]), ConfigurationError, "start: '2nd of January' is no date.*2026-01-05"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], minute(0, DAYS[0])), ConfigurationError, "end: .* is no date"),
+        (lambda s: s.get_curated_bars(["S101"], 20240102, DAYS[0]), ConfigurationError, "start: 20240102 is no date"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], None), ConfigurationError, "end: None is no date"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], 1), UnknownNameError, "frequency 1"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], as_of="yesterday"), ConfigurationError, "as_of: 'yesterday' is no instant.*2026-03-14T21:00Z.*or a date for the end of that UTC day"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], as_of="2024-01-05T12:00"), ConfigurationError, "as_of: 2024-01-05T12:00 has no time zone"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], as_of=0), ConfigurationError, "as_of: 0 is no instant"),
+        (lambda s: s.get_features_for_training(1, "v1", ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "feature_groups: 1 is no name.*'price_1m'"),
+        (lambda s: s.get_features_for_training("price_1m", [1], ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "feature_versions: 1 is no name.*'v1'"),
+        (lambda s: s.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[0], "v1"), ConfigurationError, "include_labels: 'v1' is neither"),
+        (lambda s: s.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[0], True, 1), ConfigurationError, "label_version: 1 is none"),
+        (lambda s: s.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[0], as_of=datetime(2024, 2, 1)), ConfigurationError, "as_of: .*no time zone"),  # noqa: DTZ001
+        (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], DAYS[0]), ConfigurationError, "ts: .* is no instant.*2026-03-14T21:00Z"),
+        (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], "2024-01-02"), ConfigurationError, "ts: '2024-01-02' is no instant"),
+        (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], "2024-01-02T15:00"), ConfigurationError, "ts: .* no time zone"),
+        (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], minute(5, DAYS[0]), mode=1), UnknownNameError, "mode 1"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], "5min"), UnknownNameError, "frequency '5min'"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[1], adjust="splits"), NotPublishedError, "adjustment_factors.*--sessions 2024-01-02..2024-01-03"),
         (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], adjust="spilts"), UnknownNameError, "Did you mean 'splits'"),
@@ -250,7 +270,8 @@ def test_bars_of_minutes_and_of_days(store, opened):
         (lambda s: s.get_curated_bars(["S101"], date(2024, 2, 1), date(2024, 2, 2)), NotPublishedError, "universe"),
         (lambda s: s.get_features_for_training(["price_1n"], ["v1"], ["S101"], DAYS[0], DAYS[0]), UnknownNameError, "Did you mean 'price_1m'"),
         (lambda s: s.get_features_for_training(["price_1m"], ["v2"], ["S101"], DAYS[0], DAYS[0]), UnknownNameError, "version of feature group"),
-        (lambda s: s.get_features_for_training(["price_1m"], [], ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "a version for each"),
+        (lambda s: s.get_features_for_training(["price_1m"], [], ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "feature_versions: at least one name"),
+        (lambda s: s.get_features_for_training(MINUTES[0], "v1", ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "2 groups and 1 versions.*a version for each"),
         (lambda s: s.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[0], include_labels=True, label_version="v7"), UnknownNameError, "label version 'v7'"),
         (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], minute(5, DAYS[0]), mode="newest"), UnknownNameError, "mode 'newest'"),
         (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], datetime(2024, 1, 2, 15)), ConfigurationError, "no time zone"),  # noqa: DTZ001
@@ -259,6 +280,64 @@ def test_bars_of_minutes_and_of_days(store, opened):
 def test_the_impossible_is_refused_with_a_way_out(store, call, error, sentence):
     with pytest.raises(error, match=sentence):
         call(store)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("get_curated_bars", "symbols, start, end, frequency='1min', as_of=None, adjust='as_served'"),
+        (
+            "get_features_for_training",
+            "feature_groups, feature_versions, symbols, start, end, include_labels=False, label_version=None, as_of=None",
+        ),
+        ("get_features_for_inference", "feature_groups, feature_versions, symbols, ts, mode='exact'"),
+    ],
+)
+def test_the_readers_are_called_by_position_as_their_contract_has_it(method, expected):
+    positional = [
+        one.replace(annotation=inspect.Parameter.empty)
+        for one in inspect.signature(getattr(FeatureStore, method)).parameters.values()
+        if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    assert ", ".join(map(str, positional[1:])).startswith(expected)
+
+
+def test_every_form_that_means_one_thing_gives_the_same_answer(store):
+    day, known = DAYS[1], known_at(DAYS[2])
+    training = store.get_features_for_training(["price_1m"], ["v1"], ["S101"], day, DAYS[2], True, "v1", known)
+    assert training["labels"].height > 300
+    texts = store.get_features_for_training(
+        "price_1m", "v1", "S101", str(day), str(DAYS[2]), True, "v1", known.isoformat()
+    )
+    assert texts["features"].equals(training["features"])
+    assert texts["labels"].equals(training["labels"])
+    assert texts["metadata"] == training["metadata"]
+    assert store.get_features_for_training(
+        ("price_1m",),
+        iter(["v1"]),
+        pl.Series(["S101"]),
+        day,
+        DAYS[2],
+        as_of=known.astimezone(timezone(timedelta(hours=9))),
+    )["features"].equals(training["features"])
+    ts = minute(100, day)
+    row = store.get_features_for_inference(["price_1m"], ["v1"], ["S101"], ts)
+    text = store.get_features_for_inference("price_1m", "v1", "S101", ts.isoformat())
+    assert row["features"].height == 1
+    assert text["features"].equals(row["features"])
+    assert text["metadata"] == row["metadata"]
+
+
+@pytest.mark.parametrize("as_text", [False, True], ids=["date", "text"])
+def test_a_date_as_of_is_the_end_of_that_day_in_utc(store, as_text):
+    """The bars of a session became known ten hours after its close, at 07:00 UTC of the day after."""
+    on, eve = DAYS[1], DAYS[0]
+    given = [str(day) if as_text else day for day in (eve, on)]
+    before, after = (store.get_curated_bars("S101", DAYS[0], DAYS[0], as_of=day) for day in given)
+    assert before.is_empty()
+    assert after.height > 300
+    metadata = store.get_features_for_training("price_1m", "v1", "S101", DAYS[0], DAYS[0], as_of=given[1])["metadata"]
+    assert metadata["as_of"] == datetime(2024, 1, 3, 23, 59, 59, 999999, tzinfo=UTC)
 
 
 def test_features_that_were_never_made_are_named_with_their_mend(work):

@@ -177,6 +177,41 @@ def test_a_batch_that_was_arriving_counts_as_far_as_it_had_arrived(tmp_path):
         assert past.work.lake.raw.read(RAW_TWS_REQUESTS, AT).filter(pl.col("bar_size") == "1 min").height == 1
 
 
+def test_conditions_and_quality_as_of_then_are_those_that_were_told_then(tmp_path):
+    """A later answer brings six bars, one of them x100: it is in quarantine since, and was not there before."""
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT", "NYSE:QFID"))
+    lab.run([SESSION])
+    between, later = after(SESSION) + 24 * HOUR, after(SESSION) + 48 * HOUR
+    with lab.at(between) as work:
+        told = feature_store(work).get_conditions(SESSION, SESSION)
+        summary = feature_store(work).get_data_quality_summary(start=SESSION, end=SESSION)
+    assert told["rejected"].to_list() == [0, 0]
+    bars = lab.lake.raw.read(RAW_TWS_BARS, AT).sort("con_id", "ts").slice(98, 6)
+    times = pl.when(pl.int_range(pl.len()) == 2).then(100.0).otherwise(1.0)
+    spoiled = bars.with_columns(
+        *(pl.col(name) * times for name in ("open", "high", "low", "close", "wap")),
+        pl.lit("b9").alias("batch_id"),
+        pl.lit("b9-000").alias("request_id"),
+        pl.lit(later).cast(RAW_TWS_BARS.schema["ingested_at"]).alias("ingested_at"),
+    )
+    lab.lake.raw.append(RAW_TWS_BARS, AT, spoiled, "b9")
+    lab.run([SESSION], later + HOUR)
+    with lab.at(later + 2 * HOUR) as work:
+        store = feature_store(work)
+        assert sorted(store.get_conditions(SESSION, SESSION)["rejected"]) == [0, 1]
+        assert store.get_conditions(SESSION, SESSION, as_of=between).equals(told)
+        assert store.get_data_quality_summary(None, SESSION, SESSION, as_of=between).equals(summary)
+        assert not store.get_data_quality_summary(None, SESSION, SESSION).equals(summary)
+        one = store.get_data_quality_summary("QMKT", start=str(SESSION), end=str(SESSION), as_of=between.date())
+        assert one["symbol"].to_list() == ["QMKT"]
+        assert store.get_conditions(SESSION, SESSION, as_of=SESSION).is_empty(), "it had not closed for long enough"
+        newest = store.get_data_quality_summary(as_of=between)
+        assert (
+            newest.select("con_id", "available", "missing").rows()
+            == summary.select("con_id", "available", "missing").rows()
+        )
+
+
 def test_sql_answers_as_of_then_over_bronze_silver_and_gold(revised):
     query = (
         "SELECT (SELECT sum(volume) FROM curated_tws_1m_bars) AS curated, "

@@ -1,7 +1,7 @@
 """Health: every number of a score is worked out by hand here."""
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from unittest import mock
 
 import polars as pl
@@ -11,7 +11,7 @@ from quant_assets.clock import ManualClock
 from quant_assets.domain.health import DAYS, condition, instrument_parts, score, verdict
 from quant_assets.domain.tables import BAR_ACCOUNTING, FEATURES_PRICE_1M_V1, UNIVERSE
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
-from quant_assets.errors import UnknownNameError
+from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.readers import feature_store
 from quant_assets.flows.work import Work
@@ -188,6 +188,42 @@ def test_the_health_of_a_dataset(readers):
     assert readers.get_dataset_health("weights", as_of=now)["reasons"] == ["nothing is published, so nothing is known"]
     with pytest.raises(UnknownNameError, match="curated_tws_1m_bars"):
         readers.get_dataset_health("curated_tws_1m_bar")
+
+
+def test_the_health_of_a_dataset_takes_a_date_for_the_end_of_that_day(readers):
+    on_the_day, next_day = (
+        readers.get_dataset_health("curated_tws_1m_bars", as_of=day) for day in ("2024-01-05", date(2024, 1, 6))
+    )
+    assert (on_the_day["sessions_behind"], next_day["sessions_behind"]) == (0, 0)
+    assert str(WEEK[3]) in next_day["conditions"]
+    assert readers.get_dataset_health("curated_tws_1m_bars", as_of="2024-01-09T12:00Z")["sessions_behind"] == 1
+    with pytest.raises(ConfigurationError, match=r"as_of: .*no time zone"):
+        readers.get_dataset_health("curated_tws_1m_bars", as_of=datetime(2024, 1, 5))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda readers, as_of: readers.get_conditions(WEEK[0], WEEK[1], as_of),
+        lambda readers, as_of: readers.get_data_quality_summary("S101", WEEK[0], WEEK[1], as_of),
+    ],
+)
+def test_without_a_way_into_the_past_nothing_is_told_as_of_then(readers, ask):
+    with pytest.raises(ConfigurationError, match=r"as_of: .*no way into the past.*open_store"):
+        ask(readers, "2024-01-05")
+    with pytest.raises(ConfigurationError, match="as_of: 'then' is no instant"):
+        ask(readers, "then")
+
+
+def test_conditions_take_dates_as_text(readers):
+    assert readers.get_conditions("2024-01-02", "2024-01-08").equals(readers.get_conditions(WEEK[0], WEEK[-1]))
+    assert readers.get_data_quality_summary("S101", "2024-01-02", "2024-01-08").equals(
+        readers.get_data_quality_summary(["S101"], WEEK[0], WEEK[-1])
+    )
+    with pytest.raises(ConfigurationError, match="start: 'Monday' is no date"):
+        readers.get_conditions("Monday", WEEK[0])
+    with pytest.raises(ConfigurationError, match="symbols: at least one name"):
+        readers.get_data_quality_summary([])
 
 
 def test_a_summary_of_instruments_and_the_lists(readers):
