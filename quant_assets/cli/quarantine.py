@@ -21,7 +21,9 @@ def quarantine() -> None:
 @session_options
 @click.option("--symbol", default="", help="Only this symbol.")
 @click.option("--rule", default="", help="Only rows that broke this rule; `quant quarantine rules` lists them.")
-@click.option("--verdict", default="", help="Only this verdict, such as bad_print.")
+@click.option(
+    "--verdict", default="", help="Only this verdict, such as bad_print; another word is answered with the legal ones."
+)
 @json_option
 def list_(session: str | None, sessions: str | None, symbol: str, rule: str, verdict: str, *, as_json: bool) -> None:
     """List quarantined rows of sessions; the newest closed session when none is named."""

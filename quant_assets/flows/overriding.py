@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from quant_assets.domain.quality import OVERRIDES, ROW_KEY, RULES, row_hash
+from quant_assets.domain.quality import OVERRIDES, ROW_KEY, RULES, VERDICTS, row_hash
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import HardRuleError, UnknownNameError
 from quant_assets.flows.words import say
@@ -53,10 +53,12 @@ def rejected(
     """Return quarantined rows of sessions, with their names as `id`; `rule` may be any that the row broke.
 
     Raises:
-        UnknownNameError: there is no such rule.
+        UnknownNameError: there is no such rule, or no such verdict.
     """
     if rule and rule not in (known := [one.name for one in RULES]):
         raise UnknownNameError("rule", rule, known)
+    if verdict and verdict not in VERDICTS:
+        raise UnknownNameError("verdict", verdict, VERDICTS)
     rows = work.lake.curated.read_many(QUARANTINE_TWS_BARS, [Partition(session) for session in sessions])
     wanted = rows.filter(
         pl.lit(not symbol) | (pl.col("symbol") == symbol),

@@ -6,13 +6,14 @@ from quant_assets.domain.quality.daily import finish_daily, sound_daily
 from quant_assets.domain.quality.kinds import Rule
 from quant_assets.domain.quality.metrics import complaints, session_metrics
 from quant_assets.domain.quality.overrides import OVERRIDES, ROW_KEY, row_hash
-from quant_assets.domain.quality.rules import RULES, severities
+from quant_assets.domain.quality.rules import RULES, VERDICTS, severities
 
 __all__ = [
     "OVERRIDES",
     "ROW_KEY",
     "RULES",
     "TRANSFORM_VERSION",
+    "VERDICTS",
     "Curation",
     "Rule",
     "complaints",

@@ -7,6 +7,7 @@ rules` and docs/quality.md print the declarations, and configs/manifest.json cha
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from quant_assets.domain import toxic
 from quant_assets.domain.quality.kinds import (
     DailyRangeRule,
     DuplicateRule,
@@ -244,6 +245,9 @@ RULES: tuple[Rule, ...] = (
 """Every rule, most telling first: of several that a row breaks, the first is its reason."""
 
 BY_NAME: Mapping[str, Rule] = {rule.name: rule for rule in RULES}
+
+VERDICTS: Sequence[str] = sorted({*(rule.verdict for rule in RULES), *toxic.VERDICTS})
+"""What a row can be taken for, whatever the severities."""
 
 _WORST: Sequence[Severity] = ("quarantine", "error", "warn", "ok")
 

@@ -23,7 +23,7 @@ def built(tmp_path_factory):
     place = pl.int_range(pl.len())
     times = pl.when(place == 2).then(100.0).otherwise(1.0)
     spoiled = bars.with_columns(
-        *((pl.col(name) * times).alias(name) for name in ("open", "high", "low", "close")),
+        *((pl.col(name) * times).alias(name) for name in ("open", "high", "low", "close", "wap")),
         pl.lit("late").alias("batch_id"),
         pl.lit("late-000").alias("request_id"),
         pl.col("ingested_at") + timedelta(hours=1),

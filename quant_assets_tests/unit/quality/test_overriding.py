@@ -26,6 +26,20 @@ def test_a_release_lets_the_row_in_and_rebuilds_its_session_alone(lab):
     assert curated(lab, NEXT)[0].report.content_id == other.report.content_id
 
 
+def test_rows_are_listed_by_rule_and_verdict_and_unknown_ones_are_refused(lab):
+    assert [row["rule"] for row in rows(lab, verdict="bad_print")] == ["toxic_price"]
+    assert rows(lab, verdict="level_shift") == [], "a verdict that no row has is no mistake"
+    for verdict in {row["verdict"] for row in rows(lab)}:
+        assert rows(lab, verdict=verdict)
+    with pytest.raises(UnknownNameError, match=r"no verdict 'bad_pint'. Did you mean 'bad_print'\?") as refused:
+        rows(lab, verdict="bad_pint")
+    assert {"bad_print", "unit_error", "real_move", "missed_split", "level_shift", "shifted"} <= set(
+        refused.value.known
+    )
+    with pytest.raises(UnknownNameError, match="no rule 'foo'"):
+        rows(lab, rule="foo")
+
+
 def test_a_release_is_taken_back_by_a_confirmation_which_keeps_the_verdict(lab):
     (toxic,) = rows(lab, rule="toxic_price")
     say(lab, "release", toxic["id"])
