@@ -1,0 +1,224 @@
+"""Silver and gold: one atomic file per partition."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from operator import attrgetter
+
+import polars as pl
+
+import quant_assets
+from quant_assets.domain.tables import Table
+from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
+from quant_assets.lakehouse.content import content_id
+from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
+from quant_assets.lakehouse.footer import Footer, instant_text, known_range
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
+from quant_assets.lakehouse.store.base import Ready, StorageReport, Store
+
+_PLACE = attrgetter("session", "profile")
+_log = logging.getLogger(__name__)
+
+
+class CuratedStore(Store):
+    """Silver and gold: one file per partition, replaced atomically, never rewritten with equal content."""
+
+    @cached_property
+    def copies(self) -> MonthCopies:
+        """Month copies, which `read_many` prefers while they are current."""
+        return MonthCopies(self.layout)
+
+    def footer(self, table: Table, partition: Partition) -> Footer | None:
+        """Return what stands in a partition, or None when nothing is published."""
+        return self.manifest(table).lookup(self.layout.file(table, partition))
+
+    def exists(self, table: Table, partition: Partition) -> bool:
+        """Return whether a partition is published."""
+        return self.layout.file(table, partition).is_file()
+
+    def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return one published partition.
+
+        Raises:
+            NotPublishedError: it does not exist.
+            CorruptFileError: it cannot be read.
+        """
+        try:
+            return read_file(table, self.layout.file(table, partition), columns)
+        except FileNotFoundError:
+            raise NotPublishedError(table.name, partition.key, _materialize(table, partition)) from None
+
+    def read_many(
+        self,
+        table: Table,
+        partitions: Iterable[Partition],
+        columns: Sequence[str] | None = None,
+        con_ids: Sequence[int] | None = None,
+        *,
+        in_order: bool = True,
+    ) -> pl.DataFrame:
+        """Return those of the given partitions that are published, one below the other.
+
+        A month copy answers for the sessions whose files are still the ones that it was made from; otherwise the
+        files are read. Either way only the row groups of the asked instruments and the asked columns are decoded.
+
+        Args:
+            table: declaration.
+            partitions: what is asked for; they are answered in ascending order.
+            columns: names to read; all when None.
+            con_ids: instruments to read; all when None, none when empty.
+            in_order: rows come in the order of the partitions' files. False saves a sort when many instruments are
+                read: the rows of one instrument ascend in time, and nothing else is promised.
+
+        Raises:
+            CorruptFileError: names the file that cannot be read.
+        """
+        names, asked = list(columns or table.schema.names()), sorted(dict.fromkeys(partitions), key=_PLACE)
+        if con_ids is not None and not con_ids:
+            return table.empty().select(names)
+        where = of_instruments(con_ids)
+        is_wide = con_ids is None or len(con_ids) > FEW  # to sort them all takes longer than to read files in order
+        if not has_copies(table) or len(asked) <= 1 or (in_order and is_wide):
+            return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
+        try:
+            return self._with_copies(table, asked, names, con_ids, in_order=in_order)
+        except CorruptCopyError as error:
+            _log.warning("%s The session files are read instead.", error)
+            return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
+
+    def _with_copies(
+        self,
+        table: Table,
+        asked: Sequence[Partition],
+        names: Sequence[str],
+        con_ids: Sequence[int] | None,
+        *,
+        in_order: bool,
+    ) -> pl.DataFrame:
+        sourced = self.copies.divide(table, asked)
+        if not sourced.shares:
+            return read_files(table, sourced.files, names, of_instruments(con_ids))
+        n_asked = 2 if con_ids is None else len(set(con_ids))
+        must_sort = not sourced.is_ordered or (in_order and n_asked > 1)
+        read = [*names, *(["session"] if must_sort and "session" not in names else [])]
+        parts = [self.copies.read(table, sourced.shares, read, con_ids)]
+        if sourced.files:
+            parts.append(read_files(table, sourced.files, read, of_instruments(con_ids)))
+        frame = pl.concat(parts) if len(parts) > 1 else parts[0]
+        # each session comes from one source, and is sorted in it: a stable sort by session is the order of the files
+        return frame.sort("session", maintain_order=True).select(names) if must_sort else frame
+
+    def write(
+        self,
+        table: Table,
+        partition: Partition,
+        frame: pl.DataFrame,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        watermark: str = "",
+        warnings: Mapping[str, str] | None = None,
+    ) -> StorageReport:
+        """Commit one partition, unless its content already stands.
+
+        Args:
+            table: declaration; the frame must have its shape.
+            partition: where it goes.
+            frame: the whole partition.
+            inputs: input name → content id that the frame was computed from.
+            watermark: newest knowledge time among the inputs, ISO 8601 UTC.
+            warnings: check that did not pass and does not block → what it said.
+
+        Raises:
+            ShapeError: the frame differs from the declaration.
+            StaleInputsError: what stands was computed from newer inputs.
+            DiskFullError: no space; what stood before still stands.
+        """
+        ready, watermark = table.conform(frame), instant_text(watermark)
+        file = self.layout.file(table, partition)
+        footer = Footer(
+            table=table.name,
+            partition=partition.key,
+            content_id=content_id(ready, table.content_columns, table.key),
+            n_rows=ready.height,
+            inputs=dict(inputs or {}),
+            watermark=watermark,
+            run_id=self.run_id,
+            version=quant_assets.__version__,
+            warnings=dict(warnings or {}),
+            **known_range(ready),
+        )
+        with self._lock(table):
+            standing = self._standing(table, partition)
+            if standing and instant_text(standing.watermark) > watermark:
+                raise StaleInputsError(table.name, partition.key, standing.watermark, watermark or "unknown")
+            if standing and standing.content_id == footer.content_id:
+                if (confirmed := standing.confirmed_by(footer)) != standing:
+                    self.manifest(table).append([(file, confirmed)], self._now())
+                return self._report(table, partition, footer, unchanged=ready.height)
+            before = self._readable(table, partition) if standing else None
+            self._commit(table, [Ready(partition, file, ready, footer)])
+        return self._compared(table, partition, footer, before, ready)
+
+    def _standing(self, table: Table, partition: Partition) -> Footer | None:
+        """Return the footer that stands; a corrupt derived file is replaced, for it can be recomputed."""
+        try:
+            return self.footer(table, partition)
+        except CorruptFileError:
+            return None
+
+    def _readable(self, table: Table, partition: Partition) -> pl.DataFrame | None:
+        try:
+            return self.read(table, partition)
+        except CorruptFileError:
+            return None
+
+    def _compared(
+        self, table: Table, partition: Partition, footer: Footer, before: pl.DataFrame | None, after: pl.DataFrame
+    ) -> StorageReport:
+        """Count rows by fate: the key is new, the key stood with other values, or nothing changed."""
+        if before is None or before.is_empty():
+            return self._report(table, partition, footer, inserted=after.height)
+        known, same = _known_and_same(table, before, after)
+        return self._report(
+            table, partition, footer, inserted=after.height - known, updated=known - same, unchanged=same
+        )
+
+    def _report(
+        self,
+        table: Table,
+        partition: Partition,
+        footer: Footer,
+        *,
+        inserted: int = 0,
+        updated: int = 0,
+        unchanged: int = 0,
+    ) -> StorageReport:
+        return StorageReport(
+            table=table.name,
+            location=self.layout.relative(self.layout.file(table, partition)),
+            partition=partition.key,
+            rows=inserted + updated + unchanged,
+            inserted=inserted,
+            updated=updated,
+            unchanged=unchanged,
+            content_id=footer.content_id,
+        )
+
+
+def _known_and_same(table: Table, before: pl.DataFrame, after: pl.DataFrame) -> tuple[int, int]:
+    """Count the rows whose key stood before, and those of them whose content did; places tell when the keys agree."""
+    key, content = list(table.key), list(table.content_columns)
+    if before.select(key).equals(after.select(key)):
+        old = before.select(pl.col(name).alias(f"_{name}") for name in content)
+        same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"_{name}")) for name in content)
+        return after.height, after.hstack(old).select(same.sum()).item()
+    known = after.join(before.select(key), on=key, how="semi", nulls_equal=True).height
+    return known, after.join(before.select(content), on=content, how="semi", nulls_equal=True).height
+
+
+def _materialize(table: Table, partition: Partition) -> str:
+    return (
+        f"Run `dagster asset materialize -m quant_assets.definitions --select {table.producer} "
+        f"--partition '{partition.key}'`, or `quant flow {'alpha' if partition.profile else 'data'}`."
+    )

@@ -1,0 +1,110 @@
+"""Bronze: append-only batches."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+import quant_assets
+from quant_assets.domain.tables import Table
+from quant_assets.lakehouse.content import combined_id, set_id
+from quant_assets.lakehouse.contents import recall, remember
+from quant_assets.lakehouse.footer import Footer, instant_text, known_range
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.scanning import read_file
+from quant_assets.lakehouse.store.base import Ready, StorageReport, Store, at_once
+
+
+class RawStore(Store):
+    """Bronze: immutable batch files. Nothing is ever overwritten; a re-fetch adds a newer batch."""
+
+    def batches(self, table: Table, partition: Partition) -> list[Path]:
+        """Return the batch files of a partition."""
+        return sorted(self.layout.directory(table, partition).glob("[!.]*.parquet"))
+
+    def append(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> StorageReport:
+        """Commit one batch of one partition; see `append_all`."""
+        (report,) = self.append_all(table, {partition: frame}, batch_id)
+        return report
+
+    def append_all(
+        self, table: Table, frames: Mapping[Partition, pl.DataFrame], batch_id: str
+    ) -> tuple[StorageReport, ...]:
+        """Commit one batch that speaks of several partitions: a file in each, all under one hold of the lock.
+
+        Each file is a commit of its own. A process that dies on the way leaves some of them, all whole.
+
+        Raises:
+            ShapeError: a frame differs from the declaration; nothing was added.
+            FileExistsError: this batch id is taken in one of the partitions; nothing was added.
+            DiskFullError: no space; files of other partitions may have been added.
+        """
+        if not frames:
+            return ()
+        files = at_once(lambda item: self._prepared(table, *item, batch_id), frames.items())
+        with self._lock(table):
+            if taken := next((one.file for one in files if one.file.exists()), None):
+                raise FileExistsError(f"{taken} exists, and bronze is never overwritten")
+            self._commit(table, files)
+        return tuple(self._added(table, one) for one in files)
+
+    def _prepared(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> Ready:
+        ready = table.conform(frame)
+        footer = Footer(
+            table=table.name,
+            partition=partition.key,
+            content_id=_said(ready, table),
+            n_rows=ready.height,
+            run_id=self.run_id,
+            version=quant_assets.__version__,
+            **known_range(ready),
+        )
+        return Ready(partition, self.layout.batch(table, partition, batch_id), ready, footer)
+
+    def _added(self, table: Table, one: Ready) -> StorageReport:
+        n, where = one.footer.n_rows, self.layout.relative(one.file)
+        return StorageReport(table.name, where, one.partition.key, n, n, 0, 0, one.footer.content_id)
+
+    def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return all batches of a partition, one below the other; no batch gives an empty frame.
+
+        Raises:
+            CorruptFileError: a batch cannot be read.
+        """
+        frames = [read_file(table, file, columns) for file in self.batches(table, partition)]
+        return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
+
+    def n_rows(self, table: Table, partition: Partition) -> int:
+        """Return how many rows all batches of a partition have; only footers are read."""
+        footers = (self.manifest(table).lookup(file) for file in self.batches(table, partition))
+        return sum(footer.n_rows for footer in footers if footer)
+
+    def content_id(self, table: Table, partition: Partition) -> str:
+        """Return one id for all that a partition says, however it is cut into batches.
+
+        Equal rows that arrived twice count once, so that a rerun after a crash equals an undisturbed run.
+        """
+        files = self.batches(table, partition)
+        if len(files) == 1 and (footer := self.manifest(table).lookup(files[0])):
+            return footer.content_id
+        if not files:
+            return _said(table.empty(), table)
+        if known := recall(self.layout, table, partition, files):
+            return known
+        said = _said(self.read(table, partition, table.content_columns), table)
+        if self.batches(table, partition) == files:
+            remember(self.layout, table, partition, files, said)
+        return said
+
+    def input_id(self, table: Table, partition: Partition) -> str:
+        """Return an id of the exact set of batches, cheap to compute: it changes whenever a batch is added."""
+        return combined_id(file.name for file in self.batches(table, partition))
+
+    def watermark(self, table: Table, partition: Partition) -> str:
+        """Return the newest ingestion time in a partition, ISO 8601; empty when there is no batch."""
+        footers = (self.manifest(table).lookup(file) for file in self.batches(table, partition))
+        return max((instant_text(footer.known_until) for footer in footers if footer), default="")
+
+
+def _said(frame: pl.DataFrame, table: Table) -> str:
+    return set_id(frame, table.content_columns)
