@@ -25,8 +25,20 @@ def gateway() -> None:
 )
 @click.option("--symbols", help="Of a recording, serve only these; comma-separated.")
 @click.option("--seed", default=7, show_default=True, help="Seed of the synthetic market.")
-@click.option("--time-scale", default=1.0, show_default=True, help="Let the pacing clock run this many times as fast.")
-@click.option("--latency", default=0.0, show_default=True, help="Answer historical requests after this many seconds.")
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(0, 1e6, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Let the pacing clock run this many times as fast.",
+)
+@click.option(
+    "--latency",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    show_default=True,
+    help="Answer historical requests after this many seconds.",
+)
 @click.option("--no-pacing", is_flag=True, help="Do not enforce IBKR's request limits.")
 @click.option(
     "--faults", type=click.Path(path_type=Path), help="Play this fault script, such as configs/faults/flaky_day.yaml."

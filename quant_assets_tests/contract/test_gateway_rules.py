@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from click.testing import CliRunner
 
+from quant_assets.cli.gateway import gateway as gateway_command
 from quant_assets.clock import ManualClock, ScaledClock
 from quant_assets.gateway.faults import Fault, ScriptedFaults, Strike
 from quant_assets.gateway.rules import Rules
@@ -269,3 +271,18 @@ def test_what_follows_in_the_pipe_of_a_closed_session_is_not_served():
             assert gateway.requests.snapshot()["current_time"] - before <= 20
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "legal"),
+    [
+        ("--time-scale", "0", "0<x<=1000000"),
+        ("--time-scale", "-1", "0<x<=1000000"),
+        ("--time-scale", "fast", "--time-scale"),
+        ("--latency", "-1", "0<=x<=3600"),
+    ],
+)
+def test_a_clock_that_cannot_be_is_a_usage_error_with_the_legal_range(option, value, legal):
+    result = CliRunner().invoke(gateway_command, ["serve", "--port", "0", option, value])
+    assert result.exit_code == 2
+    assert legal in result.output
