@@ -112,9 +112,11 @@ def events(*, first: str, last: str, seed: int, as_json: bool) -> None:
 @click.option("--quiet", is_flag=True, help="Do not print a line per answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was recorded as JSON.")
 def record(*, port: int, upstream: str, out: Path, quiet: bool, as_json: bool) -> None:
-    """Record what any API client asks of a real TWS: bytes pass unmodified, bars and contract details are kept.
+    """Record what any API client asks of a real TWS: bytes pass unmodified.
 
-    Account names, positions and orders are never stored. `quant gateway serve --recording FILE` serves the result.
+    Kept are bars of 1 minute and 1 day of every series, contract details and schedules; of anything else it is said
+    that it passed. Account names, positions and orders are never stored. `quant gateway serve --recording FILE` serves
+    the result.
     """
     from quant_assets.gateway.proxy import Relay
     from quant_assets.gateway.proxy import record as record_to
@@ -129,12 +131,18 @@ def record(*, port: int, upstream: str, out: Path, quiet: bool, as_json: bool) -
         click.echo(f"recording {upstream} to {out}: point clients at 127.0.0.1:{relay.port}", err=as_json)
         click.echo("press Ctrl-C to stop", err=as_json)
 
+    def warn(line: str) -> None:
+        click.echo(line, err=as_json)
+
     def tell(line: str) -> None:
         if not quiet:
-            click.echo(line, err=as_json)
+            warn(line)
 
-    held = asyncio.run(record_to(out, (host, int(number)), port, on_ready=ready, tell=tell))
+    held = asyncio.run(record_to(out, (host, int(number)), port, on_ready=ready, tell=tell, warn=warn))
     if as_json:
         print_json({"recording": out, **held})
-    else:
-        click.echo(f"{out} holds " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in held.items()))
+        return
+    missed = held.pop("not_recorded")
+    click.echo(f"{out} holds " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in held.items()))
+    if missed:
+        click.echo("not recorded: " + ", ".join(f"{count} × {kind}" for kind, count in missed.items()))

@@ -68,20 +68,21 @@ def all_found(market: Market, contract: WireContract, now: datetime) -> list[Ins
     Raises:
         Refusal: there is none (200).
     """
-    if contract.con_id or contract.sec_type in ("", "STK"):
-        one = market.find(now, con_id=contract.con_id, symbol=contract.symbol or contract.local_symbol)
+    candidates: Sequence[Instrument]
+    if contract.con_id:
+        one = market.find(now, con_id=contract.con_id)
         candidates = [one] if one is not None else []
     else:
-        candidates = [x for x in market.instruments(now) if x.sec_type == contract.sec_type]
-    matches = [x for x in candidates if _fits(contract, x)]
+        candidates = market.instruments(now) if contract.symbol or contract.local_symbol else []
+    matches = [x for x in candidates if fits(contract, x)]
     if not matches:
         raise Refusal(200, _UNKNOWN)
     return matches
 
 
-def _fits(contract: WireContract, instrument: Instrument) -> bool:
+def fits(contract: WireContract, instrument: Instrument) -> bool:
     """Judge what the contract says beside its id; what it leaves empty fits everything."""
-    routes = ("", instrument.exchange, instrument.primary_exchange)
+    listings = ("", instrument.exchange, instrument.primary_exchange, "SMART")
     is_named = bool(contract.con_id) or (
         contract.symbol in ("", instrument.symbol) and contract.local_symbol in ("", instrument.name)
     )
@@ -91,8 +92,8 @@ def _fits(contract: WireContract, instrument: Instrument) -> bool:
         and contract.sec_type in ("", instrument.sec_type)
         and contract.currency in ("", instrument.currency)
         and expiry.startswith(contract.expiry)
-        and contract.exchange in routes
-        and contract.primary_exchange in (*routes, "SMART")
+        and contract.exchange in ("", *instrument.places)
+        and contract.primary_exchange in listings
     )
 
 
@@ -101,8 +102,10 @@ def contract_details(desk: Desk, fields: Sequence[str]) -> bytes:
     req_id, contract = number(fields[2]), WireContract.parse(fields[3:])
     answer = b""
     for instrument in all_found(desk.market, contract, desk.now):
-        hours = desk.market.hours_of(instrument)
-        trading, liquid = (hours_texts if instrument.exchange == "SMART" else whole_days)(hours, desk.now, instrument)
+        trading, liquid = instrument.trading_hours, instrument.liquid_hours
+        if not trading and not liquid:
+            texts_of = hours_texts if instrument.exchange == "SMART" else whole_days
+            trading, liquid = texts_of(desk.market.hours_of(instrument), desk.now, instrument)
         exchange = contract.exchange or instrument.exchange
         answer += messages.contract_details(desk.version, req_id, instrument, exchange, trading=trading, liquid=liquid)
     return answer + messages.contract_details_end(req_id)

@@ -78,9 +78,9 @@ class HistoryService:
         _refuse_series(request, instrument)
         if request.kind == "head_timestamp":
             return self._head(request, instrument, now), 0
-        window = window_of(request, now, self._market.hours_of(instrument))
         if request.what == "SCHEDULE":
-            return self._schedule(request, instrument, window), len(window.sessions)
+            return self._schedule(request, instrument, now)
+        window = window_of(request, now, self._market.hours_of(instrument))
         n_bars, body = self._body(request, instrument, window, now)
         if n_bars == 0:
             raise _no_data(request, instrument)
@@ -93,12 +93,13 @@ class HistoryService:
             raise Refusal(162, "Historical Market Data Service error message:No head time stamp", is_no_data=True)
         return messages.head_timestamp(request.req_id, instant, request.format_date)
 
-    def _schedule(self, request: HistoryRequest, instrument: Instrument, window: Window) -> bytes:
-        if not window.sessions:
+    def _schedule(self, request: HistoryRequest, instrument: Instrument, now: datetime) -> tuple[bytes, int]:
+        hours = self._market.schedule_of(instrument)
+        sessions = window_of(request, now, hours).sessions
+        if not sessions:
             raise _no_data(request, instrument)
-        hours = self._market.hours_of(instrument)
-        rows = [(hours.session(n), hours.open_at(n), hours.close_at(n)) for n in window.sessions]
-        return messages.schedule(request.req_id, instrument.timezone, rows)
+        rows = [(hours.session(n), hours.open_at(n), hours.close_at(n)) for n in sessions]
+        return messages.schedule(request.req_id, instrument.timezone, rows), len(rows)
 
     def _body(
         self, request: HistoryRequest, instrument: Instrument, window: Window, now: datetime

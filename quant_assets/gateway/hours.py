@@ -82,14 +82,20 @@ def exchange_date(instant: datetime) -> date:
 
 SPOT_CURRENCIES: Final = "FX"
 """IDEALPRO's trade dates; no calendar of it is published."""
+_PUBLISHED_SINCE: Final = date(2000, 1, 3)
+"""Every calendar is known from here on, and until a year ahead."""
 _GLOBEX: Final = "CMES"
 _GLOBEX_BREAK_S: Final = 3600
 """From 16:00 to 17:00 in Chicago nothing trades; the published calendar ends a session only with the break."""
 
 
-@lru_cache(maxsize=8)
 def trading_hours(calendar: str = "XNYS") -> TradingHours:
     """Return the table of sessions of an exchange; made once per process (a quarter of a second)."""
+    return _table(calendar)
+
+
+@lru_cache(maxsize=32)
+def _table(calendar: str) -> TradingHours:
     if calendar == SPOT_CURRENCIES:
         return _spot_currencies()
     found = _published(calendar)
@@ -115,7 +121,10 @@ def _published(calendar: str) -> TradingHours:
     with warnings.catch_warnings():
         # the calendars use what pandas deprecates; that is between those two, and no reason for our callers to stop
         warnings.simplefilter("ignore", DeprecationWarning)
-        chosen = exchange_calendars.get_calendar(calendar, start=str(FIRST_SESSION), end=str(LAST_DAY))
+        try:
+            chosen = exchange_calendars.get_calendar(calendar, start=str(FIRST_SESSION), end=str(LAST_DAY))
+        except ValueError:  # whose holidays are not published that far
+            chosen = exchange_calendars.get_calendar(calendar, start=str(_PUBLISHED_SINCE))
         return TradingHours(
             sessions=chosen.sessions.to_numpy().astype("datetime64[D]"),
             opens=chosen.opens_nanos // 10**9,

@@ -31,6 +31,8 @@ _SERIES: Final = {
     "FUT": ("TRADES", *QUOTE_SERIES),
 }
 """By security type; whatever is listed on a stock exchange has trades, adjusted ones and quotes."""
+_NAMED_BY_EXCHANGE: Final = ("CASH", "CRYPTO", "FUT")
+"""Security types whose symbol names what is bought or underlies, not the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,28 @@ class Instrument:
     """Of a future: the day on which it expires."""
     min_size: str = "0.0001"
     size_step: str = "0.0001"
+    valid_exchanges: str = ""
+    """Every place that it can be routed to, separated by commas; empty when those above are all."""
+    other_ids: str = ""
+    """`TAG=value` pairs beside the ISIN, separated by semicolons."""
+    trading_hours: str = ""
+    """In TWS's form, as a source told them; empty when they follow from the sessions."""
+    liquid_hours: str = ""
 
     @property
     def name(self) -> str:
         """The exchange's spelling."""
         return self.local_symbol or self.symbol
+
+    @property
+    def label(self) -> str:
+        """What names it alone: many futures and pairs share a symbol."""
+        return self.name if self.sec_type in _NAMED_BY_EXCHANGE else self.symbol
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every exchange code that a request may name."""
+        return tuple(name for name in (self.exchange, self.primary_exchange, *self.valid_exchanges.split(",")) if name)
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -100,6 +119,10 @@ class Market(Protocol):
 
     def hours_of(self, instrument: Instrument) -> TradingHours:
         """Return the sessions of the exchange that an instrument trades on."""
+        ...
+
+    def schedule_of(self, instrument: Instrument) -> TradingHours:
+        """Return the sessions that a schedule request is told."""
         ...
 
     def instruments(self, as_of: datetime) -> Sequence[Instrument]:

@@ -50,16 +50,16 @@ def contract_details(
 ) -> bytes:
     """Describe one instrument; the list ends with `contract_details_end`."""
     x, has_sizes = instrument, version >= SIZES_IN_DETAILS
-    ids = ["1", "ISIN", x.isin] if x.isin else ["0"]
+    ids = [*([f"ISIN={x.isin}"] if x.isin else []), *(x.other_ids.split(";") if x.other_ids else [])]
     fields: list[object] = [10] if has_sizes else [10, 8]
     expiry = f"{x.last_trade_date:%Y%m%d}" if x.last_trade_date else ""
     fields += [req_id, x.symbol, x.sec_type, expiry, "0", "", exchange, x.currency, x.name, x.market_name]
     fields += [x.symbol if x.sec_type in ("STK", "FUT") else x.name]
     fields += [x.con_id, x.min_tick] if has_sizes else [x.con_id, x.min_tick, 1]
-    venues = ",".join(dict.fromkeys(name for name in (x.exchange, x.primary_exchange) if name))
+    venues = x.valid_exchanges or ",".join(dict.fromkeys(x.places))
     fields += [x.multiplier, "LMT,MKT", venues, 1, 0, _escaped(x.long_name), x.primary_exchange, expiry[:6]]
     fields += [x.industry, x.category, x.category, x.timezone, trading, liquid, "", ""]
-    fields += [*ids, 1, "", "", "26", expiry, x.stock_type]
+    fields += [len(ids), *(text for pair in ids for text in pair.split("=", 1)), 1, "", "", "26", expiry, x.stock_type]
     if has_sizes:
         fields += [x.min_size, x.size_step, "100"]
     elif version == SIZES_IN_DETAILS - 1:

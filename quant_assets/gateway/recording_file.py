@@ -1,8 +1,9 @@
 """Reads a Parquet recording into one shape, whichever of the two layouts it has.
 
 vendor layout: symbol, datetime (text with UTC offset, the bar's start), open … volume, and optionally file_row (the
-source's row order), dividends. Native layout: con_id, symbol, ts, open … volume, wap, bar_count; it is what
-`quant gateway record` writes, with daily bars and contract details in files beside it.
+source's row order), dividends. Native layout: con_id, symbol, ts, open … volume, wap, bar_count, and optionally what
+(the series; TRADES where it is not said); it is what `quant gateway record` writes, with daily bars, contract details
+and schedules in files beside it.
 """
 
 import hashlib
@@ -15,8 +16,10 @@ import polars as pl
 from quant_assets.errors import ConfigurationError, CorruptFileError, UnknownNameError
 from quant_assets.gateway.market import MINUTE_BARS
 
-RECORDED: Final = pl.Schema({"con_id": pl.Int64(), "symbol": pl.String(), **MINUTE_BARS, "dividend": pl.Float64()})
-"""Rows by con_id, inside an instrument in the source's order: duplicates and stragglers are still there."""
+RECORDED: Final = pl.Schema(
+    {"con_id": pl.Int64(), "symbol": pl.String(), "what": pl.String(), **MINUTE_BARS, "dividend": pl.Float64()}
+)
+"""Rows by con_id and series, inside them in the source's order: duplicates and stragglers are still there."""
 
 _PRICES: Final = ("open", "high", "low", "close")
 _VENDOR: Final = ("symbol", "datetime", *_PRICES, "volume")
@@ -30,47 +33,62 @@ def con_id_of(symbol: str) -> int:
     return (int.from_bytes(digest, "big") & 0x7FFFFFFF) or 1
 
 
-def read_recording(path: Path, symbols: Collection[str] | None = None) -> pl.DataFrame:
+def read_recording(path: Path, symbols: Collection[str] | None = None, con_ids: Collection[int] = ()) -> pl.DataFrame:
     """Return the rows of a recording in the shape RECORDED, rows without prices included.
 
     Args:
         path: the Parquet file.
         symbols: only these, or None for all.
+        con_ids: and these, where the file has ids.
 
     Raises:
         ConfigurationError: there is no such file, or two symbols would get the same contract id.
         CorruptFileError: it is not Parquet, or lacks a column, or holds unreadable times.
-        UnknownNameError: one of `symbols` was not recorded.
     """
     if not path.is_file():
         raise ConfigurationError(f"recording {path}", "there is no such file.", "Name a Parquet file of minute bars.")
     from quant_assets.gateway.proxy import tape
 
     try:
-        rows = _shaped(tape.scan(path), symbols).collect()
+        return _shaped(tape.scan(path), symbols, con_ids).collect()
     except pl.exceptions.PolarsError as cause:
         first_line = str(cause).splitlines()[0]
         raise CorruptFileError(path, first_line, _MEND) from cause
-    missing = set(symbols or ()) - set(rows["symbol"].unique())
-    if missing:
+
+
+def require_recorded(path: Path, symbols: Collection[str], found: Collection[str], others: Collection[str]) -> None:
+    """Insist that every symbol was found.
+
+    Args:
+        path: the Parquet file.
+        symbols: what is asked for.
+        found: what there is of it.
+        others: names that the files beside it know.
+
+    Raises:
+        UnknownNameError: one of `symbols` was not recorded.
+    """
+    if missing := set(symbols) - set(found):
         known = pl.scan_parquet(path).select(pl.col("symbol").unique()).collect()["symbol"]
-        raise UnknownNameError("recorded symbol", min(missing), known)
-    return rows
+        raise UnknownNameError("recorded symbol", min(missing), sorted({*known, *others}))
 
 
-def _shaped(source: pl.LazyFrame, symbols: Collection[str] | None) -> pl.LazyFrame:
+def _shaped(source: pl.LazyFrame, symbols: Collection[str] | None, con_ids: Collection[int]) -> pl.LazyFrame:
     names = source.collect_schema().names()
     layout = _NATIVE if "con_id" in names else _VENDOR
     missing = [name for name in layout if name not in names]
     if missing:
         raise pl.exceptions.ColumnNotFoundError(f"no column {', '.join(missing)}")
     if symbols is not None:
-        source = source.filter(pl.col("symbol").is_in(list(symbols)))
+        is_named = pl.col("symbol").is_in(list(symbols))
+        has_id = pl.col("con_id").is_in(list(con_ids)) if layout is _NATIVE else pl.lit(value=False)
+        source = source.filter(is_named | has_id)
     shaped = source if layout is _NATIVE else _from_vendor(source, names)
     dividend = pl.col("dividends") if "dividends" in names else pl.lit(0.0)
-    order = ["con_id", "file_row"] if "file_row" in names else ["con_id"]
+    what = pl.col("what") if "what" in names else pl.lit("TRADES")
+    order = ["con_id", "what", *(["file_row"] if "file_row" in names else [])]
     return (
-        shaped.with_columns(dividend.fill_null(0.0).alias("dividend"))
+        shaped.with_columns(dividend.fill_null(0.0).alias("dividend"), what.alias("what"))
         .sort(order, maintain_order=True)
         .select(*RECORDED.names())
         .cast(RECORDED)

@@ -401,6 +401,39 @@ def test_a_killed_recorder_leaves_a_recording_and_the_next_one_goes_on(tmp_path,
     assert_frame_equal(asyncio.run(replayed(friday)), more)
 
 
+def test_the_command_tells_that_tws_is_away_and_what_it_did_not_keep(tmp_path, processes):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        away = free.getsockname()[1]
+    out = tmp_path / "tws.parquet"
+    recorder = start("record", "--listen", "0", "--upstream", f"127.0.0.1:{away}", "--out", str(out), "--quiet")
+    processes.append(recorder)
+    port = port_said(recorder)
+    assert recorder.stdout
+    assert recorder.stdout.readline() == "press Ctrl-C to stop\n"
+    assert recorder.stdout.readline().startswith(f"127.0.0.1:{away} is not reachable (Connection refused)")
+
+    async def ask() -> None:
+        gateway = Gateway(SyntheticMarket(seed=7), Rules.off(), ManualClock(NOW))
+        await gateway.start(port=away)
+        ib = new_client()
+        await ib.connectAsync("127.0.0.1", port, clientId=3, timeout=5)
+        await history(ib, stock("QTEA"), endDateTime="20240315-20:00:00", barSizeSetting="5 mins")
+        await history(ib, stock("QTEA"), endDateTime="20240315-20:00:00")
+        ib.disconnect()
+        await gateway.stop()
+
+    asyncio.run(ask())
+    recorder.send_signal(signal.SIGINT)
+    output, _ = recorder.communicate(timeout=20)
+    assert recorder.returncode == 0, output
+    lines = output.splitlines()
+    assert lines[0].startswith("not recorded: bars of 5 mins (")
+    assert lines[1].startswith("no contract details were recorded of QTEA")
+    assert lines[2].startswith(f"{out} holds 390 minute bars, 0 daily bars, 0 contract details")
+    assert lines[3:] == ["not recorded: 1 × bars of 5 mins"]
+
+
 @pytest.mark.parametrize("wrong", [["--upstream", "7496"], ["--upstream", "h:99999"], ["--out", "x.csv"]])
 def test_mistakes_are_usage_errors(tmp_path, wrong):
     from click.testing import CliRunner

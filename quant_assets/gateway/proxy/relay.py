@@ -10,7 +10,9 @@ from typing import Final
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.errors import ConfigurationError
 from quant_assets.gateway.proxy.listener import Listener
-from quant_assets.gateway.proxy.tape import Tape
+from quant_assets.gateway.proxy.missed import Missed
+from quant_assets.gateway.proxy.names import Names
+from quant_assets.gateway.proxy.tape import Tape, instruments
 
 _log = logging.getLogger(__name__)
 _CHUNK: Final = 2**16
@@ -30,8 +32,22 @@ class Relay:
         upstream: tuple[str, int],
         clock: Clock | None = None,
         tell: Callable[[str], None] = _log.info,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
+        """Listen to nothing yet.
+
+        Args:
+            tape: where answers are kept.
+            upstream: host and port of TWS.
+            clock: decides which bars are finished.
+            tell: is told of every answer that was kept.
+            warn: is told of what was not kept, and of clients turned away; `tell` by default.
+        """
         self._tape, self._upstream, self._clock, self._tell = tape, upstream, clock or SystemClock(), tell
+        self._warn = warn or tell
+        self._names = Names(instruments(tape.path))
+        self.missed = Missed(self._warn)
+        """What passed by and was not kept."""
         self.sent: Counter[int] = Counter()
         """How often clients sent each message id."""
         self.n_clients = 0
@@ -82,9 +98,11 @@ class Relay:
             async with asyncio.timeout(_CONNECT_S):
                 far_reader, far_writer = await asyncio.open_connection(*self._upstream)
         except OSError as cause:
-            self._tell(f"a client was turned away: {address} is not reachable ({cause.strerror or 'no answer'})")
+            self._warn(f"a client was turned away: {address} is not reachable ({cause.strerror or 'no answer'})")
             return
-        listener = Listener(self._tape, self._clock, self.sent, self._tell)
+        listener = Listener(
+            self._tape, self._clock, self.sent, self._names, self.missed, tell=self._tell, warn=self._warn
+        )
         try:
             await asyncio.gather(
                 _pass(reader, far_writer, listener.hear_client), _pass(far_reader, writer, listener.hear_server)

@@ -68,6 +68,10 @@ class SyntheticMarket:
         """Return the sessions of the exchange that an instrument trades on."""
         return self._abroad.hours_of(instrument) or self.hours
 
+    def schedule_of(self, instrument: Instrument) -> TradingHours:
+        """Return the same sessions."""
+        return self.hours_of(instrument)
+
     def planted_events(self, first: date, last: date) -> pl.DataFrame:
         """Return what was planted in the sessions from `first` to `last`; columns as planted.EVENTS."""
         return planted.table(self.events, self.listings, self.hours, self.dividend, first=first, last=last)

@@ -1,12 +1,13 @@
 """Bars and contract details as any client may have asked for them."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
 
 from quant_assets.gateway import messages
 from quant_assets.gateway.market import Instrument
-from quant_assets.gateway.proxy.decode import bars_of, details_of
+from quant_assets.gateway.proxy.decode import bars_of, details_of, schedule_of
 from quant_assets.gateway.requests import HistoryRequest, WireContract
 from quant_assets.gateway.wire import fields_of
 
@@ -80,4 +81,66 @@ def test_contract_details_of_every_version(version, isin):
         timezone="MET",
     )
     sent = messages.contract_details(version, 3, known, "SMART", trading="t", liquid="l")
-    assert Instrument(**details_of(fields_of(sent[4:]), version)) == known
+    told = replace(known, trading_hours="t", liquid_hours="l", valid_exchanges="SMART,NASDAQ")
+    assert details_of(fields_of(sent[4:]), version) == told
+
+
+FUTURE = Instrument(
+    con_id=71,
+    symbol="ES",
+    long_name="E-mini S&P 500",
+    primary_exchange="",
+    sec_type="FUT",
+    market_name="ES",
+    stock_type="",
+    min_tick=0.25,
+    timezone="US/Central",
+    exchange="CME",
+    local_symbol="ESZ6",
+    multiplier="50",
+    last_trade_date=date(2026, 12, 18),
+    min_size="1",
+    size_step="1",
+    valid_exchanges="CME",
+    other_ids="CUSIP=123;SEDOL=45=6",
+)
+
+
+@pytest.mark.parametrize("version", [164, 178])
+@pytest.mark.parametrize("expiry", ["20261218", "20261218 08:30 US/Central", "20261218-08:30"])
+def test_a_future_keeps_what_names_it(version, expiry):
+    fields = fields_of(messages.contract_details(version, 3, FUTURE, "CME", trading="t", liquid="l")[4:])
+    fields[4] = expiry
+    assert details_of(fields, version) == replace(FUTURE, trading_hours="t", liquid_hours="l")
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "places", "kept"), [("ISLAND", "SMART,ISLAND", "SMART"), ("LSEIOB1", "LSEIOB1", "LSEIOB1")]
+)
+def test_a_stock_that_was_asked_at_one_place_is_still_routed_smartly(asked_at, places, kept):
+    one = Instrument(5, "AAA", "A", exchange=asked_at, valid_exchanges=places)
+    sent = messages.contract_details(178, 3, one, asked_at, trading="t", liquid="l")
+    assert details_of(fields_of(sent[4:]), 178).exchange == kept
+
+
+def test_a_schedule_tells_open_and_closed_days():
+    """Good Friday 2026 lies between; London's clocks are one hour ahead of UTC after 29 March."""
+    days = [("20260402", "08:00:00", "16:30:00"), ("20260407", "08:00:00", "12:30:00")]
+    flat = [text for day, opens, closes in days for text in (f"{day}-{opens}", f"{day}-{closes}", day)]
+    found = schedule_of(["106", "3", "from", "to", "GB-Eire", "2", *flat])
+    assert found.rows() == [
+        (date(2026, 4, 2), datetime(2026, 4, 2, 7, tzinfo=UTC), datetime(2026, 4, 2, 15, 30, tzinfo=UTC)),
+        *((date(2026, 4, day), None, None) for day in (3, 4, 5, 6)),
+        (date(2026, 4, 7), datetime(2026, 4, 7, 7, tzinfo=UTC), datetime(2026, 4, 7, 11, 30, tzinfo=UTC)),
+    ]
+
+
+@pytest.mark.parametrize("zone", ["JST/Nowhere", ""])
+def test_a_schedule_in_an_unknown_zone_is_an_error(zone):
+    with pytest.raises(ValueError, match=r"undecodable|zone"):
+        schedule_of(["106", "3", "from", "to", zone, "1", "20260402-08:00:00", "20260402-16:30:00", "20260402"])
+
+
+def test_a_schedule_that_is_cut_off_is_an_error():
+    with pytest.raises(ValueError, match="2 sessions announced"):
+        schedule_of(["106", "3", "from", "to", "GB-Eire", "2", "20260402-08:00:00", "20260402-16:30:00", "20260402"])

@@ -6,19 +6,20 @@ import polars as pl
 import pytest
 
 from quant_assets.errors import CorruptFileError, LockHeldError
+from quant_assets.gateway.market import Instrument
 from quant_assets.gateway.proxy import tape as tapes
-from quant_assets.gateway.proxy.tape import SCHEMAS, Tape, load, parts_of
+from quant_assets.gateway.proxy.tape import SCHEMAS, Tape, described, file_of, load, parts_of
 from quant_assets.gateway.recording import RecordedMarket
 from quant_assets.gateway.recording_file import con_id_of
 
 DAY = datetime(2024, 3, 14, 13, 30, tzinfo=UTC)
 
 
-def minutes(minute_closes, con_id=7, symbol="AAA", day=14) -> pl.DataFrame:
+def minutes(minute_closes, con_id=7, symbol="AAA", day=14, what="TRADES") -> pl.DataFrame:
     rows = [
         {"con_id": con_id, "symbol": symbol, "ts": DAY.replace(day=day, minute=minute)}
         | dict.fromkeys(("open", "high", "low", "close", "wap"), close)
-        | {"volume": 1.0, "bar_count": 1}
+        | {"volume": 1.0, "bar_count": 1, "what": what}
         for minute, close in minute_closes
     ]
     return pl.DataFrame(rows, schema=SCHEMAS["minutes"])
@@ -30,10 +31,8 @@ def daily(session, close, con_id=7) -> pl.DataFrame:
     return pl.DataFrame([row], schema=SCHEMAS["daily"])
 
 
-def details(con_id, symbol) -> pl.DataFrame:
-    texts = dict.fromkeys(SCHEMAS["details"].names(), "x")
-    row = texts | {"con_id": con_id, "symbol": symbol, "min_tick": 0.01}
-    return pl.DataFrame([row], schema=SCHEMAS["details"])
+def details(con_id, symbol, *, is_told=True, **more) -> pl.DataFrame:
+    return described(Instrument(con_id, symbol, "x", **more), is_told=is_told)
 
 
 def told(frame: pl.DataFrame) -> list[tuple[int, int, float]]:
@@ -86,7 +85,8 @@ def test_what_was_not_merged_is_served_and_the_next_recorder_goes_on(out):
         assert not list(parts_of(out).glob("*.parquet"))
         tape.add("minutes", minutes([(31, 2.0)]))
         tape.merge()
-        assert tape.sizes() == {"minute_bars": 2, "daily_bars": 0, "contract_details": 1, "instruments": 1}
+        sizes = {"minute_bars": 2, "daily_bars": 0, "contract_details": 1, "schedule_days": 0, "instruments": 1}
+        assert tape.sizes() == sizes
     assert told(load(out, "minutes")) == [(14, 30, 1.0), (14, 31, 2.0)]
 
 
@@ -147,3 +147,66 @@ def test_an_empty_recording_exists_from_the_start(out):
     with Tape(out):
         assert RecordedMarket.open(out).report.rows == 0
     assert tapes.load(out, "daily").is_empty()
+
+
+def test_series_of_one_minute_stand_beside_each_other(out):
+    with Tape(out) as tape:
+        tape.add("minutes", minutes([(30, 1.0), (31, 2.0)]))
+        tape.add("minutes", minutes([(30, 1.5), (31, 2.5)], what="MIDPOINT"))
+        tape.merge()
+    market = RecordedMarket.open(out)
+    (known,) = market.instruments(DAY)
+    served = {
+        what: market.minute_bars(known, DAY, DAY.replace(hour=20), what, DAY.replace(day=20))["close"].to_list()
+        for what in ("TRADES", "MIDPOINT", "BID")
+    }
+    assert served == {"TRADES": [1.0, 2.0], "MIDPOINT": [1.5, 2.5], "BID": []}
+
+
+def test_what_requests_said_of_an_instrument_yields_to_its_details(out):
+    with Tape(out) as tape:
+        tape.add("minutes", minutes([(30, 1.0)], symbol="AAA"))
+        tape.add("details", details(7, "BBB"))
+        tape.add("details", details(7, "AAA", is_told=False))
+        tape.add("details", details(8, "CCC", is_told=False))
+        tape.add("minutes", minutes([(30, 2.0)], con_id=8, symbol="CCC"))
+        tape.merge()
+        assert tape.undescribed() == ["CCC"]
+        assert tape.sizes()["contract_details"] == 1
+    assert load(out, "details")["symbol"].to_list() == ["BBB", "CCC"]
+    assert load(out, "minutes")["symbol"].to_list() == ["BBB", "CCC"], "rows bear the name that details give"
+
+
+@pytest.mark.parametrize("name", ["QES 20270319", "QES 202703", "QESH7"])
+def test_a_future_asked_for_by_its_month_is_the_one_that_details_name(out, name):
+    future = {"sec_type": "FUT", "local_symbol": "QESH7", "last_trade_date": date(2027, 3, 19), "exchange": "CME"}
+    with Tape(out) as tape:
+        tape.add("minutes", minutes([(30, 1.0)], con_id=0, symbol=name))
+        tape.merge()
+    assert load(out, "minutes")["con_id"].to_list() == [con_id_of(name)], "nobody has told yet"
+    with Tape(out) as tape:
+        tape.add("details", details(71, "QES", **future))
+        tape.add("minutes", minutes([(30, 2.0), (31, 3.0)], con_id=71, symbol="QESH7"))
+        tape.merge()
+    assert load(out, "minutes").select("con_id", "symbol", "close").rows() == [(71, "QESH7", 2.0), (71, "QESH7", 3.0)]
+
+
+def test_recordings_of_older_forms_are_served_as_what_they_were(out):
+    """Before series, schedules and the place of an instrument were kept."""
+    new = {"what"}, {"exchange", "local_symbol", "multiplier", "last_trade_date", "min_size", "size_step"}
+    later = {"valid_exchanges", "other_ids", "trading_hours", "liquid_hours", "is_told"}
+    out.parent.mkdir(parents=True)
+    minutes([(30, 1.0), (31, 2.0)]).drop(new[0]).write_parquet(out)
+    daily(date(2024, 3, 13), 9.0).write_parquet(file_of(out, "daily"))
+    details(7, "AAA", primary_exchange="NASDAQ").drop(new[1] | later).write_parquet(file_of(out, "details"))
+    market = RecordedMarket.open(out, symbols=["AAA"])
+    (known,) = market.instruments(DAY)
+    assert (known.primary_exchange, known.exchange) == ("NASDAQ", "SMART")
+    assert market.minute_bars(known, DAY, DAY.replace(hour=20), "TRADES", DAY.replace(day=20)).height == 2
+    bars = market.daily_bars(known, date(2024, 3, 1), date(2024, 3, 15), "TRADES", DAY.replace(day=20))
+    assert bars["close"].to_list() == [9.0]
+    with Tape(out) as tape:
+        tape.add("minutes", minutes([(32, 3.0)]))
+        tape.merge()
+        assert tape.sizes()["contract_details"] == 1
+    assert told(load(out, "minutes")) == [(14, 30, 1.0), (14, 31, 2.0), (14, 32, 3.0)]
