@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from quant_assets.gateway.accounts import Held
 from quant_assets.gateway.hours import ZONE
@@ -83,8 +83,11 @@ def bars(req_id: int, start: str, end: str, n_bars: int, body: bytes) -> bytes:
 
 
 def schedule(req_id: int, zone: str, sessions: Sequence[tuple[date, datetime, datetime]]) -> bytes:
-    """Send each session's date, opening and closing in exchange time."""
-    place = ZoneInfo(zone)
+    """Send each session's date, opening and closing in exchange time; in UTC where the zone's name is TWS's own."""
+    try:
+        place = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        zone, place = "UTC", ZoneInfo("UTC")
     rows = [(_local(opens, place), _local(closes, place), f"{day:%Y%m%d}") for day, opens, closes in sessions]
     flat = [text for row in rows for text in row]
     return message(106, req_id, rows[0][0], rows[-1][1], zone, len(rows), *flat)

@@ -144,3 +144,11 @@ def test_a_schedule_in_an_unknown_zone_is_an_error(zone):
 def test_a_schedule_that_is_cut_off_is_an_error():
     with pytest.raises(ValueError, match="2 sessions announced"):
         schedule_of(["106", "3", "from", "to", "GB-Eire", "2", "20260402-08:00:00", "20260402-16:30:00", "20260402"])
+
+
+@pytest.mark.parametrize(("zone", "sent_as", "opens"), [("Japan", "Japan", "09:00:00"), ("JST", "UTC", "00:00:00")])
+def test_a_schedule_is_told_whatever_tws_calls_the_zone(zone, sent_as, opens):
+    hours = (datetime(2026, 4, 2, 0, tzinfo=UTC), datetime(2026, 4, 2, 6, tzinfo=UTC))
+    fields = fields_of(messages.schedule(3, zone, [(date(2026, 4, 2), *hours)])[4:])
+    assert (fields[4], fields[6]) == (sent_as, f"20260402-{opens}")
+    assert schedule_of(fields).rows() == [(date(2026, 4, 2), *hours)]
