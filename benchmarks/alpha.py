@@ -88,7 +88,14 @@ def _certify(store: CuratedStore) -> None:
         for table, footer in footers
         if footer is not None
     ]
-    told = {"session": SESSION, "warnings": "", "balance": "", "certificate_id": "c" * 64}
+    told = {
+        "session": SESSION,
+        "warnings": "",
+        "balance": "",
+        "degraded": "",
+        "accepted": "",
+        "certificate_id": "c" * 64,
+    }
     store.write(CERTIFIED_SESSIONS, at, filled(CERTIFIED_SESSIONS, pl.DataFrame(rows), told))
 
 

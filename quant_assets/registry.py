@@ -61,6 +61,7 @@ class Registry:
         last: Partition | None = None,
         *,
         is_repair: bool = False,
+        asks_known: bool = False,
     ) -> RunOutcome:
         """Materialize assets over a closed range of partitions, in this process, recorded in the instance.
 
@@ -69,13 +70,14 @@ class Registry:
             first: first partition; None for assets without partitions.
             last: last partition; `first` when left out.
             is_repair: ask again for what is in doubt, without waiting for the fetch throttle.
+            asks_known: of a repair: ask for known holes, too.
         """
         import dagster as dg
 
-        from quant_assets.resources.work import REPAIR_TAG
+        from quant_assets.resources.work import KNOWN, REPAIR_TAG
 
         tags = {} if first is None else _partition_tags(first, last or first)
-        tags |= {REPAIR_TAG: "true"} if is_repair else {}
+        tags |= {REPAIR_TAG: KNOWN if asks_known else "true"} if is_repair else {}
         job = self.definitions.resolve_implicit_global_asset_job_def()
         with open_instance() as instance:
             result = job.execute_in_process(

@@ -54,6 +54,21 @@ def sessions_from(work: Work, session: str | None, sessions: str | None) -> list
     return [work.calendar.require_closed(parse_day(session), now) if session else work.latest_session()]
 
 
+def span_from(sessions: str | None) -> tuple[date | None, date | None]:
+    """Return the ends of a range such as `A..B`; a single date is that day alone, and nothing at all has no ends.
+
+    Raises:
+        NotASessionError: an end is no date, or the range is reversed.
+    """
+    if not sessions:
+        return None, None
+    first, _, last = sessions.partition("..")
+    begins, ends = parse_day(first), parse_day(last or first)
+    if ends < begins:
+        raise NotASessionError(f"{begins}..{ends}", "the range is reversed; write the earlier session first")
+    return begins, ends
+
+
 def parse_day(text: str) -> date:
     """Parse a date.
 

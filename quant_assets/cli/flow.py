@@ -94,16 +94,18 @@ def require_partitions(work: Work, sessions: Sequence[date]) -> None:
         )
 
 
-def run_data(registry: Registry, sessions: Sequence[date], *, is_repair: bool = False) -> RunOutcome:
+def run_data(
+    registry: Registry, sessions: Sequence[date], *, is_repair: bool = False, asks_known: bool = False
+) -> RunOutcome:
     """Run the data cycle over sessions, then the candidates of every active profile, then the catalog.
 
     Where discovery screens the lakehouse, a session looks at the one before, so sessions go one by one.
     """
     spans = [[session] for session in sessions] if _looks_back(registry.settings) else [sessions]
-    outcome = registry.run(DATA, *range_of(spans[0]), is_repair=is_repair)
+    outcome = registry.run(DATA, *range_of(spans[0]), is_repair=is_repair, asks_known=asks_known)
     for span in spans[1:]:
         if outcome.success:
-            outcome = _joined(outcome, registry.run(DATA, *range_of(span), is_repair=is_repair))
+            outcome = _joined(outcome, registry.run(DATA, *range_of(span), is_repair=is_repair, asks_known=asks_known))
     if not outcome.success:
         return outcome
     profiles = list(registry.settings.manifest.active_profiles)

@@ -8,7 +8,7 @@ from datetime import date
 import click
 
 from quant_assets.assets.cycles import ALPHA, DATA
-from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_table
+from quant_assets.cli.common import json_option, open_work, print_json, print_table, span_from
 from quant_assets.cli.flow import finish
 from quant_assets.domain.tables import ALL, BY_NAME
 from quant_assets.errors import CorruptCopyError
@@ -123,9 +123,8 @@ def wipe(*, silver: bool, gold: bool, bronze: str, yes: bool, dry_run: bool, as_
 @json_option
 def rebuild(sessions: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Compute silver and gold from bronze; TWS is asked nothing, and equal inputs give equal content ids."""
-    first, _, last = (sessions or "").partition("..")
     with open_work() as work:
-        found = rebuildable(work, parse_day(first) if first else None, parse_day(last or first) if first else None)
+        found = rebuildable(work, *span_from(sessions))
         stretches = runs_of(found, work.calendar.all_sessions)
         runs = _finished_runs(work, found)
         registry = Registry(work.settings)

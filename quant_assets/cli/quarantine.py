@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from quant_assets.cli.common import json_option, open_work, print_json, print_table, session_options, sessions_from
-from quant_assets.flows.overriding import Action, Exhibit, exhibit, override, rejected
+from quant_assets.flows.overriding import Action, Exhibit, exhibit, override, rejected, said
 
 _SHORT = ("id", "symbol", "ts", "close", "volume", "rule", "verdict", "evidence")
 
@@ -105,7 +105,7 @@ def _number(thresholds: Any, name: str) -> str:
 def log(*, as_json: bool) -> None:
     """Tell what people said about quarantined rows, the oldest first."""
     with open_work() as work:
-        lines = list(work.words.lines())
+        lines = said(work)
     if as_json:
         print_json(lines)
     for line in () if as_json else lines:

@@ -12,6 +12,8 @@ from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import published_certificates
 from quant_assets.flows.gate import STAGE
 
+_RARE = ("degraded", "accepted")
+"""Columns of certificates that are shown where they hold anything."""
 _SHOWN = 10
 """Sessions whose certificate is shown to people; `--json` has all of them."""
 
@@ -61,10 +63,16 @@ def _tell_certificates(found: Sequence[Certificate]) -> None:
             "state": one.state if one.state != "none" else "not certified",
             "certified at": f"{one.certified_at:%Y-%m-%d %H:%M}Z" if one.certified_at else "",
             "changed since": ", ".join(one.changed),
+            "degraded": one.degraded,
+            "accepted": one.accepted,
         }
         for one in found
     ]
-    print_table(rows, title="Certified sessions")
+    columns = [name for name in rows[0] if name not in _RARE or any(row[name] for row in rows)]
+    print_table([{name: row[name] for name in columns} for row in rows], title="Certified sessions")
+    for one in found:
+        for problem in one.beyond:
+            click.secho(f"{one.session} does not keep today's limits: {problem}", fg="yellow")
 
 
 def _tell_ingestion(state: dict[str, object]) -> None:

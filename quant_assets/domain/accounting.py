@@ -12,36 +12,50 @@ import polars as pl
 from quant_assets.domain.completeness import is_lossy
 from quant_assets.domain.outcomes import NOTHING
 from quant_assets.domain.tables import BAR_ACCOUNTING
+from quant_assets.domain.tables.bars import ACCOUNTING_REASONS
 from quant_assets.domain.tables.core import in_strict_order
 
-EXPLAINED: Final = (
-    "closed",
-    "half_day",
-    "halt",
-    "no_trades",
-    "vendor_filler",
-    "not_listed",
-    "delisted",
-    "no_permission",
-    "unknown_contract",
-    "quarantined",
-)
+EXPLAINED: Final = ACCOUNTING_REASONS["explained"]
 """Reasons for a minute without a bar that traded.
 
 closed: the instrument's exchange did not open · half_day: it closed early · halt: no trade in the whole session of an
-instrument that trades before it · no_trades: proved · vendor_filler: a bar without volume and without trades ·
-not_listed, delisted: its daily history has no bar or begins later, or has ended · no_permission, unknown_contract:
-TWS refuses · quarantined: the bars of the minute broke a rule
+instrument that had traded in every one of the month before, or in a run of minutes of one that traded in all others,
+with the daily volume to prove it · no_trades: proved · vendor_filler: a bar without volume and without trades ·
+not_listed: its daily history has no bar or begins later · delisted: it ended, and stayed so for a month ·
+no_permission, unknown_contract: TWS refuses · quarantined: the bars of the minute broke a rule · accepted: a person put
+on record that nothing is to be had
+
+A halt cannot always be told: of an instrument that trades now and then, minutes without a trade look the same, and so
+does the end of a session. Then it is `no_trades`, which is proved as well.
 """
-UNEXPLAINED: Final = ("suspect_empty", "unexplained")
+UNEXPLAINED: Final = ACCOUNTING_REASONS["unexplained"]
 """suspect_empty: TWS has nothing for the session, and nothing proves that there is nothing · unexplained: the rest"""
 
-KINDS: Final = ("present", "imputed", "explained", "unexplained")
+KINDS: Final = tuple(ACCOUNTING_REASONS)
 """Terms of the equation, in its order."""
 
+GONE_AFTER: Final = 20
+"""Sessions without a daily bar, a month, after which an instrument counts as delisted. Until then it may be halted:
+on the evening of a day without a trade, every daily history ends before that day."""
+HALT_MINUTES: Final = 5
+"""A run of silent minutes that may be a halt: the shortest pause of the US exchanges."""
+ALWAYS_TRADES: Final = 0.01
+"""Share of its minutes up to which an instrument may be silent outside halts, and yet count as one that trades in each
+minute: then five silent ones in a row are no accident."""
+
 _SHUT: Final = ("closed", "half_day")
-_WITH_BAR: Final = ("present", "imputed", "vendor_filler")
 _HELD: Final = ("no_permission", "unknown_contract")
+_MINUTE: Final = ["con_id", "ts"]
+
+
+def is_unexplained() -> pl.Expr:
+    """Return whether a row of `bar_accounting` is of minutes that nothing explains, be a value filled in or not."""
+    return (pl.col("kind") == "unexplained") | (pl.col("reason") == "imputed_unexplained")
+
+
+def is_quarantined() -> pl.Expr:
+    """Return whether a row of `bar_accounting` is of minutes that quarantine took, be a value filled in or not."""
+    return pl.col("reason").is_in(["quarantined", "imputed_quarantined"])
 
 
 def account(
@@ -53,6 +67,7 @@ def account(
     quarantine: pl.DataFrame,
     ledger: pl.DataFrame,
     daily: pl.DataFrame,
+    accepted: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Account for every expected minute of a session.
 
@@ -64,7 +79,10 @@ def account(
         valid: rows of `curated_tws_1m_bars` of the session.
         quarantine: rows of `quarantine_tws_bars` of the session.
         ledger: con_id, outcome, proof, detail: the request that speaks for the session; one row per instrument.
-        daily: con_id, daily_volume, first_day, last_day: volume of the session, and the history's first and last one.
+        daily: con_id, daily_volume, first_day, last_day: volume of the session, and the history's first and last one;
+            n_silent: sessions after the last one that are known to have no bar; is_steady: whether it traded in every
+            session of the month before this one.
+        accepted: con_id, accepted (minutes), note: what a person accepts as lost, and in which words.
 
     Returns:
         Rows of `bar_accounting`: one per instrument and reason that has minutes, and `present` for everybody.
@@ -75,14 +93,27 @@ def account(
         .join(_counts(grid, valid, quarantine), on="con_id", how="left")
         .join(ledger.select("con_id", "outcome", "proof", "detail"), on="con_id", how="left")
         .join(daily, on="con_id", how="left")
-        .with_columns(pl.col("n_usual", "^n_.*$").fill_null(0), pl.col("outcome", "proof", "detail").fill_null(""))
-        .with_columns(pl.max_horizontal("n_usual", "n_open").alias("expected"))
-        .with_columns(_reason(session).alias("why"))
+        .join(_NOBODY if accepted is None else accepted, on="con_id", how="left")
+        .with_columns(
+            pl.col("n_usual", "^n_.*$", "accepted").fill_null(0),
+            pl.col("outcome", "proof", "detail").fill_null(""),
+            pl.col("is_steady").fill_null(value=False),
+        )
+        .with_columns(pl.max_horizontal("n_usual", "n_open").alias("expected"), _reason(session).alias("why"))
+        .with_columns(_halted().alias("n_halted"))
+        .with_columns((pl.col("n_bare") - pl.col("n_halted")).alias("n_lost"))
+        .with_columns(_taken("n_lost", pl.col("accepted")).alias("n_accepted"))
+        .with_columns(_taken("n_filled", pl.col("accepted") - pl.col("n_accepted")).alias("n_filled_accepted"))
     )
     is_open = pl.col("n_open") > 0
+    n_guessed = pl.when(_is_lost()).then(pl.col("n_filled") - pl.col("n_filled_accepted")).otherwise(0)
     parts = [
         _part(counted, "present", pl.col("n_traded"), pl.lit("")),
-        _part(counted, "imputed", pl.col("n_imputed"), pl.lit("is_imputed_close")),
+        _part(counted, "imputed", pl.col("n_filled") - n_guessed, pl.lit("is_imputed_close")),
+        _part(counted, "imputed_unexplained", n_guessed, pl.concat_str(pl.lit("is_imputed_close over "), _evidence())),
+        _part(
+            counted, "imputed_quarantined", pl.col("n_replaced"), pl.lit("is_imputed_close over quarantine_tws_bars")
+        ),
         _part(counted, "vendor_filler", pl.col("n_filler"), pl.lit("volume 0 in 0 trades")),
         _part(counted, "quarantined", pl.col("n_rejected"), pl.lit("quarantine_tws_bars")),
         _part(counted.filter(~is_open), "closed", pl.col("expected"), pl.lit("the exchange's calendar")),
@@ -92,7 +123,9 @@ def account(
             pl.col("expected") - pl.col("n_open"),
             pl.format("{} of {} usual minutes", "n_open", "n_usual"),
         ),
-        _part(counted, pl.col("why"), pl.col("n_missing"), _evidence()),
+        _part(counted, "halt", pl.col("n_halted"), _evidence()),
+        _part(counted, "accepted", pl.col("n_accepted"), pl.col("note").fill_null("")),
+        _part(counted, pl.col("why"), pl.col("n_lost") - pl.col("n_accepted"), _evidence()),
     ]
     rows = pl.concat(parts).filter((pl.col("minutes") != 0) | (pl.col("reason") == "present"))
     merged = rows.group_by("con_id", "symbol", "reason", "expected").agg(
@@ -101,6 +134,25 @@ def account(
     return merged.with_columns(pl.lit(session).alias("session"), _kind().alias("kind")).select(
         BAR_ACCOUNTING.schema.names()
     )
+
+
+_NOBODY: Final = pl.DataFrame(schema={"con_id": pl.Int64, "accepted": pl.Int64, "note": pl.String})
+
+
+def _is_lost() -> pl.Expr:
+    return pl.col("why").is_in(UNEXPLAINED)
+
+
+def _taken(minutes: str, most: pl.Expr) -> pl.Expr:
+    """Return how many of some minutes a person's word covers: none where they are explained without it."""
+    return pl.when(_is_lost()).then(pl.min_horizontal(minutes, most)).otherwise(0)
+
+
+def _halted() -> pl.Expr:
+    """Return the minutes of a halt: silent in a run while the instrument trades in all others, and proved so."""
+    always_trades = pl.col("n_missing") - pl.col("n_runs") <= ALWAYS_TRADES * pl.col("n_open")
+    is_told = (pl.col("why") == "no_trades") & (pl.col("proof") == "volume") & always_trades
+    return pl.when(is_told).then(pl.col("n_runs")).otherwise(0)
 
 
 def _part(counted: pl.DataFrame, reason: str | pl.Expr, minutes: pl.Expr, evidence: pl.Expr) -> pl.DataFrame:
@@ -115,44 +167,73 @@ def _part(counted: pl.DataFrame, reason: str | pl.Expr, minutes: pl.Expr, eviden
 
 
 def _counts(grid: pl.DataFrame, valid: pl.DataFrame, quarantine: pl.DataFrame) -> pl.DataFrame:
-    """Count minutes per instrument: open, traded, imputed, filler, rejected only, missing; and the minutes' volume."""
-    minute = ["con_id", "ts"]
+    """Count minutes per instrument, and the volume of those that TWS sent.
+
+    n_open; n_traded, n_filler: with an observed bar; n_rejected, n_replaced: with rejected rows only, the latter filled
+    in; n_missing: without any row, of which n_filled are filled in and n_bare are not; n_runs of those are in runs
+    that may be halts.
+    """
     is_filler = ((pl.col("volume") == 0) & (pl.col("bar_count") == 0)).fill_null(value=False)
-    once = valid if in_strict_order(valid, minute) else valid.unique(minute)
-    bars = once.group_by("con_id", maintain_order=True).agg(
-        (~pl.col("is_imputed_close") & ~is_filler).sum().cast(pl.Int64).alias("n_traded"),
-        pl.col("is_imputed_close").sum().cast(pl.Int64).alias("n_imputed"),
-        (~pl.col("is_imputed_close") & is_filler).sum().cast(pl.Int64).alias("n_filler"),
-        pl.col("volume").sum().alias("valid_volume"),
+    once = valid if in_strict_order(valid, _MINUTE) else valid.unique(_MINUTE)
+    imputed = once.filter(pl.col("is_imputed_close")).select(_MINUTE)
+    observed = once if imputed.is_empty() else once.filter(~pl.col("is_imputed_close"))
+    bars = observed.group_by("con_id", maintain_order=True).agg(
+        (~is_filler).sum().cast(pl.Int64).alias("n_traded"),
+        is_filler.sum().cast(pl.Int64).alias("n_filler"),
+        pl.col("volume").filter(~pl.col("is_imputed_volume")).sum().alias("valid_volume"),
     )
     stamped = quarantine.with_columns(pl.col("ts").dt.truncate("1m"))
     touched = stamped.select("con_id").unique()
-    rejected = stamped.join(grid.join(touched, on="con_id", how="semi"), on=minute, how="semi").join(
-        once.join(touched, on="con_id", how="semi"), on=minute, how="anti"
-    )
-    lost = (
-        rejected.group_by(minute)
+    rejected = (
+        stamped.join(grid.join(touched, on="con_id", how="semi"), on=_MINUTE, how="semi")
+        .join(observed.join(touched, on="con_id", how="semi"), on=_MINUTE, how="anti")
+        .group_by(_MINUTE)
         .agg(pl.col("volume").max())
-        .group_by("con_id")
-        .agg(pl.len().cast(pl.Int64).alias("n_rejected"), pl.col("volume").sum().alias("rejected_volume"))
+    )
+    lost = rejected.group_by("con_id").agg(
+        pl.len().cast(pl.Int64).alias("n_out"), pl.col("volume").sum().alias("_lost")
     )
     missing = (
-        grid.join(_complete(grid, once), on="con_id", how="anti")
-        .join(once, on=minute, how="anti")
-        .join(rejected, on=minute, how="anti")
-        .group_by("con_id")
-        .agg(pl.len().cast(pl.Int64).alias("n_missing"))
+        grid.join(_complete(grid, observed), on="con_id", how="anti")
+        .join(observed, on=_MINUTE, how="anti")
+        .join(rejected, on=_MINUTE, how="anti")
     )
-    n_open = grid.group_by("con_id").agg(pl.len().cast(pl.Int64).alias("n_open"))
-    joined = bars.join(n_open, on="con_id", how="full", coalesce=True)
-    for other in (lost, missing):
-        joined = joined.join(other, on="con_id", how="left")
-    volume = pl.col("valid_volume").fill_null(0.0) + pl.col("rejected_volume").fill_null(0.0)
-    counts = joined.with_columns(
-        pl.col("n_traded", "n_imputed", "n_filler", "n_open", "n_rejected", "n_missing").fill_null(0),
-        volume.alias("minute_volume"),
-    ).drop("valid_volume", "rejected_volume")
-    return counts.with_columns((pl.col("n_open") - pl.col("n_missing")).alias("n_present"))
+    bare = missing.join(imputed, on=_MINUTE, how="anti")
+    joined = grid.group_by("con_id").agg(pl.len().cast(pl.Int64).alias("n_open"))
+    joined = joined.join(bars, on="con_id", how="full", coalesce=True)
+    for other in (
+        lost,
+        _number(missing, "n_missing"),
+        _number(bare, "n_bare"),
+        _number(imputed, "n_imputed"),
+        _number(imputed.join(rejected, on=_MINUTE, how="semi"), "n_replaced"),
+        _number(_in_runs(bare, grid), "n_runs"),
+    ):
+        joined = joined.join(other, on="con_id", how="full", coalesce=True)
+    volume = pl.col("valid_volume").fill_null(0.0) + pl.col("_lost").fill_null(0.0)
+    return joined.with_columns(pl.col("^n_.*$").fill_null(0), volume.alias("minute_volume")).select(
+        "con_id",
+        "minute_volume",
+        *("n_open", "n_traded", "n_filler", "n_replaced", "n_missing", "n_bare", "n_runs"),
+        (pl.col("n_out") - pl.col("n_replaced")).alias("n_rejected"),
+        (pl.col("n_imputed") - pl.col("n_replaced")).alias("n_filled"),
+        (pl.col("n_open") - pl.col("n_missing")).alias("n_present"),
+    )
+
+
+def _number(minutes: pl.DataFrame, name: str) -> pl.DataFrame:
+    return minutes.group_by("con_id").agg(pl.len().cast(pl.Int64).alias(name))
+
+
+def _in_runs(missing: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
+    """Return the missing minutes that follow each other for long enough, inside the session."""
+    place, last = pl.int_range(pl.len()).over("con_id").alias("_place"), (pl.len() - 1).over("con_id").alias("_last")
+    laid = grid.join(missing.select("con_id").unique(), on="con_id", how="semi").sort(_MINUTE).with_columns(place, last)
+    run = (pl.col("_place") - pl.int_range(pl.len()).over("con_id")).alias("_run")
+    runs = laid.join(missing, on=_MINUTE, how="semi", maintain_order="left").with_columns(run)
+    inside = (pl.col("_place").min() > 0) & (pl.col("_place").max() < pl.col("_last").first())
+    is_long = (pl.len() >= HALT_MINUTES) & inside
+    return runs.filter(is_long.over("con_id", "_run")).select(_MINUTE)
 
 
 def _complete(grid: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
@@ -180,9 +261,9 @@ def _reason(session: date) -> pl.Expr:
         .then(pl.lit("closed"))
         .when((pl.col("proof") == "daily") & (pl.col("first_day").is_null() | (pl.col("first_day") > day)))
         .then(pl.lit("not_listed"))
-        .when((pl.col("proof") == "daily") & (pl.col("last_day") < day))
+        .when((pl.col("proof") == "daily") & (pl.col("last_day") < day) & (pl.col("n_silent") >= GONE_AFTER))
         .then(pl.lit("delisted"))
-        .when(pl.col("proof") == "daily")
+        .when((pl.col("proof") == "daily") & pl.col("is_steady"))
         .then(pl.lit("halt"))
         .when(proved & (pl.col("proof") == "agreement") & is_lossy())
         .then(pl.lit("unexplained"))
@@ -196,17 +277,20 @@ def _reason(session: date) -> pl.Expr:
 
 def _evidence() -> pl.Expr:
     """Return what the reason rests on: the outcome and the proof of the request, and its words."""
+    ended = pl.when(pl.col("why") == "delisted").then(pl.format("no daily bar since {}", "last_day"))
     said = pl.when(pl.col("outcome") == "").then(pl.lit("no request")).otherwise("outcome")
     proof = pl.when(pl.col("proof") != "").then(pl.format(", proved by {}", "proof"))
     words = pl.when(pl.col("detail") != "").then(pl.format(": {}", "detail"))
-    return pl.concat_str([said, proof, words], ignore_nulls=True)
+    return pl.coalesce(ended, pl.concat_str([said, proof, words], ignore_nulls=True))
 
 
 def _kind() -> pl.Expr:
     reason = pl.col("reason")
     return (
-        pl.when(reason.is_in(["present", "imputed"]))
-        .then(reason)
+        pl.when(reason == "present")
+        .then(pl.lit("present"))
+        .when(reason.is_in(ACCOUNTING_REASONS["imputed"]))
+        .then(pl.lit("imputed"))
         .when(reason.is_in(EXPLAINED))
         .then(pl.lit("explained"))
         .otherwise(pl.lit("unexplained"))
@@ -233,9 +317,9 @@ def imbalance(accounted: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
 
 
 def unexplained_share(accounted: pl.DataFrame) -> float:
-    """Return the unexplained minutes ÷ the expected ones."""
+    """Return the minutes that nothing explains, filled in or not, ÷ the expected ones."""
     expected = int(accounted.unique("con_id")["expected"].sum())
-    unexplained = int(accounted.filter(pl.col("kind") == "unexplained")["minutes"].sum())
+    unexplained = int(accounted.filter(is_unexplained())["minutes"].sum())
     return unexplained / expected if expected else 0.0
 
 
@@ -247,15 +331,16 @@ def coverage(accounted: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         con_id, open (expected minutes in which its exchange was open; never 0: who was closed is left out), unexplained
-        (minutes) and coverage (minutes with a curated bar ÷ open ones), by con_id.
+        (minutes, filled in or not) and coverage (minutes with a curated bar ÷ open ones), by con_id.
     """
     minutes, reason = pl.col("minutes"), pl.col("reason")
+    with_bar = pl.col("kind").is_in(["present", "imputed"]) | (reason == "vendor_filler")
     return (
         accounted.group_by("con_id")
         .agg(
             (pl.col("expected").first() - minutes.filter(reason.is_in(_SHUT)).sum()).alias("open"),
-            minutes.filter(pl.col("kind") == "unexplained").sum().alias("unexplained"),
-            minutes.filter(reason.is_in(_WITH_BAR)).sum().alias("_with_bar"),
+            minutes.filter(is_unexplained()).sum().alias("unexplained"),
+            minutes.filter(with_bar).sum().alias("_with_bar"),
         )
         .filter(pl.col("open") > 0)
         .select("con_id", "open", "unexplained", (pl.col("_with_bar") / pl.col("open")).alias("coverage"))

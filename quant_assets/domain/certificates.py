@@ -1,13 +1,13 @@
 """Certificates: which content of a session is the golden copy, held against what stands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
 import polars as pl
 
-State = Literal["valid", "changed", "none"]
+State = Literal["valid", "changed", "refused", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +16,42 @@ class Certificate:
 
     session: date
     state: State
-    """valid: every table still holds the certified content; changed: some do not; none: never certified."""
+    """valid: every table still holds the certified content; changed: some do not; refused: they do, but today's limits
+    are narrower and it is beyond them; none: never certified."""
     certificate_id: str = ""
     certified_at: datetime | None = None
     changed: tuple[str, ...] = ()
     """Tables whose content is another by now, or is gone, or which the certificate does not know."""
+    beyond: tuple[str, ...] = ()
+    """What is beyond today's limits, where the content is unchanged."""
+    degraded: str = ""
+    """Instruments that are certified as degraded, with the minutes that they lost."""
+    accepted: str = ""
+    """Instruments with minutes that a person accepted as lost."""
 
 
-def judged(session: date, rows: pl.DataFrame, standing: Mapping[str, str | None]) -> Certificate:
-    """Hold a certificate against the content that stands.
+def judged(
+    session: date, rows: pl.DataFrame, standing: Mapping[str, str | None], beyond: Sequence[str] = ()
+) -> Certificate:
+    """Hold a certificate against the content that stands, and against today's limits.
 
     Args:
         session: the session.
         rows: its rows of `certified_sessions`.
         standing: table name → content id, or None where nothing stands; only these tables are looked at.
+        beyond: what is beyond the limits of today.
     """
     certified = dict(rows.select("table_name", "content_id").iter_rows())
     changed = tuple(sorted(name for name, content in standing.items() if not content or certified.get(name) != content))
-    state: State = "changed" if changed else "valid"
-    return Certificate(session, state, rows["certificate_id"][0], rows["certified_at"][0], changed)
+    state: State = "changed" if changed else "refused" if beyond else "valid"
+    said = rows.row(0, named=True)
+    return Certificate(
+        session,
+        state,
+        said["certificate_id"],
+        said["certified_at"],
+        changed,
+        tuple(beyond),
+        said["degraded"],
+        said["accepted"],
+    )

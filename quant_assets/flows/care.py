@@ -10,14 +10,14 @@ from quant_assets.domain.outcomes import DOUBTFUL
 from quant_assets.domain.tables import (
     ACCOUNTS,
     ALL,
-    BAR_ACCOUNTING,
     CURATED_TWS_1M_BARS,
     POSITIONS,
     RAW_TWS_REQUESTS,
     UNIVERSE,
 )
+from quant_assets.flows.accepting import accepted_holes
 from quant_assets.flows.ingest.daily import unproved
-from quant_assets.flows.ingest.ledger import MAX_ASKS, holes, open_holes, read_ledger
+from quant_assets.flows.ingest.ledger import MAX_ASKS, contradicted, holes, open_holes, read_ledger
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -56,11 +56,16 @@ class RepairPlan:
     @property
     def sessions(self) -> list[date]:
         """Sessions to run again, ascending."""
-        return sorted({*self.missing, *self.holes.filter(~pl.col("is_known"))["session"].to_list()})
+        return self.sessions_of(asks_known=False)
 
-    def stretches(self, calendar_sessions: Sequence[date]) -> list[list[date]]:
+    def sessions_of(self, *, asks_known: bool) -> list[date]:
+        """Return the sessions to run again, ascending; those with nothing but known holes only on request."""
+        wanted = self.holes.filter(~pl.col("is_known") | pl.lit(asks_known))
+        return sorted({*self.missing, *wanted["session"].to_list()})
+
+    def stretches(self, calendar_sessions: Sequence[date], *, asks_known: bool = False) -> list[list[date]]:
         """Return the sessions to run again, grouped so that one run mends each group."""
-        return runs_of(self.sessions, calendar_sessions)
+        return runs_of(self.sessions_of(asks_known=asks_known), calendar_sessions)
 
 
 def repair_plan(work: Work, first: date | None = None, last: date | None = None) -> RepairPlan:
@@ -73,13 +78,24 @@ def repair_plan(work: Work, first: date | None = None, last: date | None = None)
     """
     published = [one.session for one in work.lake.curated.partitions(UNIVERSE)]
     inside = [day for day in published if (first or day) <= day <= (last or day)]
-    found = open_holes(work, inside)
-    counted = found.join(_missing_minutes(work, found), on=["session", "con_id"], how="left")
-    threshold = work.settings.manifest.lakehouse.repair_min_minutes
-    minutes = pl.concat([counted, _never_had(work, inside, found)]).filter(pl.col("missing") >= threshold)
+    minutes = _minute_holes(work, inside)
     days = daily_holes(work, inside).with_columns(pl.lit(None, pl.Int64).alias("missing"))
     everything = pl.concat([minutes, days.select(minutes.columns)]).sort("session", "con_id", "missing")
     return RepairPlan(missing_sessions(work, first, last), everything)
+
+
+def _minute_holes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return sessions of instruments that lack minutes: what is in doubt, and what the daily volume contradicts."""
+    doubts = open_holes(work, sessions)
+    counted = doubts.join(_missing_minutes(work, doubts), on=["session", "con_id"], how="left")
+    agreed = contradicted(work, sessions).join(doubts, on=["session", "con_id"], how="anti")
+    accepted = accepted_holes(work, sessions)
+    everything = pl.concat([counted, agreed]).join(accepted, on=["session", "con_id"], how="left")
+    is_known = pl.col("is_known") | pl.col("note").is_not_null()
+    detail = pl.coalesce(pl.format("accepted by {}", "note"), "detail")
+    threshold = work.settings.manifest.lakehouse.repair_min_minutes
+    found = everything.with_columns(is_known.alias("is_known"), detail.alias("detail")).select(counted.columns)
+    return found.filter(pl.col("missing") >= threshold)
 
 
 def daily_holes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
@@ -120,25 +136,8 @@ def _daily_doubts(ledger: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _never_had(work: Work, sessions: Sequence[date], holes: pl.DataFrame) -> pl.DataFrame:
-    """Return, as known holes, what TWS does not have: its answers agree, and its daily volume says that more traded."""
-    partitions = [Partition(session) for session in sessions]
-    accounted = work.lake.curated.read_many(BAR_ACCOUNTING, partitions).filter(pl.col("reason") == "unexplained")
-    lacking = accounted.join(holes, on=["session", "con_id"], how="anti")
-    asked = read_ledger(work, lacking["session"].unique().sort()).filter(pl.col("bar_size") == "1 min")
-    newest = (
-        asked.sort("asked_at", "request_id")
-        .group_by("session", "con_id")
-        .agg(pl.col("outcome", "detail", "asked_at").last(), pl.len().alias("n_asked"))
-    )
-    known = lacking.join(newest, on=["session", "con_id"]).with_columns(
-        pl.lit(value=True).alias("is_known"), pl.col("minutes").cast(pl.Int64).alias("missing")
-    )
-    return known.select(*holes.columns, "missing")
-
-
 def _missing_minutes(work: Work, holes: pl.DataFrame) -> pl.DataFrame:
-    """Return session, con_id, missing: minutes of the instrument's own hours without a curated bar."""
+    """Return session, con_id, missing: minutes of the instrument's own hours without an observed bar."""
     shape = {"session": pl.Date, "con_id": pl.Int64, "missing": pl.Int64}
     frames = [_missing_in(work, session) for session in holes["session"].unique().sort()]
     return pl.concat(frames) if frames else pl.DataFrame(schema=shape)
@@ -147,8 +146,13 @@ def _missing_minutes(work: Work, holes: pl.DataFrame) -> pl.DataFrame:
 def _missing_in(work: Work, session: date) -> pl.DataFrame:
     partition = Partition(session)
     hours = work.hours_of(session, work.lake.curated.read(UNIVERSE, partition))
-    bars = work.lake.curated.read_many(CURATED_TWS_1M_BARS, [partition], columns=["con_id", "ts"])
-    present = bars.group_by("con_id").agg(pl.col("ts").n_unique().cast(pl.Int64).alias("present"))
+    columns = ["con_id", "ts", "is_imputed_close"]
+    bars = work.lake.curated.read_many(CURATED_TWS_1M_BARS, [partition], columns=columns)
+    present = (
+        bars.filter(~pl.col("is_imputed_close"))
+        .group_by("con_id")
+        .agg(pl.col("ts").n_unique().cast(pl.Int64).alias("present"))
+    )
     expected = (pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes()
     return hours.join(present, on="con_id", how="left").select(
         pl.lit(session).alias("session"), "con_id", (expected - pl.col("present").fill_null(0)).alias("missing")

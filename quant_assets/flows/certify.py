@@ -1,14 +1,17 @@
 """Certifying sessions: their tables passed, fit together and balance, and the content ids say of what this is true."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 from quant_assets.domain.accounting import equation
 from quant_assets.domain.certificates import Certificate, judged
+from quant_assets.domain.limits import QUARANTINED, UNEXPLAINED, Limits, beyond, told
 from quant_assets.domain.tables import BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
 from quant_assets.errors import CorruptFileError
-from quant_assets.flows.accounting import accounting_findings
+from quant_assets.flows.accounting import balance
 from quant_assets.flows.care import DATA_TABLES
+from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -18,10 +21,12 @@ from quant_assets.lakehouse.layout import Partition
 PUBLISHED = "every_table_published"
 COHERENT = "made_from_what_stands"
 BALANCED = "accounting_balances"
+BOUNDED = "quarantine_within_limits"
 CHECKS = {
     PUBLISHED: "Every table of the data cycle is published, which its blocking checks allow only when they are green",
     COHERENT: "No table was computed from what something newer has replaced",
     BALANCED: "Every expected minute is accounted for, and no more than lakehouse.max_unexplained is unexplained",
+    BOUNDED: "Quarantine takes more than lakehouse.max_quarantined of no more instruments than lakehouse.max_degraded",
 }
 
 CERTIFIED_TABLES = tuple(table for table in DATA_TABLES if table is not CERTIFIED_SESSIONS)
@@ -34,14 +39,15 @@ def certify(work: Work, session: date) -> Published:
     found = {name: footer for name, footer in footers.items() if footer}
     raw_id = work.lake.raw.input_id(RAW_TWS_BARS, partition)
     inputs = {name: footer.content_id for name, footer in found.items()} | {RAW_TWS_BARS.name: raw_id}
-    inputs["max_unexplained"] = str(work.settings.manifest.lakehouse.max_unexplained)
+    inputs |= Limits.of(work.settings.manifest.lakehouse).as_inputs()
     if len(found) == len(footers) and (standing := unchanged(work, CERTIFIED_SESSIONS, partition, inputs)):
         return standing
-    even, told, unbalanced = _balance(work, session, found)
+    account = _account(work, session, found)
     findings = [
         Finding(PUBLISHED, not (absent := sorted(footers.keys() - found.keys())), _absent(session, absent)),
         Finding(COHERENT, not (stale := stale_tables(work, session, found)), _older(session, stale)),
-        Finding(BALANCED, even, unbalanced),
+        Finding(BALANCED, not (odd := account.problem(session, UNEXPLAINED)), odd),
+        Finding(BOUNDED, not (out := account.problem(session, QUARANTINED)), out),
     ]
     certificate = combined_id(f"{session}|{name}|{footer.content_id}" for name, footer in found.items())
     rows = [
@@ -51,7 +57,9 @@ def certify(work: Work, session: date) -> Published:
             "content_id": footer.content_id,
             "n_rows": footer.n_rows,
             "warnings": ";".join(sorted(footer.warnings)),
-            "balance": told,
+            "balance": account.equation,
+            "degraded": account.degraded,
+            "accepted": account.accepted,
             "certificate_id": certificate,
             "certified_at": work.clock.now(),
         }
@@ -65,7 +73,7 @@ def certify(work: Work, session: date) -> Published:
         inputs=inputs,
         watermark=max((footer.watermark for footer in found.values()), default=""),
         findings=findings,
-        metadata={"certificate": certificate, "tables": len(found), "balance": told},
+        metadata={"certificate": certificate, "tables": len(found), **account.metadata()},
     )
 
 
@@ -110,28 +118,54 @@ def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None =
     ]
 
 
-def _balance(work: Work, session: date, found: dict[str, Footer]) -> tuple[bool, str, str]:
-    """Return whether the session's minutes come out even and are explained, the equation, and what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What a session's accounting says for a certificate."""
+
+    equation: str = ""
+    odd: str = ""
+    """What does not come out even."""
+    beyond: Mapping[str, str] = field(default_factory=dict)
+    """Configuration key → what is beyond it."""
+    degraded: str = ""
+    accepted: str = ""
+
+    def problem(self, session: date, key: str) -> str:
+        """Return what is beyond a limit and which commands lead out of it; what does not come out even first."""
+        texts = [self.odd] if self.odd and key == UNEXPLAINED else []
+        if key in self.beyond:
+            texts += [self.beyond[key], READABLE, ways_out(session, {key: self.beyond[key]})]
+        return "; ".join(texts)
+
+    def metadata(self) -> dict[str, str]:
+        """Return what is shown beside the certificate."""
+        shown = {"balance": self.equation, "degraded": self.degraded, "accepted": self.accepted}
+        return {name: text for name, text in shown.items() if text}
+
+
+def _account(work: Work, session: date, found: Mapping[str, Footer]) -> _Account:
+    """Hold the session's accounting against the equation and the limits."""
     if BAR_ACCOUNTING.name not in found or UNIVERSE.name not in found:
-        return True, "", ""  # what is absent is named by another check
-    partition = Partition(session)
+        return _Account()  # what is absent is named by another check
+    partition, limits = Partition(session), Limits.of(work.settings.manifest.lakehouse)
     rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
     members = work.lake.curated.read(UNIVERSE, partition)
-    broken = [finding.message for finding in accounting_findings(work, rows, members) if not finding.passed]
-    return not broken, equation(rows), "; ".join(broken)
+    return _Account(equation(rows), balance(rows, members), beyond(rows, limits), *told(rows, limits))
 
 
 # ------------------------------------------------------------ asking
 
 
 def certificate_of(work: Work, session: date) -> Certificate:
-    """Return a session's certificate, held against what stands now."""
+    """Return a session's certificate, held against what stands now and against today's limits."""
     partition = Partition(session)
     if not work.lake.curated.exists(CERTIFIED_SESSIONS, partition):
         return Certificate(session, "none")
     rows = work.lake.curated.read(CERTIFIED_SESSIONS, partition)
     footers = _footers(work, session)
-    return judged(session, rows, {name: footer.content_id if footer else None for name, footer in footers.items()})
+    standing = {name: footer.content_id if footer else None for name, footer in footers.items()}
+    problems = beyond_today(work.lake.curated, session, Limits.of(work.settings.manifest.lakehouse))
+    return judged(session, rows, standing, list(problems.values()))
 
 
 def published_certificates(work: Work, newest: int | None = None) -> list[Certificate]:

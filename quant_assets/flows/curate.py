@@ -13,6 +13,7 @@ from quant_assets.domain import quality, venues
 from quant_assets.domain.accounting import coverage, unexplained_share
 from quant_assets.domain.bars import daily_window
 from quant_assets.domain.costs import SCHEDULES
+from quant_assets.domain.limits import Limits
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
     BAR_ACCOUNTING,
@@ -112,6 +113,7 @@ class Curator:
             "transform": quality.TRANSFORM_VERSION,
             "quality": self._quality_id,
             "overrides": work.words.id_of(session),
+            **Limits.of(work.settings.manifest.lakehouse).as_inputs(),
         }
 
     @cached_property

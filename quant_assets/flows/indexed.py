@@ -7,6 +7,7 @@ from functools import partial
 
 import polars as pl
 
+from quant_assets.domain.limits import Limits
 from quant_assets.domain.tables import (
     CANDIDATES,
     CURATED_TWS_1D_BARS,
@@ -76,11 +77,12 @@ def snapshot(work: Work, partition: Partition) -> Published:
     Raises:
         SnapshotIncompleteError: lists every missing item with its mend.
     """
-    previous = _previous(work, partition)
+    previous, limits = _previous(work, partition), Limits.of(work.settings.manifest.lakehouse)
     inputs = {
         **_content_ids(work, (CANDIDATES,), partition),
         **_content_ids(work, (CURATED_TWS_1D_BARS, INSTRUMENTS), Partition(partition.session)),
         **_identity(work, partition),
+        **limits.as_inputs(),
         **({"previous_weights": previous.content_id} if previous else {}),
     }
     if (standing := unchanged(work, SNAPSHOTS, partition, inputs)) and run_of(work, partition).path.is_dir():
@@ -95,6 +97,7 @@ def snapshot(work: Work, partition: Partition) -> Published:
         work.calendar.window(partition.session, profile.data.lookback_sessions),
         work.clock,
         base_currency=work.settings.manifest.lakehouse.base_currency,
+        limits=limits,
         previous=previous,
         evidence=partial(evidence, work.lake),
         walked=newest_walk(work.layout, partition.profile, profile, partition.session),

@@ -31,11 +31,20 @@ def overrides_of(work: Work, session: date) -> pl.DataFrame:
     Raises:
         BrokenChainError: the words cannot be proved.
     """
-    newest = {tuple(line[name] for name in ROW_KEY): line for line in work.words.lines(session)}
+    newest = {tuple(line[name] for name in ROW_KEY): line for line in said(work, session)}
     rows = [
         {**line, "ts": datetime.fromisoformat(line["ts"]), "action": _EVENTS[line["event"]]} for line in newest.values()
     ]
     return pl.DataFrame([{name: row[name] for name in OVERRIDES} for row in rows], schema=OVERRIDES)
+
+
+def said(work: Work, session: date | None = None) -> list[dict[str, Any]]:
+    """Return the words on rows of a session, or of all sessions, the oldest first.
+
+    Raises:
+        BrokenChainError: the words cannot be proved.
+    """
+    return [line for line in work.words.lines(session) if line["event"] in _EVENTS]
 
 
 # ------------------------------------------------------------ rows and their names
@@ -91,7 +100,7 @@ def find(work: Work, name: str) -> dict[str, Any]:
 
 def _released(work: Work, session: date) -> list[dict[str, Any]]:
     """Return the rows of bronze that somebody spoke about, in the shape of quarantined ones."""
-    words = {line["row"]: line for line in work.words.lines(session)}
+    words = {line["row"]: line for line in said(work, session)}
     if not words:
         return []
     keys = overrides_of(work, session).select(ROW_KEY)
@@ -132,7 +141,7 @@ def exhibit(work: Work, name: str) -> Exhibit:
     after = ordered.filter(pl.col("ts") >= row["ts"]).head(_NEIGHBOURS)
     ledger = work.lake.raw.read(RAW_TWS_REQUESTS, partition)
     asked = ledger.filter(pl.col("request_id") == row["request_id"], pl.col("con_id") == row["con_id"]).to_dicts()
-    words = [line for line in work.words.lines(row["session"]) if _is_about(line, row)]
+    words = [line for line in said(work, row["session"]) if _is_about(line, row)]
     return Exhibit(row, pl.concat([before, after]).to_dicts(), next(iter(asked), None), words)
 
 

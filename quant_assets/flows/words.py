@@ -1,4 +1,4 @@
-"""What people said about quarantined rows, proved before anybody acts on it, and as of any instant.
+"""What people said about quarantined rows and lost minutes, proved before anybody acts on it, and as of any instant.
 
 A word is in force when the chain of `overrides.jsonl` is whole and the audit log tells of its hash. A word is written
 in three steps: the audit log tells that it begins, the line is appended, the audit log tells that it is said. So a
@@ -131,7 +131,7 @@ def say(words: Words, audit: AuditLog, event: str, *, run_id: str, symbol: str, 
         DiskFullError, ConfigurationError: see `AuditLog.record`.
     """
     words.lines()
-    told = {key: body[key] for key in ("session", "row", "who", "why")}
+    told = {key: body[key] for key in ("session", "row", "con_id", "minutes", "who", "why") if key in body}
 
     def begin(line: Line) -> None:
         audit.record(f"{event}{BEGUN}", run_id=run_id, symbol=symbol, override=line["hash"], **told)

@@ -64,6 +64,8 @@ class Work:
     progress: Progress = field(default_factory=NullProgress)
     is_repair: bool = False
     """Ask again for what is in doubt, however lately it was asked."""
+    asks_known: bool = False
+    """Of a repair: ask for known holes as well, once more."""
     begun: float = field(init=False, compare=False)
     """When it was opened, on the clock's monotonic seconds."""
 

@@ -14,6 +14,8 @@ from quant_assets.settings import Settings
 
 REPAIR_TAG = "quant/repair"
 """A run that bears this tag asks again for what is in doubt, without waiting for the fetch throttle."""
+KNOWN = "known"
+"""Value of the tag with which a run asks for known holes, too."""
 
 
 class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -31,9 +33,16 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         settings = Settings.from_env(data=Path(self.data), configs=Path(self.configs), assignments=self.assignments)
         settings.check_data_directory()
         run_id = context.run.run_id[:12] if context.run else "direct"
-        is_repair = bool(context.run and REPAIR_TAG in context.run.tags)
+        tag = context.run.tags.get(REPAIR_TAG) if context.run else None
         with TwsGate(settings, run_id=run_id) as gate:
-            self._work = Work(settings, gate, run_id=run_id, progress=ConsoleProgress(), is_repair=is_repair)
+            self._work = Work(
+                settings,
+                gate,
+                run_id=run_id,
+                progress=ConsoleProgress(),
+                is_repair=tag is not None,
+                asks_known=tag == KNOWN,
+            )
             yield self
 
     @property

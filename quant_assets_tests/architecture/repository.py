@@ -80,6 +80,8 @@ def find_command(words: list[str]) -> click.Command:
     for word in words:
         if not isinstance(here, click.Group):
             break
+        if here.invoke_without_command and not re.fullmatch(r"[a-z-]+", word):
+            break  # a command with subcommands, and the value of its own option
         found = here.get_command(click.Context(here), word)
         assert found is not None, f"quant has no command {' '.join(words)!r}"
         here = found

@@ -1,5 +1,7 @@
 """Bronze and silver bars."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from quant_assets.domain.outcomes import OUTCOMES, PROOFS
@@ -239,6 +241,26 @@ CURATED_TWS_1D_BARS = Table(
     row_rules=c.OHLC_ORDER,
 )
 
+ACCOUNTING_REASONS: Mapping[str, tuple[str, ...]] = {
+    "present": ("present",),
+    "imputed": ("imputed", "imputed_quarantined", "imputed_unexplained"),
+    "explained": (
+        "closed",
+        "half_day",
+        "halt",
+        "no_trades",
+        "vendor_filler",
+        "not_listed",
+        "delisted",
+        "no_permission",
+        "unknown_contract",
+        "quarantined",
+        "accepted",
+    ),
+    "unexplained": ("suspect_empty", "unexplained"),
+}
+"""Term of the equation → reasons that it is the sum of; `domain/accounting.py` says when each is given."""
+
 BAR_ACCOUNTING = Table(
     name="bar_accounting",
     zone="silver",
@@ -252,9 +274,16 @@ BAR_ACCOUNTING = Table(
             pl.String,
             "enum",
             "Term of the equation expected = present + imputed + explained + unexplained",
-            isin=("present", "imputed", "explained", "unexplained"),
+            isin=tuple(ACCOUNTING_REASONS),
         ),
-        Column("reason", pl.String, "name", "Why: present, imputed, closed, half_day, halt, no_trades, …"),
+        Column(
+            "reason",
+            pl.String,
+            "enum",
+            "Why. imputed_quarantined, imputed_unexplained: a value is filled in where rows were rejected, or where "
+            "nothing says what happened; accepted: TWS has no more, and a person put that on record",
+            isin=tuple(reason for reasons in ACCOUNTING_REASONS.values() for reason in reasons),
+        ),
         Column("minutes", pl.Int64, "minutes", "Minutes of that reason", ge=0.0),
         Column("expected", pl.Int64, "minutes", "Minutes of the exchange's usual session: what all reasons add up to"),
         Column("evidence", pl.String, "text", "What it rests on: outcome, proof and words of the request"),

@@ -16,6 +16,8 @@ CERTIFIED_SESSIONS = Table(
         Column("n_rows", pl.Int64, "rows", "Rows of that content", ge=0),
         Column("warnings", pl.String, "names", "Checks that warned and do not block, separated by `;`"),
         Column("balance", pl.String, "text", "The session's accounting, as it came out even"),
+        Column("degraded", pl.String, "text", "Instruments of the session that lost too much to be good, and how much"),
+        Column("accepted", pl.String, "text", "Instruments with minutes that a person accepted as lost, and how many"),
         Column("certificate_id", pl.String, "sha256", "One id for the content of all tables"),
         Column("certified_at", UTC_MICROS, "UTC instant", "When the session was certified", provenance=True),
     ),

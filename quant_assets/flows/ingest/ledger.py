@@ -1,14 +1,15 @@
 """The request ledger: what has been asked before, and whether the outcome can be relied on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from quant_assets.connectors.base import BarRequest
+from quant_assets.domain.accounting import is_unexplained
 from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
-from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
+from quant_assets.domain.tables import BAR_ACCOUNTING, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import (
     NoPermissionError,
     QuantAssetsError,
@@ -75,13 +76,13 @@ def _of_session(work: Work, partition: Partition) -> pl.DataFrame:
     return rows.filter(pl.col("bars_batch_id").is_null() | pl.any_horizontal(stored))
 
 
-def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta) -> pl.DataFrame:
+def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta, *, asks_known: bool = False) -> pl.DataFrame:
     """Return the ledger rows because of which a session of a series need not be asked for at `now`.
 
     What is proved holds for good. A refusal, a nothing that was heard twice, and a doubt that a whole run could not
     dispel hold for the throttle, so that one instrument does not hold up a session; its minutes stay unexplained until
-    a later run, or a repair, brings them. After `MAX_ASKS` answers it is a known hole. Volumes in another unit never
-    settle, for that is mended in TWS.
+    a later run, or a repair, brings them. After `MAX_ASKS` answers it is a known hole, which holds unless known holes
+    are to be asked for, too. Volumes in another unit never settle, for that is mended in TWS.
     """
     recent = pl.col("asked_at") >= now - throttle
     is_doubt = (pl.col("proof") == "") & pl.col("outcome").is_in(DOUBTFUL)
@@ -95,7 +96,7 @@ def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta) -> pl.Data
         | (pl.col("outcome").is_in(REFUSED) & recent)
         | (is_nothing & recent & (n_nothing > 1))
         | (is_doubt & recent & (pl.col("outcome") != "wrong_unit") & (n_doubts > CONFIRMATIONS))
-        | (is_doubt & (pl.col("outcome") != "wrong_unit") & (n_doubts >= MAX_ASKS))
+        | (is_doubt & (pl.col("outcome") != "wrong_unit") & (n_doubts >= MAX_ASKS) & (not asks_known))
     )
 
 
@@ -122,6 +123,36 @@ def patience_of(work: Work) -> timedelta:
     return timedelta(0) if work.is_repair else throttle_of(work)
 
 
+def contradicted(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return what answers agree on and the accounting calls unexplained: the daily volume says that more was traded.
+
+    Returns:
+        session, con_id, symbol, outcome, detail, n_asked, asked_at, is_known (asked for `MAX_ASKS` times) and missing
+        (minutes that nothing explains), ordered by session and con_id.
+    """
+    rows = work.lake.curated.read_many(BAR_ACCOUNTING, [Partition(session) for session in sessions])
+    lost = rows.filter(is_unexplained()).group_by("session", "con_id", "symbol").agg(_MISSING)
+    ledger = read_ledger(work, lost["session"].unique().sort()).filter(
+        (pl.col("bar_size") == "1 min") & ~pl.col("outcome").is_in([*REFUSED, *UNANSWERED])
+    )
+    asked = (
+        ledger.sort("asked_at", "request_id")
+        .group_by("session", "con_id")
+        .agg(
+            pl.col("outcome", "detail", "asked_at").last(),
+            pl.len().cast(pl.UInt32).alias("n_asked"),
+            (pl.col("proof") != "").any().alias("is_proved"),
+        )
+        .filter("is_proved")
+    )
+    found = lost.join(asked, on=["session", "con_id"]).with_columns((pl.col("n_asked") >= MAX_ASKS).alias("is_known"))
+    return found.select(*_HOLE, "is_known", "missing").sort("session", "con_id")
+
+
+_MISSING = pl.col("minutes").sum().cast(pl.Int64).alias("missing")
+_HOLE = ("session", "con_id", "symbol", "outcome", "detail", "n_asked", "asked_at")
+
+
 def open_holes(work: Work, sessions: Iterable[date]) -> pl.DataFrame:
     """Return the holes in the 1-minute bars of sessions that another request may still fill, and the known ones.
 
@@ -131,5 +162,4 @@ def open_holes(work: Work, sessions: Iterable[date]) -> pl.DataFrame:
     """
     found = holes(read_ledger(work, sessions).filter(pl.col("bar_size") == "1 min"))
     is_known = pl.col("outcome").is_in(DOUBTFUL) & (pl.col("n_asked") >= MAX_ASKS)
-    columns = ["session", "con_id", "symbol", "outcome", "detail", "n_asked", "asked_at"]
-    return found.select(*columns, is_known.alias("is_known")).sort("session", "con_id")
+    return found.select(*_HOLE, is_known.alias("is_known")).sort("session", "con_id")

@@ -19,7 +19,16 @@ from quant_assets.domain.instruments import Series, minute_series
 from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import QuantAssetsError, WrongUnitError
-from quant_assets.flows.ingest.ledger import CONFIRMATIONS, UNANSWERED, is_fatal, patience_of, read_ledger, settled
+from quant_assets.flows.accepting import accepted_holes
+from quant_assets.flows.ingest.ledger import (
+    CONFIRMATIONS,
+    UNANSWERED,
+    contradicted,
+    is_fatal,
+    patience_of,
+    read_ledger,
+    settled,
+)
 from quant_assets.flows.ingest.past import Key, Past
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import MinuteRows, stamped
@@ -56,11 +65,22 @@ def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
     before = _sessions_before(work, sessions)
     ledger = read_ledger(work, sorted({*sessions, *before})).filter(pl.col("bar_size") == "1 min")
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
-    done = settled(ledger, work.clock.now(), patience_of(work))
+    done = settled(ledger, work.clock.now(), patience_of(work), asks_known=work.asks_known)
+    reopened = _reopened(work, sessions)
+    done = done.join(reopened, on=["session", "con_id"], how="anti")
     wanted = universe.join(done, on=["session", "con_id"], how="anti")
     rereads = [_to_reread(work, session, ledger) for session in before]
     again = pl.concat(rereads).join(wanted, on=["session", "con_id"], how="anti") if rereads else universe.clear()
-    return MinuteNeeds(_needs(work, wanted), _needs(work, again), Past.of(ledger))
+    return MinuteNeeds(_needs(work, wanted), _needs(work, again), Past.of(ledger, set(reopened.iter_rows())))
+
+
+def _reopened(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return session, con_id of what a repair asks for although answers agree: the daily volume contradicts them."""
+    if not work.is_repair:
+        return pl.DataFrame(schema={"session": pl.Date, "con_id": pl.Int64})
+    found = contradicted(work, sessions).join(accepted_holes(work, sessions), on=["session", "con_id"], how="left")
+    is_open = ~pl.col("is_known") & pl.col("accepted").is_null()
+    return found.filter(is_open | pl.lit(work.asks_known)).select("session", "con_id")
 
 
 def _needs(work: Work, members: pl.DataFrame) -> list[Need]:

@@ -23,7 +23,7 @@ class Past:
     last: dict[Key, str] = field(default_factory=dict)
     """The newest outcome."""
     doubted: dict[Key, set[str]] = field(default_factory=dict)
-    """Durations of the requests whose answers nothing proves."""
+    """Durations of the requests whose answers nothing proves, or something contradicts."""
     stored: set[Key] = field(default_factory=set)
     """Those of which bronze holds bars."""
     n_nothing: Counter[Key] = field(default_factory=Counter)
@@ -32,11 +32,18 @@ class Past:
     """Those for which TWS's schedule was asked in this run."""
 
     @classmethod
-    def of(cls, ledger: pl.DataFrame) -> Self:
-        """Read it from ledger rows of 1-minute bars."""
+    def of(cls, ledger: pl.DataFrame, contradicted: Collection[Key] = ()) -> Self:
+        """Read it from ledger rows of 1-minute bars.
+
+        Args:
+            ledger: the rows.
+            contradicted: sessions of instruments that are asked for again although an answer to them is proved.
+        """
         past = cls()
         for row in ledger.sort("asked_at", "request_id").iter_rows(named=True):
             past.add(row)
+            if (key := (row["session"], row["con_id"])) in contradicted and row["duration"]:
+                past.doubted.setdefault(key, set()).add(row["duration"])
         return past
 
     def add(self, row: dict[str, Any]) -> None:

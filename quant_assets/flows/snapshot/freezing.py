@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.clock import Clock
+from quant_assets.domain.limits import Limits
 from quant_assets.domain.tables import SNAPSHOTS
 from quant_assets.errors import DefectError
 from quant_assets.flows.reader import Reader
@@ -64,6 +65,7 @@ def freeze(
     clock: Clock,
     *,
     base_currency: str = "USD",
+    limits: Limits | None = None,
     previous: Previous | None = None,
     evidence: Callable[[pl.DataFrame, Sequence[date]], Mapping[str, Any]] | None = None,
     walked: Mapping[str, Any] | None = None,
@@ -79,6 +81,7 @@ def freeze(
         sessions_window: the calendar's sessions up to and including `session`; the last `data.lookback_sessions` of
             them are frozen.
         base_currency: what every instrument has to be quoted in.
+        limits: of today, which the session's certificate has to keep; None asks for none.
         clock: for the run's log; no time enters the run's identity.
         previous: the weights of the run before, where the profile limits turnover.
         evidence: from the frozen bars and sessions to where they came from; kept beside them as
@@ -96,7 +99,7 @@ def freeze(
     window = tuple(sorted(set(sessions_window)))[-profile.data.lookback_sessions :]
     if not window or window[-1] != session:
         raise DefectError(f"the window of sessions must end with {session}")
-    request = Request(session, profile_name, profile, window, base_currency)
+    request = Request(session, profile_name, profile, window, base_currency, limits)
     gathered = gather(store, request)
     described = _describe(request, gathered) | ({"previous": previous.described()} if previous else {})
     identity = {"inputs": described, "config": _resolved(request), "code": code_version()}

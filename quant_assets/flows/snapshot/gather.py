@@ -9,8 +9,10 @@ import polars as pl
 
 from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.certificates import Certificate, judged
+from quant_assets.domain.limits import Limits
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
+from quant_assets.flows.limits import beyond_today, ways_out
 from quant_assets.flows.reader import Reader
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.footer import Footer
@@ -32,6 +34,8 @@ class Request:
     profile: Profile
     window: tuple[date, ...]
     base_currency: str
+    limits: Limits | None = None
+    """Limits of today that the session's certificate has to keep; None asks for none."""
 
     @property
     def mend(self) -> str:
@@ -79,7 +83,7 @@ def gather(store: Reader, request: Request) -> Gathered:
     instruments = _instruments(accepted, bars, frames["instruments"], request.session)
     certificate = _certificate(store, request, footers)
     if missing := [
-        *_uncertified(certificate, request),
+        *_uncertified(store, certificate, request),
         *_altered(frames, footers, request),
         *_unfit(instruments, request),
     ]:
@@ -106,7 +110,12 @@ def _certificate(store: Reader, request: Request, footers: dict[str, Footer]) ->
     return judged(request.session, store.read(CERTIFIED_SESSIONS, at), standing)
 
 
-def _uncertified(certificate: Certificate, request: Request) -> _Missing:
+def _uncertified(store: Reader, certificate: Certificate, request: Request) -> _Missing:
+    """Name what keeps the certificate from covering the snapshot; running the cycle again mends no broken limit."""
+    if request.limits and (problems := beyond_today(store, request.session, request.limits)):
+        what = "is not certified" if certificate.state == "none" else "does not keep today's limits"
+        ways = ways_out(request.session, problems).replace("`", "")
+        return [(f"session {request.session} {what}: {'; '.join(problems.values())}", ways)]
     if certificate.state == "none":
         return [(f"session {request.session} is not certified", request.mend)]
     return [
@@ -124,7 +133,7 @@ def _footers(store: Reader, request: Request) -> dict[str, Footer]:
         if table.name not in footers
     ]
     if missing:
-        missing += _uncertified(_certificate(store, request, footers), request)
+        missing += _uncertified(store, _certificate(store, request, footers), request)
         raise SnapshotIncompleteError(request.session, request.profile_name, missing)
     return footers
 

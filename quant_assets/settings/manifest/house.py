@@ -26,7 +26,13 @@ class LakehouseConfig(Strict):
     repair_min_minutes: int = Field(default=1, ge=1)
     """A repair asks for a session of an instrument again when at least so many of its minutes are unexplained."""
     max_unexplained: float = Field(default=0.01, ge=0, le=1)
-    """Share of a session's expected minutes that may stay unexplained before a check warns."""
+    """Share of a session's expected minutes that may stay unexplained; beyond it a check warns, and the session is not
+    certified. Of an instrument's open minutes: from where the certificate names it as degraded."""
+    max_quarantined: float = Field(default=0.05, ge=0, le=1)
+    """Share of an instrument's served minutes that quarantine may take before the instrument is degraded."""
+    max_degraded: float = Field(default=0.1, ge=0, le=1)
+    """Share of a session's instruments that quarantine may degrade before the session is not certified; a single one
+    beside sound ones never holds up the others."""
     reread_previous_session: bool = True
     """Fetch a session once more with the one after it, when it had been fetched on its own day: vendors revise."""
     lock_wait_s: float = Field(default=600.0, ge=0)

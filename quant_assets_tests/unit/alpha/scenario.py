@@ -130,7 +130,14 @@ def certificate(session: date, store: MemoryStore, tables: Sequence[Table]) -> p
         footer = store.footer(table, Partition(session))
         if footer:
             rows.append({"table_name": table.name, "content_id": footer.content_id, "n_rows": footer.n_rows})
-    base = {"session": session, "warnings": "", "balance": "1 raw = 1 valid", "certificate_id": "c" * 64}
+    base = {
+        "session": session,
+        "warnings": "",
+        "balance": "1 raw = 1 valid",
+        "degraded": "",
+        "accepted": "",
+        "certificate_id": "c" * 64,
+    }
     base |= {"certified_at": datetime(2024, 6, 28, 21, tzinfo=UTC)}
     return CERTIFIED_SESSIONS.conform(CERTIFIED_SESSIONS.frame([{**base, **row} for row in rows]))
 

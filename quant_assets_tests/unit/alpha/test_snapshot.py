@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 import quant_assets
-from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS
+from quant_assets.domain.limits import Limits
+from quant_assets.domain.tables import BAR_ACCOUNTING, CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS
 from quant_assets.errors import DefectError, SnapshotExistsError, SnapshotIncompleteError
 from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -151,6 +152,29 @@ def test_nothing_published_lists_everything_with_its_mend(tmp_path):
     with pytest.raises(SnapshotIncompleteError, match="mend: quant flow data --session 2024-06-28"):
         world.freeze(Layout(tmp_path))
     assert not Layout(tmp_path).runs.exists()
+
+
+@pytest.mark.parametrize("is_certified", [True, False])
+def test_a_session_beyond_today_s_limits_is_not_frozen_and_the_way_out_is_no_loop(tmp_path, is_certified):
+    """10 of 390 minutes are unexplained: what was certified once is held against the limits of today."""
+    world, layout = scenario.world(n=3), Layout(tmp_path)
+    at, limits = Partition(world.session), Limits(0.01, 0.05, 0.1)
+    row = {"session": world.session, "con_id": 101, "symbol": "S101", "expected": 390, "evidence": ""}
+    minutes = [("present", "present", 380), ("unexplained", "unexplained", 10)]
+    rows = [{**row, "kind": kind, "reason": reason, "minutes": n} for kind, reason, n in minutes]
+    world.certify()
+    world.store.put(BAR_ACCOUNTING, at, BAR_ACCOUNTING.frame(rows))
+    if not is_certified:
+        world.store.frames.pop((CERTIFIED_SESSIONS.name, at.key))
+    given = (world.session, scenario.PROFILE, world.profile, world.sessions, world.clock)
+    with pytest.raises(SnapshotIncompleteError) as caught:
+        freeze(world.store, layout, *given, limits=limits)
+    ((what, mend),) = caught.value.missing
+    assert ("is not certified" in what) is not is_certified
+    assert "2.56% of the expected minutes are unexplained, more than lakehouse.max_unexplained (1.00%): S101" in what
+    assert mend.startswith("quant repair --sessions 2024-06-28 asks TWS again")
+    if is_certified:
+        assert freeze(world.store, layout, *given, limits=Limits(0.03, 0.05, 0.1)).run.is_finished is False
 
 
 def test_only_certified_content_is_frozen(tmp_path):

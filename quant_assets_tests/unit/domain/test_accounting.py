@@ -25,9 +25,17 @@ def said(outcome: str, proof: str = "", con_id: int = CON_ID) -> pl.DataFrame:
     return pl.DataFrame({"con_id": [con_id], "outcome": [outcome], "proof": [proof], "detail": [""]})
 
 
-def knows(volume: float | None, first: date | None = SESSION, last: date | None = SESSION) -> pl.DataFrame:
+def knows(
+    volume: float | None,
+    first: date | None = SESSION,
+    last: date | None = SESSION,
+    *,
+    silent: int = 0,
+    steady: bool = True,
+) -> pl.DataFrame:
     schema = {"con_id": pl.Int64, "daily_volume": pl.Float64, "first_day": pl.Date, "last_day": pl.Date}
-    return pl.DataFrame([(CON_ID, volume, first, last)], schema=schema, orient="row")
+    schema |= {"n_silent": pl.Int64, "is_steady": pl.Boolean}
+    return pl.DataFrame([(CON_ID, volume, first, last, silent, steady)], schema=schema, orient="row")
 
 
 def minutes_of(
@@ -38,8 +46,11 @@ def minutes_of(
     session: date = SESSION,
     quarantine: pl.DataFrame | None = None,
     open_minutes: pl.DataFrame | None = None,
+    accepted: pl.DataFrame | None = None,
 ) -> dict[str, int]:
-    rows = rows_of(valid, ledger, daily, session=session, quarantine=quarantine, open_minutes=open_minutes)
+    rows = rows_of(
+        valid, ledger, daily, session=session, quarantine=quarantine, open_minutes=open_minutes, accepted=accepted
+    )
     assert imbalance(rows, universe(session)).is_empty()
     assert set(rows["expected"]) == {390}
     return {reason: n for reason, n in rows.select("reason", "minutes").iter_rows() if n}
@@ -53,12 +64,13 @@ def rows_of(
     session: date = SESSION,
     quarantine: pl.DataFrame | None = None,
     open_minutes: pl.DataFrame | None = None,
+    accepted: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     usual = pl.DataFrame({"con_id": [CON_ID], "n_usual": [390]})
     rejected = QUARANTINE_TWS_BARS.empty() if quarantine is None else quarantine
     opened = grid(session) if open_minutes is None else open_minutes
     known = knows(None) if daily is None else daily
-    return account(session, universe(session), opened, usual, valid, rejected, ledger, known)
+    return account(session, universe(session), opened, usual, valid, rejected, ledger, known, accepted)
 
 
 ALL = [100.0] * 390
@@ -87,8 +99,12 @@ def test_two_answers_that_agree_explain_nothing_when_the_daily_volume_says_that_
     [
         ("no_data", "daily", knows(0.0, date(2024, 2, 1), date(2024, 3, 1)), "not_listed"),
         ("no_data", "daily", knows(None, None, None), "not_listed"),
-        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2023, 12, 1)), "delisted"),
+        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2023, 12, 1), silent=20), "delisted"),
+        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2023, 12, 29), silent=19), "halt"),
+        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2023, 12, 29), silent=1), "halt"),
+        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2023, 12, 29), silent=1, steady=False), "no_trades"),
         ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2024, 2, 1)), "halt"),
+        ("no_trades", "daily", knows(0.0, date(2023, 1, 3), date(2024, 2, 1), steady=False), "no_trades"),
         ("closed", "schedule", knows(None), "closed"),
         ("no_permission", "", knows(5e5), "no_permission"),
         ("unknown_contract", "", knows(5e5), "unknown_contract"),
@@ -120,6 +136,109 @@ def test_filler_and_imputed_minutes_are_no_present_ones():
     )
     found = minutes_of(bars, said("bars", "complete"), knows(3.9e5))
     assert found == {"present": 386, "vendor_filler": 3, "imputed": 1}
+
+
+# ------------------------------------------------------------ what is filled in stays counted
+
+
+def with_filled(minutes: range, volume: float = 0.0) -> pl.DataFrame:
+    """A session with a bar in each minute, of which some are imputed."""
+    is_filled = pl.col("ts").is_between(minute(minutes[0]), minute(minutes[-1]))
+    return curated_bars(ALL).with_columns(
+        is_imputed_close=is_filled,
+        is_imputed_volume=is_filled,
+        volume=pl.when(is_filled).then(volume).otherwise("volume"),
+    )
+
+
+def rejected_at(*minutes: int) -> pl.DataFrame:
+    rows = {"con_id": [CON_ID] * len(minutes), "ts": [minute(n) for n in minutes], "volume": [5.0] * len(minutes)}
+    return pl.DataFrame(rows, schema_overrides={"ts": pl.Datetime("us", "UTC")})
+
+
+def test_a_value_over_a_minute_that_nothing_explains_is_imputed_and_still_unexplained():
+    bars = with_filled(range(100, 104))
+    for outcome in ("truncated", "unconfirmed"):
+        assert minutes_of(bars, said(outcome), knows(None)) == {"present": 386, "imputed_unexplained": 4}
+    proved = minutes_of(bars, said("bars", "volume"), knows(386 * VOLUME))
+    assert proved == {"present": 386, "imputed": 4}
+    rows = rows_of(bars, said("truncated"))
+    assert equation(rows) == "390 expected = 386 present + 4 imputed + 0 explained + 0 unexplained"
+    assert unexplained_share(rows) == 4 / 390
+    assert coverage(rows).rows() == [(CON_ID, 390, 4, 1.0)], "they have a bar, and nobody knows what was traded"
+
+
+def test_volume_that_was_filled_in_does_not_add_up_to_the_daily_volume():
+    """Ten average minutes of volume are lost; filled with as much, the sum would agree with the day's."""
+    bars = with_filled(range(100, 110), volume=VOLUME)
+    found = minutes_of(bars, said("bars", "agreement"), knows(390 * VOLUME))
+    assert found == {"present": 380, "imputed_unexplained": 10}
+
+
+def test_a_value_over_a_rejected_row_is_imputed_and_still_lost_to_quarantine():
+    found = minutes_of(
+        with_filled(range(100, 104)), said("bars", "complete"), knows(3.9e5), quarantine=rejected_at(100, 101)
+    )
+    assert found == {"present": 386, "imputed_quarantined": 2, "imputed": 2}
+
+
+# ------------------------------------------------------------ what a person accepts
+
+
+def accepts(minutes: int) -> pl.DataFrame:
+    return pl.DataFrame({"con_id": [CON_ID], "accepted": [minutes], "note": ["anna: the vendor has no more"]})
+
+
+def test_minutes_that_a_person_accepts_are_explained_and_no_more_than_those():
+    lost = said("bars", "agreement"), knows(390 * VOLUME)
+    assert minutes_of(curated_bars(TEN_LESS), *lost, accepted=accepts(10)) == {"present": 380, "accepted": 10}
+    more = minutes_of(curated_bars(TEN_LESS), *lost, accepted=accepts(4))
+    assert more == {"present": 380, "accepted": 4, "unexplained": 6}, "a hole that grew was not accepted"
+    less = minutes_of(
+        curated_bars([*[100.0] * 388, None, None]), said("truncated"), accepted=accepts(10), daily=knows(None)
+    )
+    assert less == {"present": 388, "accepted": 2}
+    explained = minutes_of(curated_bars(TEN_LESS), said("bars", "volume"), knows(380 * VOLUME), accepted=accepts(10))
+    assert explained == {"present": 380, "no_trades": 10}, "what is proved needs nobody's word"
+    rows = rows_of(curated_bars(TEN_LESS), said("truncated"), accepted=accepts(10))
+    assert rows.filter(pl.col("reason") == "accepted").select("kind", "evidence").rows() == [
+        ("explained", "anna: the vendor has no more")
+    ]
+
+
+def test_accepted_minutes_stay_accepted_where_a_value_is_filled_in():
+    found = minutes_of(with_filled(range(100, 104)), said("truncated"), knows(None), accepted=accepts(3))
+    assert found == {"present": 386, "imputed": 3, "imputed_unexplained": 1}
+
+
+# ------------------------------------------------------------ halts inside a session
+
+
+def without(*stretches: range) -> pl.DataFrame:
+    silent = {n for stretch in stretches for n in stretch}
+    return curated_bars([None if n in silent else 100.0 for n in range(390)])
+
+
+@pytest.mark.parametrize(
+    ("silent", "proof", "found"),
+    [
+        pytest.param([range(100, 130)], "volume", {"halt": 30}, id="half an hour of an instrument that always trades"),
+        pytest.param([range(100, 130), range(200, 205)], "volume", {"halt": 35}, id="two of them"),
+        pytest.param(
+            [range(100, 130), range(200, 203)], "volume", {"halt": 30, "no_trades": 3}, id="and three minutes"
+        ),
+        pytest.param([range(100, 104)], "volume", {"no_trades": 4}, id="shorter than the shortest pause"),
+        pytest.param([range(100, 130)], "agreement", {"no_trades": 30}, id="no volume speaks for it"),
+        pytest.param([range(360, 390)], "volume", {"no_trades": 30}, id="trading does not resume"),
+        pytest.param([range(30)], "volume", {"no_trades": 30}, id="it opened late"),
+        pytest.param(
+            [range(100, 130), range(200, 380, 2)], "volume", {"no_trades": 120}, id="an instrument that trades seldom"
+        ),
+    ],
+)
+def test_a_run_of_silent_minutes_is_a_halt_where_the_instrument_trades_in_all_others(silent, proof, found):
+    bars = without(*silent)
+    assert minutes_of(bars, said("bars", proof), knows(bars.height * VOLUME)) == {"present": bars.height, **found}
 
 
 def test_a_minute_whose_only_row_is_in_quarantine_is_named_so_and_counts_once():

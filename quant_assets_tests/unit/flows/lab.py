@@ -72,6 +72,7 @@ class Lab:
     tws: dict[str, Any] = field(default_factory=dict)
     scanners: Sequence[str] = ()
     lakehouse: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     n_opened: int = 0
@@ -90,6 +91,7 @@ class Lab:
             "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5, **self.lakehouse},
             "tws": {"max_minute_duration": "1 D", "attempts": 2, **self.tws},
             "replay": {"market": "synthetic", "seed": 7, "time_scale": 20000},
+            "quality": self.quality,
             "profiles": {
                 "default": {
                     "data": {"lookback_sessions": self.lookback, "min_sessions_floor": 2},
