@@ -41,10 +41,11 @@ DAYS = {
     "warned": pl.Int64,
     "unexplained": pl.Int64,
     "excused": pl.Int64,
+    "accepted": pl.Int64,
     "condition": pl.String,
 }
 """Columns of a calendar of conditions: minutes and rows. `unexplained` and `excused` are what `bar_accounting` says,
-null where it says nothing."""
+null where it says nothing; `accepted` what a person accepted as lost."""
 
 EXCUSES = ("no_trades", "halt", "not_listed", "delisted")
 """Reasons of `bar_accounting` for which there is no bar to be had in an open minute. That bars are in quarantine, or
@@ -100,16 +101,16 @@ def _possible() -> pl.Expr:
 def instrument_parts(days: pl.DataFrame) -> pl.DataFrame:
     """Return con_id, symbol and the parts of each instrument's score, from its calendar of conditions (`DAYS`).
 
-    `pending` sessions count for freshness alone: nothing was asked for yet.
+    `pending` sessions count for freshness alone: nothing was asked for yet. Where no bar can be, none is behind: an
+    instrument that was delisted is complete up to its last day.
     """
     settled = pl.col("condition") != "pending"
     present, rejected = pl.col("present").filter(settled).sum(), pl.col("rejected").filter(settled).sum()
     expected = pl.col("expected").filter(settled).sum()
     possible = _possible().filter(settled).sum()
     unexplained = pl.col("unexplained").filter(settled)
-    behind = (
-        pl.col("session") > pl.col("session").filter(pl.col("present") > 0).max().fill_null(pl.date(1, 1, 1))
-    ).sum()
+    newest = pl.col("session").filter(pl.col("present") > 0).max().fill_null(pl.date(1, 1, 1))
+    behind = ((pl.col("session") > newest) & (_possible() > 0)).sum()
     shares = (
         days.sort("session")
         .group_by("con_id", maintain_order=True)
@@ -137,11 +138,13 @@ def verdict(
     missing: int = 0,
     degraded: int = 0,
     unreadable: Sequence[str] = (),
+    unexplained: int = 0,
+    accepted: int = 0,
 ) -> Verdict:
     """Return the colour of a table or an instrument.
 
     RED: a file cannot be read, more than two sessions behind, or a score below 0.80. YELLOW: behind, sessions missing
-    or degraded, or a score below 0.95.
+    or degraded, minutes that nothing explains or that a person accepted as lost, or a score below 0.95.
     """
     red, yellow = [], []
     if unreadable:
@@ -154,6 +157,10 @@ def verdict(
         yellow.append(f"{missing} sessions missing")
     if degraded:
         yellow.append(f"{degraded} sessions degraded")
+    if unexplained:
+        yellow.append(f"{unexplained} minutes that nothing explains")
+    if accepted:
+        yellow.append(f"{accepted} minutes accepted as lost")
     if score_ is not None and score_ < _YELLOW_SCORE:
         (red if score_ < _RED_SCORE else yellow).append(f"quality score {score_:.2f}")
     return Verdict("RED" if red else "YELLOW" if yellow else "GREEN", (*red, *yellow))

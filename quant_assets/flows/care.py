@@ -8,10 +8,8 @@ import polars as pl
 
 from quant_assets.domain.outcomes import DOUBTFUL
 from quant_assets.domain.tables import (
-    ACCOUNTS,
     ALL,
     CURATED_TWS_1M_BARS,
-    POSITIONS,
     RAW_TWS_REQUESTS,
     UNIVERSE,
 )
@@ -21,12 +19,7 @@ from quant_assets.flows.ingest.ledger import MAX_ASKS, contradicted, holes, open
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
-_ON_REQUEST = (POSITIONS, ACCOUNTS)
-"""Tables that exist only where the manifest asks for them, and then only for sessions that were live."""
-
-DATA_TABLES = tuple(
-    table for table in ALL if table.partition_by == "session" and not table.append_only and table not in _ON_REQUEST
-)
+DATA_TABLES = tuple(table for table in ALL if table.is_expected and not table.append_only)
 """What the data cycle derives per session; bronze is judged by what stands on it."""
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.health import WEIGHTS, WINDOW, freshness, instrument_parts, score, verdict
-from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS, Table
+from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS, UNIVERSE, Table
 from quant_assets.errors import CorruptFileError, NotPublishedError
 from quant_assets.lakehouse.files import write_text
-from quant_assets.lakehouse.health import Hours, instrument_days, observed_since
+from quant_assets.lakehouse.health import Hours, instrument_days, observed_since, unexplained_minutes
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
 
@@ -134,10 +134,11 @@ def build_catalog(
     lakehouse = Lakehouse(layout)
     sessions = sorted(set(calendar_sessions))
     seen = state if state is not None else CatalogState()
+    asked = [one.session for one in lakehouse.curated.partitions(UNIVERSE)]
     return {
         "generated_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "latest_expected_session": str(sessions[-1]) if sessions else None,
-        "tables": {table.name: _table_entry(lakehouse, table, sessions, seen) for table in tables},
+        "tables": {table.name: _table_entry(lakehouse, table, sessions, seen, asked) for table in tables},
         "instruments": _instruments(lakehouse, sessions, hours),
     }
 
@@ -167,11 +168,16 @@ def read_catalog(layout: Layout) -> dict[str, Any] | None:
     return dict(catalog)
 
 
-def _table_entry(lakehouse: Lakehouse, table: Table, sessions: Sequence[date], seen: CatalogState) -> dict[str, Any]:
+def _table_entry(
+    lakehouse: Lakehouse, table: Table, sessions: Sequence[date], seen: CatalogState, asked: Sequence[date]
+) -> dict[str, Any]:
     held = seen.held(lakehouse, table)
     days = sorted({one.partition.session for one in held})
     unreadable = [path for one in held for path in one.unreadable]
-    behind, missing = _behind(days[-1] if days else None, sessions), _missing(table, days, sessions)
+    behind, missing = _behind(days[-1] if days else None, sessions), _missing(table, days, sessions, asked)
+    if missing and not days:
+        behind = sum(day >= missing[0] for day in sessions)
+    unexplained, expected = _accounted(lakehouse, table, days)
     return {
         "zone": table.zone,
         "n_partitions": len(held),
@@ -183,18 +189,25 @@ def _table_entry(lakehouse: Lakehouse, table: Table, sessions: Sequence[date], s
         "sessions_behind": behind,
         "missing_sessions": [str(day) for day in missing],
         "unreadable_files": unreadable,
-        "conditions": _conditions(table, held, days, sessions),
+        "conditions": _conditions(table, held, days, sessions, missing),
         **_quality(
             {
-                "coverage": len(days) / (len(days) + len(missing)) if days else None,
-                "freshness": freshness(behind) if table.partition_by == "session" else None,
+                "coverage": len(days) / (len(days) + len(missing)) if days or missing else None,
+                "freshness": freshness(behind) if table.is_expected else None,
                 "sound": 1.0 - sum(bool(one.unreadable) for one in held) / len(held) if held else None,
+                **({"explained": 1.0 - unexplained / expected} if expected else {}),
             },
-            behind if table.partition_by == "session" else None,
+            behind if table.is_expected else None,
             missing=len(missing),
             unreadable=unreadable,
+            unexplained=unexplained,
         ),
     }
+
+
+def _accounted(lakehouse: Lakehouse, table: Table, days: Sequence[date]) -> tuple[int, int]:
+    """Return the unexplained and the expected minutes of a table's newest sessions; only 1-minute bars have any."""
+    return unexplained_minutes(lakehouse.curated, days[-WINDOW:]) if table is CURATED_TWS_1M_BARS else (0, 0)
 
 
 def _quality(
@@ -204,10 +217,20 @@ def _quality(
     missing: int = 0,
     degraded: int = 0,
     unreadable: Sequence[str] = (),
+    unexplained: int = 0,
+    accepted: int = 0,
 ) -> dict[str, Any]:
     """Return score, parts, colour and reasons, as tables and instruments show them."""
     total = score(parts)
-    judged = verdict(total, behind, missing=missing, degraded=degraded, unreadable=unreadable)
+    judged = verdict(
+        total,
+        behind,
+        missing=missing,
+        degraded=degraded,
+        unreadable=unreadable,
+        unexplained=unexplained,
+        accepted=accepted,
+    )
     return {
         "data_quality_score": total,
         "data_quality_parts": {name: None if part is None else round(part, 4) for name, part in parts.items()},
@@ -251,21 +274,33 @@ def _behind(last: date | None, sessions: Sequence[date]) -> int | None:
     return len(sessions) - bisect_right(sessions, last) if last else None
 
 
-def _missing(table: Table, days: Sequence[date], sessions: Sequence[date]) -> list[date]:
-    """Return expected sessions inside the range held that have no partition; vintages need not exist per session."""
-    if not days or table.partition_by == "vintage":
+def _missing(table: Table, days: Sequence[date], sessions: Sequence[date], asked: Sequence[date]) -> list[date]:
+    """Return the sessions without a partition from the first one that was asked for to the last one that is held.
+
+    Of a table that holds nothing, all that were asked for. Vintages need not exist per session, nor runs.
+
+    Args:
+        table: its declaration.
+        days: sessions that it holds, ascending.
+        sessions: expected ones, ascending.
+        asked: sessions of the universe, ascending.
+    """
+    wanted = sorted({*days[:1], *asked[:1]})
+    if not wanted or not table.is_expected:
         return []
-    present = set(days)
-    return [day for day in sessions if days[0] <= day <= days[-1] and day not in present]
+    present, last = set(days), days[-1] if days else asked[-1]
+    return [day for day in sessions if wanted[0] <= day <= last and day not in present]
 
 
-def _conditions(table: Table, held: Sequence[Held], days: Sequence[date], sessions: Sequence[date]) -> dict[str, str]:
+def _conditions(
+    table: Table, held: Sequence[Held], days: Sequence[date], sessions: Sequence[date], missing: Sequence[date]
+) -> dict[str, str]:
     """Return session → available, degraded (a file cannot be read), missing or pending, ascending.
 
     Pending is the newest expected session, whose data cycle may not have run yet.
     """
-    found = dict.fromkeys(_missing(table, days, sessions), "missing")
-    if days and table.partition_by == "session":
+    found = {day: "missing" if days or day != sessions[-1] else "pending" for day in missing}
+    if days and table.is_expected:
         found |= {day: "pending" if day == sessions[-1] else "missing" for day in sessions if day > days[-1]}
     found |= dict.fromkeys(days, "available")
     found |= {one.partition.session: "degraded" for one in held if one.unreadable}
@@ -310,7 +345,11 @@ def instrument_quality(days: pl.DataFrame) -> dict[int, dict[str, Any]]:
         counts = dict(part.group_by("condition").len().iter_rows())
         parts = {name: row[name] for name in WEIGHTS}
         told = _quality(
-            parts, row["sessions_behind"], missing=counts.get("missing", 0), degraded=counts.get("degraded", 0)
+            parts,
+            row["sessions_behind"],
+            missing=counts.get("missing", 0),
+            degraded=counts.get("degraded", 0),
+            accepted=int(part["accepted"].sum()),
         )
         conditions = {str(day): one for day, one in part.select("session", "condition").iter_rows()}
         found[row["con_id"]] = {**told, "conditions": conditions}

@@ -11,7 +11,7 @@ from quant_assets.clock import SystemClock
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.health import WEIGHTS, WINDOW, Colour
-from quant_assets.domain.tables import ALL, table
+from quant_assets.domain.tables import ALL, UNIVERSE, table
 from quant_assets.errors import ConfigurationError
 from quant_assets.lakehouse import arguments
 from quant_assets.lakehouse.arguments import Day, Knowledge, Names
@@ -90,9 +90,10 @@ class DatasetReaders:
             ConfigurationError: an instant in a form that means nothing, or without a time zone.
         """
         one, now = table(dataset), arguments.known_by(as_of) or SystemClock().now()
-        stored = CuratedStore(self.layout).partitions(one)
-        latest = self.calendar.latest(now)
-        expected = [day for day in self.calendar.all_sessions if stored and stored[0].session <= day <= latest]
+        store, latest = CuratedStore(self.layout), self.calendar.latest(now)
+        stored = [*store.partitions(one)[:1], *(store.partitions(UNIVERSE)[:1] if one.is_expected else [])]
+        begins = min((partition.session for partition in stored), default=date.max)
+        expected = [day for day in self.calendar.all_sessions if begins <= day <= latest]
         entry = build_catalog(self.layout, [one], expected, now)["tables"][dataset]
         return DatasetHealth(
             dataset=dataset,

@@ -5,6 +5,7 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.accounting import is_unexplained
 from quant_assets.domain.health import DAYS, EXCUSES, condition
 from quant_assets.domain.tables import BAR_ACCOUNTING, BY_NAME, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, UNIVERSE
 from quant_assets.errors import CorruptFileError
@@ -34,7 +35,7 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
     counted = [_counts(store, session) for session in sessions]
     found = asked.join(_expected(asked, hours), on=["session", "con_id"], how="left")
     joined = found.join(pl.concat(counted), on=["session", "con_id"], how="left")
-    filled = joined.with_columns(pl.col("expected", "present", "rejected", "warned").fill_null(0))
+    filled = joined.with_columns(pl.col("expected", "present", "rejected", "warned", "accepted").fill_null(0))
     return filled.with_columns(condition(latest=pl.lit(sessions[-1]))).select(list(DAYS)).sort("con_id", "session")
 
 
@@ -77,18 +78,30 @@ def _counts(store: CuratedStore, session: date) -> pl.DataFrame:
     gone = rejected.group_by(key).agg(pl.len().cast(pl.Int64).alias("rejected"))
     joined = present.join(gone, on=key, how="full", coalesce=True)
     return joined.join(_accounted(store, session), on=key, how="full", coalesce=True).select(
-        *key, "present", "warned", "rejected", "unexplained", "excused"
+        *key, "present", "warned", "rejected", "unexplained", "excused", "accepted"
     )
 
 
 def _accounted(store: CuratedStore, session: date) -> pl.DataFrame:
-    """Return the unexplained and the excused minutes by instrument."""
+    """Return the unexplained, the excused and the accepted minutes by instrument."""
     rows = _read(store, BAR_ACCOUNTING.name, session, ("session", "con_id", "kind", "reason", "minutes"))
     minutes = pl.col("minutes")
     return rows.group_by("session", "con_id").agg(
-        minutes.filter(pl.col("kind") == "unexplained").sum().alias("unexplained"),
+        minutes.filter(is_unexplained()).sum().alias("unexplained"),
         minutes.filter(pl.col("reason").is_in(EXCUSES)).sum().alias("excused"),
+        minutes.filter(pl.col("reason") == "accepted").sum().alias("accepted"),
     )
+
+
+def unexplained_minutes(store: CuratedStore, sessions: Sequence[date]) -> tuple[int, int]:
+    """Return how many minutes of some sessions nothing explains, and how many were expected."""
+    columns = ("con_id", "kind", "reason", "minutes", "expected")
+    unexplained = expected = 0
+    for session in sessions:
+        rows = _read(store, BAR_ACCOUNTING.name, session, columns)
+        unexplained += int(rows.filter(is_unexplained())["minutes"].sum())
+        expected += int(rows.unique("con_id")["expected"].sum())
+    return unexplained, expected
 
 
 def _read(store: CuratedStore, name: str, session: date, columns: Sequence[str]) -> pl.DataFrame:

@@ -50,6 +50,8 @@ class Table:
     """True for bronze tables, whose partitions hold several immutable batch files."""
     may_be_empty: bool = False
     """True where zero rows is a legal answer; everywhere else an empty partition is an error."""
+    on_request: bool = False
+    """True where a session need not have a partition: the table exists where the manifest asks for it."""
     sort_by: tuple[str, ...] = ()
     row_rules: Mapping[str, str] = field(default_factory=dict)
     """Rule name → SQL condition over the columns that every row keeps, for example `high >= low`."""
@@ -58,6 +60,11 @@ class Table:
     def schema(self) -> pl.Schema:
         """Column names and dtypes, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether every session of the universe has to have a partition; what a run makes of a session is on demand."""
+        return self.partition_by == "session" and not self.on_request
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ POSITIONS = Table(
     grain="(session, account, con_id)",
     description="What the accounts hold, read-only from TWS, where positions are enabled; the latest session only.",
     producer="universe",
+    on_request=True,
     may_be_empty=True,
 )
 
@@ -68,6 +69,7 @@ ACCOUNTS = Table(
     grain="(session, account)",
     description="Net liquidation value per account, where positions are enabled; the latest session only.",
     producer="universe",
+    on_request=True,
     may_be_empty=True,
 )
 

@@ -9,12 +9,21 @@ import pytest
 
 from quant_assets.clock import ManualClock
 from quant_assets.domain.health import DAYS, condition, instrument_parts, score, verdict
-from quant_assets.domain.tables import BAR_ACCOUNTING, FEATURES_PRICE_1M_V1, UNIVERSE
+from quant_assets.domain.tables import (
+    ALL,
+    BAR_ACCOUNTING,
+    CERTIFIED_SESSIONS,
+    FEATURES_PRICE_1M_V1,
+    POSITIONS,
+    UNIVERSE,
+    WEIGHTS,
+)
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.readers import feature_store
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.catalog import build_catalog, instrument_quality
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.health import instrument_days
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -238,6 +247,103 @@ def test_a_summary_of_instruments_and_the_lists(readers):
     groups = readers.list_feature_groups().filter(pl.col("feature_group") == "price_1m")
     assert {"ret_1", "vol_20"} <= set(groups["feature"].to_list())
     assert groups["table"].unique().to_list() == [FEATURES_PRICE_1M_V1.name]
+
+
+# ------------------------------------------------------------ what has to be there, and what need not be
+
+
+def catalog_of(store):
+    return build_catalog(store.layout, ALL, WEEK, hours(WEEK[-1]).closes_at + timedelta(days=1), hours=by_calendar)
+
+
+def test_a_table_that_holds_nothing_lacks_every_session_that_was_asked_for(store):
+    entry = catalog_of(store)["tables"]["features_price_1m_v1"]
+    assert entry["missing_sessions"] == [str(day) for day in WEEK[:4]]
+    assert entry["conditions"] == dict.fromkeys(map(str, WEEK[:4]), "missing")
+    assert (entry["n_partitions"], entry["sessions_behind"]) == (0, 5)
+    assert entry["data_quality_parts"] == {"coverage": 0.0, "freshness": 0.0, "sound": None}
+    assert (entry["health"], entry["reasons"]) == (
+        "RED",
+        ["5 sessions behind", "quality score 0.00", "4 sessions missing"],
+    )
+
+
+def test_the_oldest_session_is_missed_as_well(store):
+    for session in WEEK[1:4]:
+        store.write(CERTIFIED_SESSIONS, Partition(session), certificate(session))
+    entry = catalog_of(store)["tables"]["certified_sessions"]
+    assert entry["missing_sessions"] == [str(WEEK[0])]
+    assert entry["data_quality_parts"]["coverage"] == 0.75
+
+
+def certificate(session):
+    text = dict.fromkeys(("table_name", "content_id", "warnings", "balance", "degraded", "accepted"), "")
+    row = {**text, "session": session, "n_rows": 1, "certificate_id": "c", "certified_at": instant("2024-01-09 12:00")}
+    return CERTIFIED_SESSIONS.frame([row])
+
+
+def test_what_a_run_makes_and_what_is_there_on_request_lack_nothing(store):
+    """One run on the oldest session and one on the newest but one; positions of a single live session."""
+    row = {"session": WEEK[0], "profile": "p", "con_id": 101, "symbol": "S", "weight": 1.0, "run_id": "r"}
+    for session in (WEEK[0], WEEK[2]):
+        frame = WEIGHTS.frame([{**row, "session": session, "method": "m", "cluster": 0}])
+        store.write(WEIGHTS, Partition(session, "p"), filled(WEIGHTS, frame))
+    store.write(
+        POSITIONS, Partition(WEEK[1]), filled(POSITIONS, POSITIONS.frame([{"session": WEEK[1], "con_id": 101}]))
+    )
+    tables = catalog_of(store)["tables"]
+    for name in ("weights", "positions"):
+        assert (tables[name]["missing_sessions"], tables[name]["health"], tables[name]["reasons"]) == ([], "GREEN", [])
+
+
+def filled(table, frame):
+    """The rows with something in every column that must not be null."""
+    zero = {pl.String: "x", pl.Float64: 0.5, pl.Int64: 1, pl.Boolean: True, pl.Date: WEEK[0]}
+    fill = [
+        pl.col(column.name).fill_null(pl.lit(zero.get(column.dtype, instant("2024-01-09 12:00"))).cast(column.dtype))
+        for column in table.columns
+        if not column.nullable
+    ]
+    return frame.with_columns(fill)
+
+
+def test_the_score_of_the_minutes_has_an_accounting_part(store):
+    for session in WEEK[:4]:
+        lost = {"unexplained": 90, "suspect_empty": 9} if session == WEEK[2] else {"accepted": 99}
+        rows = [accounting(session, 101, present=291, **lost), accounting(session, 102, present=390)]
+        store.write(BAR_ACCOUNTING, Partition(session), pl.concat(rows))
+    entry = catalog_of(store)["tables"]["curated_tws_1m_bars"]
+    assert entry["data_quality_parts"]["explained"] == pytest.approx(1 - 99 / (8 * 390), abs=1e-4)
+    assert entry["health"] == "YELLOW"
+    assert "99 minutes that nothing explains" in entry["reasons"]
+    assert "explained" not in catalog_of(store)["tables"]["universe"]["data_quality_parts"]
+
+
+def test_what_a_person_accepted_as_lost_is_named(store):
+    for session in WEEK[:4]:
+        rows = [accounting(session, 101, present=380, accepted=10), accounting(session, 102, present=390)]
+        store.write(BAR_ACCOUNTING, Partition(session), pl.concat(rows))
+    days = instrument_days(store, WEEK[:4], by_calendar)
+    assert "40 minutes accepted as lost" in instrument_quality(days)[101]["reasons"]
+    assert days.filter(pl.col("con_id") == 101)["accepted"].to_list() == [10, 10, 10, 10]
+
+
+def test_a_delisted_instrument_is_complete_up_to_its_last_day(store):
+    """102 has its last bars on the first session; 101 has bars on four of five, so it is one behind."""
+    store.write(BAR_ACCOUNTING, Partition(WEEK[0]), accounting(WEEK[0], 102, present=390))
+    store.write(UNIVERSE, Partition(WEEK[4]), universe(WEEK[4], (101, 102)))
+    for session in WEEK[1:]:
+        store.write(BAR_ACCOUNTING, Partition(session), accounting(session, 102, present=0, delisted=390))
+    found = instrument_quality(instrument_days(store, WEEK, by_calendar))
+    assert (found[102]["health"], found[102]["reasons"]) == ("GREEN", [])
+    assert found[102]["data_quality_parts"] | {"unwarned": 1.0} == {
+        "coverage": 1.0,
+        "freshness": 1.0,
+        "sound": 1.0,
+        "explained": 1.0,
+        "unwarned": 1.0,
+    }
+    assert "1 sessions behind" in found[101]["reasons"]
 
 
 # ------------------------------------------------------------ the cost of a refresh
