@@ -43,6 +43,11 @@ ALWAYS_TRADES: Final = 0.01
 """Share of its minutes up to which an instrument may be silent outside halts, and yet count as one that trades in each
 minute: then five silent ones in a row are no accident."""
 
+ENDED_TOGETHER: Final = 3
+ENDED_SHARE: Final = 0.05
+"""As many instruments, and as large a share of a session's, do not leave the exchange on one day: they stay explained,
+and somebody has to look whether TWS still serves them."""
+
 _SHUT: Final = ("closed", "half_day")
 _HELD: Final = ("no_permission", "unknown_contract")
 _MINUTE: Final = ["con_id", "ts"]
@@ -314,6 +319,22 @@ def imbalance(accounted: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     joined = members.select("con_id", "symbol").join(sums, on="con_id", how="left")
     odd = (pl.col("minutes") != pl.col("expected")) | (pl.col("fewest") < 0) | pl.col("minutes").is_null()
     return joined.filter(odd).select("symbol", "expected", "minutes", "fewest")
+
+
+def mass_delisting(accounted: pl.DataFrame) -> str:
+    """Name instruments whose daily histories ended on one day, when so many did that the source is to blame.
+
+    Args:
+        accounted: rows of `bar_accounting` of a session.
+
+    Returns:
+        The day and the symbols; empty when no more ended together than companies do.
+    """
+    most = max(ENDED_TOGETHER, ENDED_SHARE * accounted["con_id"].n_unique())
+    gone = accounted.filter(pl.col("reason") == "delisted").sort("symbol")
+    together = gone.group_by("evidence").agg(pl.len().alias("n"), pl.col("symbol").head(5).str.join(", "))
+    told = pl.format("{} of {} instruments have {}: {}", "n", accounted["con_id"].n_unique(), "evidence", "symbol")
+    return "; ".join(together.filter(pl.col("n") >= most).sort("evidence").select(told).to_series())
 
 
 def unexplained_share(accounted: pl.DataFrame) -> float:

@@ -6,7 +6,14 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain import venues
-from quant_assets.domain.accounting import account, imbalance, is_unexplained, unexplained_share
+from quant_assets.domain.accounting import (
+    GONE_AFTER,
+    account,
+    imbalance,
+    is_unexplained,
+    mass_delisting,
+    unexplained_share,
+)
 from quant_assets.domain.limits import UNEXPLAINED, Limits, beyond, taken
 from quant_assets.domain.outcomes import PROOFS
 from quant_assets.flows.accepting import accepted_holes
@@ -17,15 +24,17 @@ from quant_assets.flows.work import Work
 BALANCES = "balances"
 EXPLAINED = "explained"
 BOUNDED = "quarantine_bounded"
+ENDED = "few_delisted_at_once"
 CHECKS = {BALANCES: "Per instrument, present, imputed, explained and unexplained minutes add up to the expected ones"}
 WARNINGS = {
     EXPLAINED: "The unexplained share of all expected minutes keeps to lakehouse.max_unexplained",
     BOUNDED: "Of no instrument, quarantine takes more than lakehouse.max_quarantined of the minutes that TWS sent",
+    ENDED: "No more instruments than leave an exchange on one day count as delisted since the same one",
 }
 ACCOUNTING_VERSION = "3"
 
 _MONTH = 20
-"""Sessions before one, in each of which an instrument traded that trades steadily."""
+"""Sessions in a row with trades that make an instrument one that trades steadily."""
 _USUAL_WINDOW = 10
 """Sessions up to this one whose longest is an exchange's usual one."""
 
@@ -72,23 +81,33 @@ def _lives(work: Work, session: date, named: pl.DataFrame, vintages: pl.DataFram
     A session after the last bar has none for certain when a vintage reaches beyond it, as every one does that speaks
     for the session accounted for.
     """
-    before = work.calendar.window(session, _MONTH + 1)[:-1]
-    counts = {name: sum(map(venues.calendar(name).is_session, before)) for name in named["calendar"].unique()}
-    n_month = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_month")
     lives = vintages.group_by("con_id").agg(
         pl.col("session").min().alias("first_day"),
         pl.col("session").max().alias("last_day"),
         pl.max_horizontal(pl.col("vintage").max(), pl.lit(session)).alias("known_until"),
-        pl.col("session").filter(pl.col("session").is_in(before)).n_unique().cast(pl.Int64).alias("n_before"),
     )
     every = pl.Series(work.calendar.all_sessions)
     places = [every.search_sorted(lives[name], side="right").cast(pl.Int64) for name in ("known_until", "last_day")]
-    steady = (pl.col("n_before") >= pl.col("n_month")).fill_null(value=False).alias("is_steady")
-    return (
-        lives.with_columns((places[0] - places[1]).alias("n_silent"))
-        .join(named.select("con_id", n_month), on="con_id", how="left")
-        .select("con_id", "first_day", "last_day", "n_silent", steady)
+    known = lives.with_columns((places[0] - places[1]).alias("n_silent")).drop("known_until")
+    return known.join(_steady(work, session, named, vintages), on="con_id", how="left")
+
+
+def _steady(work: Work, session: date, named: pl.DataFrame, vintages: pl.DataFrame) -> pl.DataFrame:
+    """Return con_id and is_steady: it traded in each session of the month that ends with its last bar before this one.
+
+    So a halt of several days stays one: what counts is how the instrument traded before it.
+    """
+    near = work.calendar.window(session, GONE_AFTER + _MONTH + 1)[:-1]
+    kept = {name: [day for day in near if venues.calendar(name).is_session(day)] for name in named["calendar"].unique()}
+    places = pl.DataFrame(
+        [(name, day, place) for name, days in kept.items() for place, day in enumerate(days)],
+        schema={"calendar": pl.String, "session": pl.Date, "place": pl.Int64},
+        orient="row",
     )
+    days = vintages.filter(pl.col("session").is_in(near)).select("con_id", "session").unique()
+    placed = days.join(named, on="con_id").join(places, on=["calendar", "session"])
+    in_month = pl.col("place") > pl.col("place").max() - _MONTH
+    return placed.group_by("con_id").agg((in_month.sum() >= _MONTH).alias("is_steady"))
 
 
 def _usual(named: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
@@ -133,5 +152,6 @@ def accounting_findings(work: Work, accounted: pl.DataFrame, members: pl.DataFra
     return [
         Finding(BALANCES, not odd, odd, metadata=minutes),
         Finding(EXPLAINED, not text, text, blocking=False, metadata=shown),
+        Finding(ENDED, not (ended := mass_delisting(accounted)), ended, blocking=False),
         Finding(BOUNDED, not out, f"beyond {limits.max_quarantined:.2%}: {out}" if out else "", blocking=False),
     ]

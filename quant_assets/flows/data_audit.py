@@ -1,15 +1,17 @@
 """The data audit: what is damaged, altered, missing, stale, drifted, left over or newly toxic, each with its mend."""
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
 import polars as pl
 
+from quant_assets.domain.accounting import is_unexplained, mass_delisting
 from quant_assets.domain.differences import Difference
-from quant_assets.domain.tables import ALL, QUARANTINE_TWS_BARS, RAW_TWS_DAILY_BARS, Table
+from quant_assets.domain.tables import ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
 from quant_assets.domain.toxic import REAL_MOVE, VERDICTS
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.care import DATA_TABLES
@@ -28,9 +30,9 @@ _LOOKED_INTO = 5
 """Drifted sessions of which the rows are compared, the newest first: the certified state has to be computed again."""
 _TOXIC = tuple(verdict for verdict in VERDICTS if verdict != REAL_MOVE)
 
-Counts = Mapping[str, int]
-"""Verdict → rows."""
-Seen = tuple[str, Counts]
+Rows = Mapping[str, Sequence[str]]
+"""Verdict → names of rows."""
+Seen = tuple[str, Rows]
 """Content id of a session's quarantine, and its rows by verdict."""
 
 
@@ -52,6 +54,8 @@ def audit_data(work: Work) -> list[AuditFinding]:
         *_words(work),
         *_stale(work),
         *_drifted(work),
+        *_refused(work),
+        *_minutes(work),
         *_leftovers(work),
         *_orphans(work),
         *_toxic(work),
@@ -63,12 +67,19 @@ def _of_table(table: Table, entry: dict[str, Any]) -> Iterator[AuditFinding]:
     for session, condition in entry["conditions"].items():
         if condition == "degraded":
             yield AuditFinding("error", table.name, f"{session} cannot be read", _REBUILD)
-    if not entry["n_partitions"] or table is RAW_TWS_DAILY_BARS or table not in DATA_TABLES:
+    if table not in DATA_TABLES:
         return
+    holds = entry["n_partitions"] > 0
     if lacking := entry["missing_sessions"]:
-        yield AuditFinding("warn", table.name, f"lacks {len(lacking)}: {', '.join(lacking[:_SHOWN])}", "quant repair")
-    if behind := entry["sessions_behind"]:
+        what = f"lacks {len(lacking)}: {', '.join(lacking[:_SHOWN])}"
+        yield AuditFinding("warn", table.name, what if holds else f"is empty, and {what}", _fill(table, holds=holds))
+    if holds and (behind := entry["sessions_behind"]):
         yield AuditFinding("warn", table.name, f"is {behind} sessions behind", "quant flow data")
+
+
+def _fill(table: Table, *, holds: bool) -> str:
+    """Return what brings missing sessions: of a table that holds nothing, bronze knows everything that was asked."""
+    return "quant repair" if holds or table.zone == "discovery" else "quant lake rebuild"
 
 
 def _words(work: Work) -> Iterator[AuditFinding]:
@@ -106,6 +117,14 @@ def _drifted(work: Work) -> Iterator[AuditFinding]:
             yield AuditFinding("warn", "certified_sessions", drifted + ", ".join(certificate.changed), mend)
 
 
+def _refused(work: Work) -> Iterator[AuditFinding]:
+    """Tell which sessions were certified under wider limits than today's, and are beyond these."""
+    for one in published_certificates(work):
+        if one.state == "refused":
+            what = f"{one.session} does not keep today's limits: {'; '.join(one.beyond)}"
+            yield AuditFinding("warn", "certified_sessions", what, f"quant flow data --session {one.session} says more")
+
+
 def _recertify(session: date) -> str:
     return f"look at quant lake revisions --session {session}, then quant flow data --session {session} certifies anew"
 
@@ -134,6 +153,42 @@ def _orphans(work: Work) -> Iterator[AuditFinding]:
         yield AuditFinding("warn", "", what, "move them out of data/lakehouse")
 
 
+# ------------------------------------------------------------ minutes
+
+
+def _minutes(work: Work) -> Iterator[AuditFinding]:
+    """Tell which minutes nothing explains, and whose histories ended together."""
+    lost: dict[date, str] = {}
+    ended: dict[str, date] = {}
+    n_lost = 0
+    for rows in _accounted(work):
+        session = rows["session"][0]
+        worst = rows.filter(is_unexplained()).group_by("symbol").agg(pl.col("minutes").sum())
+        if n := int(worst["minutes"].sum()):
+            named = worst.sort("minutes", "symbol", descending=[True, False]).head(_SHOWN).iter_rows()
+            lost[session] = f"{session} ({', '.join(f'{symbol} {minutes}' for symbol, minutes in named)})"
+            n_lost += n
+        if text := mass_delisting(rows):
+            ended[text] = session
+    if lost:
+        days = sorted(lost)
+        what = f"{n_lost} minutes that nothing explains in {_some(days, lost)}"
+        mend = f"quant repair --sessions {days[0]}..{days[-1]}; quant repair accept for what nobody has"
+        yield AuditFinding("warn", BAR_ACCOUNTING.name, what, mend)
+    for text, session in ended.items():
+        mend = "look in TWS whether they still trade; quant flow data fetches their histories again"
+        yield AuditFinding("warn", BAR_ACCOUNTING.name, f"{session}: {text}", mend)
+
+
+def _accounted(work: Work) -> Iterator[pl.DataFrame]:
+    """Yield the accounting of each session, ascending; what cannot be read is named with the other such files."""
+    for partition in work.lake.curated.partitions(BAR_ACCOUNTING):
+        with contextlib.suppress(CorruptFileError):
+            rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
+            if not rows.is_empty():
+                yield rows
+
+
 # ------------------------------------------------------------ quarantine
 
 
@@ -142,10 +197,10 @@ def _toxic(work: Work) -> list[AuditFinding]:
     before = _remembered(work)
     now = dict(_in_quarantine(work, before))
     fresh: dict[str, dict[date, int]] = {}
-    for key, (_, counts) in now.items():
+    for key, (_, rows) in now.items():
         known = before[key][1] if key in before else {}
-        for verdict, n in counts.items():
-            if (more := n - known.get(verdict, 0)) > 0:
+        for verdict, names in rows.items():
+            if more := len(set(names) - set(known.get(verdict, ()))):
                 fresh.setdefault(verdict, {})[date.fromisoformat(key)] = more
     write_text(work.layout.data_audit, json.dumps(now, sort_keys=True) + "\n")
     return [_told(verdict, by_session) for verdict, by_session in sorted(fresh.items())]
@@ -169,25 +224,30 @@ def _in_quarantine(work: Work, before: Mapping[str, Seen]) -> Iterator[tuple[str
                 continue
             known = before.get(partition.key)
             is_same = known is not None and known[0] == footer.content_id
-            counts = known[1] if known and is_same else _counts(work, partition)
-            yield partition.key, (footer.content_id, counts)
+            rows = known[1] if known and is_same else _rows(work, partition)
+            yield partition.key, (footer.content_id, rows)
         except CorruptFileError:
             continue  # named with the other unreadable files
 
 
-def _counts(work: Work, partition: Partition) -> Counts:
-    rows = work.lake.curated.read(QUARANTINE_TWS_BARS, partition, ["verdict"])
-    return dict(rows.group_by("verdict").agg(pl.len()).sort("verdict").iter_rows())
+def _rows(work: Work, partition: Partition) -> Rows:
+    """Return the rejected rows by verdict: an instrument at a time, whichever answer told of it."""
+    rows = work.lake.curated.read(QUARANTINE_TWS_BARS, partition, ["con_id", "ts", "verdict"])
+    named = rows.select("verdict", pl.format("{}@{}", "con_id", pl.col("ts").dt.epoch("s")).alias("row")).unique()
+    return dict(named.sort("verdict", "row").group_by("verdict", maintain_order=True).agg("row").iter_rows())
 
 
 def _remembered(work: Work) -> dict[str, Seen]:
+    """Return what the last audit saw; nothing where it cannot be read, or was written by an earlier release."""
     try:
         said = json.loads(work.layout.data_audit.read_text(encoding="utf-8"))
-        return {key: (str(content), dict(counts)) for key, (content, counts) in said.items()}
+        return {
+            key: (str(content), {v: list(names) for v, names in rows.items()}) for key, (content, rows) in said.items()
+        }
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _some(sessions: list[date]) -> str:
+def _some(sessions: list[date], words: Mapping[date, str] | None = None) -> str:
     rest = f" and {len(sessions) - _SHOWN} more" if len(sessions) > _SHOWN else ""
-    return ", ".join(map(str, sessions[:_SHOWN])) + rest
+    return ", ".join(words[one] if words else str(one) for one in sessions[:_SHOWN]) + rest

@@ -5,9 +5,16 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from quant_assets.domain.accounting import account, coverage, equation, imbalance, unexplained_share
+from quant_assets.domain.accounting import (
+    account,
+    coverage,
+    equation,
+    imbalance,
+    mass_delisting,
+    unexplained_share,
+)
 from quant_assets.domain.reports.coverage import absences, accounting_png
-from quant_assets.domain.tables import QUARANTINE_TWS_BARS
+from quant_assets.domain.tables import BAR_ACCOUNTING, QUARANTINE_TWS_BARS
 from quant_assets_tests.builders import CON_ID, HALF_DAY, SESSION, curated_bars, hours, minute, universe
 
 VOLUME = 1000.0
@@ -115,6 +122,31 @@ def test_two_answers_that_agree_explain_nothing_when_the_daily_volume_says_that_
 )
 def test_a_session_without_a_bar_says_why(outcome, proof, daily, reason):
     assert minutes_of(curated_bars([]), said(outcome, proof), daily) == {reason: 390}
+
+
+def gone(n: int, day: str, first: int = 1) -> list[dict[str, object]]:
+    common = {"session": SESSION, "kind": "explained", "reason": "delisted", "minutes": 390, "expected": 390}
+    named = ((i, f"S{i}") for i in range(first, first + n))
+    return [{**common, "con_id": i, "symbol": s, "evidence": f"no daily bar since {day}"} for i, s in named]
+
+
+def living(n: int) -> list[dict[str, object]]:
+    common = {"session": SESSION, "kind": "present", "reason": "present", "minutes": 390, "expected": 390}
+    return [{**common, "con_id": 1000 + i, "symbol": f"L{i}", "evidence": ""} for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([*gone(2, "2023-12-01"), *living(8)], ""),
+        ([*gone(3, "2023-12-01"), *living(7)], "3 of 10 instruments have no daily bar since 2023-12-01: S1, S2, S3"),
+        ([*gone(3, "2023-12-01"), *living(97)], ""),
+        ([*gone(2, "2023-12-01"), *gone(2, "2023-11-01", 5), *living(6)], ""),
+        (gone(7, "2023-12-01"), "7 of 7 instruments have no daily bar since 2023-12-01: S1, S2, S3, S4, S5"),
+    ],
+)
+def test_many_histories_that_end_on_one_day_are_a_finding(rows, told):
+    assert mass_delisting(BAR_ACCOUNTING.frame(rows)) == told
 
 
 def test_a_half_day_explains_its_afternoon():

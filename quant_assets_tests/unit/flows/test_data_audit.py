@@ -7,15 +7,18 @@ import pytest
 
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
+    BAR_ACCOUNTING,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
     QUARANTINE_TWS_BARS,
     RAW_TWS_BARS,
 )
+from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.certify import certify
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
+from quant_assets.flows.slate import DERIVED, wipe
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after
 
@@ -71,6 +74,49 @@ def test_a_revision_with_a_bad_print_is_drift_stale_and_newly_toxic_once(lab):
     assert (severity, what) == ("warn", f"bad_print rows that the last audit did not see: 1 in {SESSION}")
     assert mend.startswith(f"quant quarantine list --sessions {SESSION}..{SESSION} --verdict bad_print")
     assert not [one for one in of(lab, QUARANTINE_TWS_BARS.name) if "last audit" in one[1]]
+
+
+def test_after_a_wipe_every_table_that_should_hold_the_session_is_named(lab):
+    with lab.at(after(SESSION)) as work:
+        wipe(work, DERIVED)
+    found = {table: (what, mend) for _, table, what, mend in audited(lab)}
+    assert set(found) == {table.name for table in DATA_TABLES} - {"universe"}
+    assert set(found.values()) == {(f"is empty, and lacks 1: {SESSION}", "quant lake rebuild")}
+
+
+def test_minutes_that_nothing_explains_and_a_certificate_beyond_the_limits_are_named(lab):
+    rows = lab.lake.curated.read(BAR_ACCOUNTING, AT)
+    lost = rows.with_columns(kind=pl.lit("unexplained"), reason=pl.lit("unexplained"), minutes=pl.lit(3, pl.Int64))
+    spoiled = pl.concat([rows.with_columns(minutes=pl.lit(387, pl.Int64)), lost])
+    lab.lake.curated.write(BAR_ACCOUNTING, AT, spoiled, watermark="2030-01-01T00:00:00+00:00")
+    ((severity, what, mend),) = [one for one in of(lab, BAR_ACCOUNTING.name) if "drifted" not in one[1]]
+    assert (severity, what) == ("warn", f"3 minutes that nothing explains in {SESSION} (QMKT 3)")
+    assert mend.startswith(f"quant repair --sessions {SESSION}..{SESSION}")
+    with lab.at(after(SESSION)) as work:
+        assert certify(work, SESSION).is_committed
+    lab.lakehouse = {"max_unexplained": 0.001}
+    ((severity, what, _),) = of(lab, "certified_sessions")
+    assert (severity, "0.77% of the expected minutes" in what) == ("warn", True)
+
+
+def test_a_row_that_takes_the_place_of_a_released_one_is_new(lab):
+    """One bad print goes and another comes: as many as before, and not the same."""
+    raw = lab.lake.raw.read(RAW_TWS_BARS, AT).sort("ts")
+
+    def rejected(place):
+        row = raw.slice(place, 1).with_columns(verdict=pl.lit("bad_print"), rule=pl.lit("toxic_price"))
+        text = row.with_columns(rules=pl.lit("toxic_price"), evidence=pl.lit(""), transform_version=pl.lit("2"))
+        broke = [name for name in QUARANTINE_TWS_BARS.schema.names() if name.startswith("broke_")]
+        frame = text.with_columns(pl.lit(name == "broke_toxic_price").alias(name) for name in broke)
+        mark = f"2030-01-01T00:{place // 10:02}:00+00:00"
+        lab.lake.curated.write(
+            QUARANTINE_TWS_BARS, AT, frame.select(QUARANTINE_TWS_BARS.schema.names()), watermark=mark
+        )
+        return [what for _, what, _ in of(lab, QUARANTINE_TWS_BARS.name) if "last audit" in what]
+
+    assert rejected(100) == [f"bad_print rows that the last audit did not see: 1 in {SESSION}"]
+    assert rejected(100) == []
+    assert rejected(201) == [f"bad_print rows that the last audit did not see: 1 in {SESSION}"]
 
 
 def test_files_that_no_partition_owns_are_named(lab):
