@@ -52,7 +52,7 @@ def verify(*, as_json: bool) -> None:
 @audit.command()
 @json_option
 def data(*, as_json: bool) -> None:
-    """Look for damage, altered words, what is missing, unexplained, stale or drifted, orphans, and new rejected rows."""
+    """Look for damage, altered words, what is missing, unexplained, stale or drifted, orphans, newly rejected rows."""
     with open_work() as work:
         findings = audit_data(work)
     if as_json:

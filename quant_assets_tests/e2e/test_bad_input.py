@@ -73,6 +73,11 @@ class Project:
         file = self.data / "lakehouse" / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
         return dict(pl.read_parquet(file).group_by("symbol").len().iter_rows())
 
+    def lows(self, session: str) -> dict[str, float]:
+        """The lowest curated price of each symbol."""
+        file = self.data / "lakehouse" / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
+        return dict(pl.read_parquet(file).group_by("symbol").agg(pl.col("low").min()).iter_rows())
+
     def certified(self, session: str) -> bool:
         """Whether a session has its certificate."""
         return (self.data / "lakehouse" / "gold" / "certified_sessions" / f"session={session}").is_dir()

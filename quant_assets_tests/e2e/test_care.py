@@ -1,6 +1,7 @@
 """Care of the data, at the command line: what is missing is named and mended, what is damaged is found."""
 
 import json
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -70,6 +71,68 @@ def test_a_hole_inside_a_session_is_listed_asked_for_and_filled(tmp_path: Path) 
     assert project.bars(FIRST)["QCOA"] == 390
     assert project.certified(FIRST)
     assert "nothing to repair" in project.quant("repair", "--sessions", f"{FIRST}..{FIRST}").stdout
+
+
+@pytest.fixture(scope="module")
+def gapped(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The market loses 21 minutes of QHEC; TWS agrees with itself, and the daily volume does not."""
+    made = Project(tmp_path_factory.mktemp("gapped"))
+    made.symbols(["NYSE:QHEC", "NASDAQ:QCOA"])
+    failed = made.quant("flow", "data", "--session", FIRST)
+    refused(failed, DATA, f"certified_sessions were not published: {FIRST}", "lakehouse.max_unexplained (1.00%)")
+    assert "QHEC 21 of 390; the bars are published and can be read, but the session has no certificate" in failed.stderr
+    assert f"`quant repair --sessions {FIRST}`" in failed.stderr
+    return made
+
+
+def test_minutes_that_answers_agree_on_are_asked_for_again(gapped: Project) -> None:
+    assert gapped.bars(FIRST)["QHEC"] == 369
+    (hole,) = json.loads(gapped.quant("repair", "--sessions", FIRST, "--dry-run", "--json").stdout)["holes"]
+    assert (hole["symbol"], hole["missing"], hole["n_asked"], hole["is_known"]) == ("QHEC", 21, 2, False)
+    again = gapped.quant("repair", "--sessions", FIRST, "--json")
+    assert again.returncode == DATA, "asked once more, and in vain"
+    assert sum(run["requests"] for run in json.loads(again.stdout)) == 1
+
+
+def test_what_nobody_has_is_accepted_by_name_and_the_session_certified(gapped: Project) -> None:
+    word = ("repair", "accept", "--session", FIRST, "--symbol", "QHEC", "--by", "anna", "--why")
+    empty = gapped.quant(*word, " ")
+    assert (empty.returncode, "must say something" in empty.stderr) == (2, True)
+    assert gapped.quant(*word, "TWS never had them").stdout.splitlines() == [
+        f"minutes of QHEC (21) count as accepted when {FIRST} is curated again; anna's word is written",
+        f"now: quant flow data --session {FIRST}",
+    ]
+    done = gapped.quant("flow", "data", "--session", FIRST)
+    assert (done.returncode, "0 TWS requests" in done.stdout) == (0, True), done.stderr
+    (certificate,) = json.loads(gapped.quant("status", "--json").stdout)["certificates"]
+    assert (certificate["state"], certificate["accepted"]) == ("valid", "QHEC 21 minutes")
+    assert "the chains hold" in gapped.quant("audit", "verify").stdout
+
+
+def test_a_session_that_quarantine_took_half_of_is_not_certified_and_one_bad_instrument_is_named(
+    tmp_path: Path,
+) -> None:
+    project = Project(tmp_path)
+    assert project.quant("flow", "data", "--session", FIRST).returncode == 0
+    lows = sorted((low, symbol) for symbol, low in project.lows(FIRST).items())
+
+    def above(price: float, *args: str) -> subprocess.CompletedProcess[str]:
+        return project.quant("--set", f"quality.asset_classes.STK.max_price={price}", *args)
+
+    half = above(lows[-2][0] * 0.99, "flow", "data", "--session", FIRST)
+    refused(half, DATA, "lakehouse.max_quarantined (5.00%)", "of 2 of 4 instruments", "lakehouse.max_degraded")
+    assert f"`quant quarantine list --session {FIRST}`" in half.stderr
+    one = above(lows[-1][0] * 0.99, "flow", "data", "--session", FIRST)
+    assert one.returncode == 0, one.stderr
+    assert "quarantine_bounded" in one.stdout + one.stderr
+    (certificate,) = json.loads(above(lows[-1][0] * 0.99, "status", "--json").stdout)["certificates"]
+    assert (certificate["state"], certificate["degraded"]) == ("valid", f"{lows[-1][1]} 390 of 390 minutes")
+
+
+def test_a_single_date_is_that_session_alone(holed: Project) -> None:
+    told = holed.quant("repair", "--sessions", FIRST, "--dry-run", "--json")
+    assert json.loads(told.stdout)["missing"] == []
+    refused(holed.quant("repair", "--sessions", f"{LAST}..{FIRST}"), 2, "the range is reversed")
 
 
 def test_nothing_published_means_nothing_missing(tmp_path: Path) -> None:
