@@ -161,7 +161,10 @@ def certificate_of(work: Work, session: date) -> Certificate:
     partition = Partition(session)
     if not work.lake.curated.exists(CERTIFIED_SESSIONS, partition):
         return Certificate(session, "none")
-    rows = work.lake.curated.read(CERTIFIED_SESSIONS, partition)
+    try:
+        rows = work.lake.curated.read(CERTIFIED_SESSIONS, partition)
+    except CorruptFileError:
+        return Certificate(session, "none")  # damaged, or of an earlier release
     footers = _footers(work, session)
     standing = {name: footer.content_id if footer else None for name, footer in footers.items()}
     problems = beyond_today(work.lake.curated, session, Limits.of(work.settings.manifest.lakehouse))

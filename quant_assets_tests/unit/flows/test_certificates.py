@@ -123,6 +123,16 @@ def test_an_unreadable_table_is_not_certified(lab):
         assert "not published: tv_technicals_1d" in certify(work, SESSION).reason
 
 
+def test_an_unreadable_certificate_is_none_and_is_given_again(lab):
+    first = certified(lab).metadata["certificate"]
+    lab.lake.layout.file(CERTIFIED_SESSIONS, AT).write_bytes(b"no parquet")
+    with lab.at(after(SESSION)) as work:
+        assert certificate_of(work, SESSION).state == "none"
+    assert certified(lab).metadata["certificate"] == first
+    with lab.at(after(SESSION)) as work:
+        assert certificate_of(work, SESSION).state == "valid"
+
+
 def test_status_shows_the_certificate(lab, monkeypatch):
     from quant_assets.cli import cli
 
