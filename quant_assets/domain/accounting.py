@@ -19,7 +19,7 @@ EXPLAINED: Final = ACCOUNTING_REASONS["explained"]
 """Reasons for a minute without a bar that traded.
 
 closed: the instrument's exchange did not open · half_day: it closed early · halt: no trade in the whole session of an
-instrument that had traded in every one of the month before, or in a run of minutes of one that traded in all others,
+instrument that had traded in every one of a month before it, or in a run of minutes of one that traded in all others,
 with the daily volume to prove it · no_trades: proved · vendor_filler: a bar without volume and without trades ·
 not_listed: its daily history has no bar or begins later · delisted: it ended, and stayed so for a month ·
 no_permission, unknown_contract: TWS refuses · quarantined: the bars of the minute broke a rule · accepted: a person put
@@ -86,7 +86,7 @@ def account(
         ledger: con_id, outcome, proof, detail: the request that speaks for the session; one row per instrument.
         daily: con_id, daily_volume, first_day, last_day: volume of the session, and the history's first and last one;
             n_silent: sessions after the last one that are known to have no bar; is_steady: whether it traded in every
-            session of the month before this one.
+            session of the month that ends with its last bar before this one.
         accepted: con_id, accepted (minutes), note: what a person accepts as lost, and in which words.
 
     Returns:
