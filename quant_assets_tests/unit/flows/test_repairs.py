@@ -18,7 +18,6 @@ from quant_assets.flows.certify import certificate_of, certify
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.ingest.ledger import MAX_ASKS
-from quant_assets.flows.overriding import doubts
 from quant_assets.flows.slate import DERIVED, wipe
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.unit.flows.lab import Lab, after, flow
@@ -108,7 +107,7 @@ def test_a_person_accepts_a_hole_and_the_session_is_certified_with_it_named(lab)
     assert rows.select("degraded", "accepted").unique().rows() == [("", f"QMAC {LOST} minutes")]
     with lab.at(after(SESSION)) as work:
         assert certificate_of(work, SESSION).accepted == f"QMAC {LOST} minutes"
-        assert doubts(work) == []
+        assert work.words.doubts() == []
     assert planned(lab) == []
 
 
@@ -139,7 +138,7 @@ def test_a_cut_off_word_is_seen(lab):
     accepted(lab)
     lab.lake.layout.overrides.write_text("")
     with lab.at(after(SESSION)) as work:
-        assert [(one.problem, one.is_tampering) for one in doubts(work)] == [("removed", True)]
+        assert [(one.problem, one.is_tampering) for one in work.words.doubts()] == [("removed", True)]
 
 
 def test_imputation_takes_no_hole_off_the_list_and_no_session_past_the_limit(tmp_path):
