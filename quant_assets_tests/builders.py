@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from quant_assets.domain.calendar import Hours, TradingCalendar
+from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.hours import HOURS, Hours
 from quant_assets.domain.tables import (
     CURATED_TWS_1M_BARS,
     RAW_TWS_BARS,
@@ -36,11 +37,15 @@ def hours(session: date = SESSION) -> Hours:
 
 
 def trading(session: date = SESSION, con_ids: Iterable[int] = (CON_ID, CON_ID + 1)) -> pl.DataFrame:
-    """Return con_id, opens_at and closes_at of instruments that keep the hours of XNYS."""
-    open_ = hours(session)
-    rows = [(con_id, open_.opens_at, open_.closes_at) for con_id in con_ids]
-    instants = pl.Datetime("us", "UTC")
-    return pl.DataFrame(rows, schema={"con_id": pl.Int64, "opens_at": instants, "closes_at": instants}, orient="row")
+    """Return con_id and HOURS of instruments that keep the hours of XNYS."""
+    rows = [(con_id, *hours(session).row) for con_id in con_ids]
+    return pl.DataFrame(rows, schema={"con_id": pl.Int64, **HOURS}, orient="row")
+
+
+def paused(session: date = SESSION, con_ids: Iterable[int] = (CON_ID, CON_ID + 1)) -> pl.DataFrame:
+    """Return the same with a pause of an hour: minutes 120 to 179 do not trade."""
+    pause = pl.lit(minute(120, session)).alias("pauses_at"), pl.lit(minute(180, session)).alias("resumes_at")
+    return trading(session, con_ids).with_columns(one.cast(HOURS["opens_at"]) for one in pause)
 
 
 def minute(number: int, session: date = SESSION) -> datetime:

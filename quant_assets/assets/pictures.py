@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from quant_assets.domain.hours import n_open_minutes
 from quant_assets.domain.reports import weights_png
 from quant_assets.domain.reports.coverage import accounting_png, coverage_png
 from quant_assets.domain.tables import BAR_ACCOUNTING, CURATED_TWS_1M_BARS, UNIVERSE, WEIGHTS
@@ -23,7 +24,7 @@ def coverage_pictures(work: Work, partitions: Sequence[Partition]) -> Mapping[st
     window = [Partition(session) for session in work.calendar.window(last, _SESSIONS)]
     bars = work.lake.curated.read_many(CURATED_TWS_1M_BARS, window, ["session", "con_id", "symbol"])
     universe = work.lake.curated.read_many(UNIVERSE, window, ["session", "con_id", "asset_class", "exchange"])
-    minutes = (pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes().alias("expected")
+    minutes = n_open_minutes().alias("expected")
     hours = [
         work.hours_of(day, members).select("con_id", pl.lit(day).alias("session"), minutes)
         for (day,), members in universe.partition_by("session", as_dict=True).items()

@@ -7,6 +7,7 @@ from typing import Literal, Protocol, Self
 
 import polars as pl
 
+from quant_assets.domain.hours import Hours
 from quant_assets.domain.instruments import WhatToShow
 
 BarSize = Literal["1 min", "1 day"]
@@ -123,11 +124,18 @@ class BarAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SessionHours:
-    """Opening and closing instants of one exchange session."""
+    """Opening and closing instants of one exchange session, and of its pause where it has one."""
 
     session: date
     opens_at: datetime
     closes_at: datetime
+    pauses_at: datetime | None = None
+    resumes_at: datetime | None = None
+
+    @property
+    def hours(self) -> Hours:
+        """The same without the date."""
+        return Hours(self.opens_at, self.closes_at, self.pauses_at, self.resumes_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,16 @@
 import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from quant_assets.domain.hours import Hours
 from quant_assets.errors import ConfigurationError, FutureSessionError, NotASessionError
 
 _HISTORY_START = date(2000, 1, 3)
@@ -21,23 +22,12 @@ FOREIGN_EXCHANGE = "FX"
 FUTURES = "CMES"
 CONTINUOUS = "24/7"
 
+_NO_TIME = -(2**63)
+"""No instant, in nanoseconds."""
 _TRADE_DATE_STARTS = {FOREIGN_EXCHANGE: time(17), FUTURES: time(17)}
 """Local time at which a new trade date begins on the evening before; elsewhere a date begins at midnight."""
 _DAILY_BREAK = {FUTURES: time(16)}
 """Local time at which trading pauses until the next trade date; exchange_calendars counts the pause as trading."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hours:
-    """Opening and closing instants of a session; the minute that starts at `closes_at` is outside."""
-
-    opens_at: datetime
-    closes_at: datetime
-
-    @property
-    def n_minutes(self) -> int:
-        """How many minutes the session has: the upper bound of its bars."""
-        return int((self.closes_at - self.opens_at).total_seconds() // 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +52,7 @@ def _exchange(name: str) -> _Exchange:
         return read
     zone = ZoneInfo(read.timezone)
     capped = {
-        day: Hours(hours.opens_at, min(hours.closes_at, _at(day, _DAILY_BREAK[name], zone)))
+        day: replace(hours, closes_at=min(hours.closes_at, _at(day, _DAILY_BREAK[name], zone)))
         for day, hours in read.hours.items()
     }
     return _Exchange(capped, read.timezone)
@@ -95,15 +85,17 @@ def _published(name: str) -> _Exchange:
             raise ConfigurationError(
                 "lakehouse.calendars", f"there is no exchange calendar {name!r}.", f"Some: {some}, …"
             ) from None
-        opens, closes = (_instants(nanos) for nanos in (known.opens_nanos, known.closes_nanos))
+        nanos = (known.opens_nanos, known.closes_nanos, known.break_starts_nanos, known.break_ends_nanos)
+        opens, closes, pauses, resumes = (_instants(one) for one in nanos)
         sessions = [stamp.date() for stamp in known.sessions]
-    return _Exchange(
-        {day: Hours(first, last) for day, first, last in zip(sessions, opens, closes, strict=True)}, str(known.tz)
-    )
+    hours = starmap(Hours, zip(opens, closes, pauses, resumes, strict=True))
+    return _Exchange(dict(zip(sessions, hours, strict=True)), str(known.tz))
 
 
-def _instants(nanoseconds: Any) -> list[datetime]:
-    return [datetime.fromtimestamp(int(value) // 1_000_000_000, UTC) for value in nanoseconds]
+def _instants(nanoseconds: Any) -> list[Any]:
+    """Return instants; None where there is none, which exchange_calendars writes as pandas does."""
+    values = map(int, nanoseconds)
+    return [None if value == _NO_TIME else datetime.fromtimestamp(value // 1_000_000_000, UTC) for value in values]
 
 
 @dataclass(frozen=True)
@@ -182,10 +174,15 @@ class TradingCalendar:
         return [day for offset in range(span) if not self.is_session(day := first + timedelta(days=offset))]
 
     def hours(self, session: date) -> Hours:
-        """Return opening and closing of a session: of several calendars, the earliest and the latest."""
+        """Return the hours of a session: of several exchanges, the earliest opening and the latest close.
+
+        What pauses on one exchange may trade on another, so that a pause is one only where all that trade share it.
+        """
         self.require(session)
         found = [hours for name in self.names if (hours := _exchange(name).hours.get(session))]
-        return Hours(min(hours.opens_at for hours in found), max(hours.closes_at for hours in found))
+        pauses = {(hours.pauses_at, hours.resumes_at) for hours in found}
+        first, last = min(hours.opens_at for hours in found), max(hours.closes_at for hours in found)
+        return Hours(first, last, *(pauses.pop() if len(pauses) == 1 else ()))
 
     def hours_on(self, day: date) -> Hours | None:
         """Return opening and closing of a day, or None when no exchange trades on it."""
@@ -234,10 +231,12 @@ class TradingCalendar:
         return pl.Schema([("session", pl.Date()), ("ts", pl.Datetime("us", "UTC")), ("minute", pl.Int64())])
 
     def _minutes_of(self, session: date) -> pl.DataFrame:
-        hours = self.hours(session)
-        stamps = pl.datetime_range(
-            hours.opens_at, hours.closes_at, interval="1m", closed="left", time_unit="us", time_zone="UTC", eager=True
-        ).alias("ts")
+        stamps = pl.concat(
+            pl.datetime_range(
+                start, end, interval="1m", closed="left", time_unit="us", time_zone="UTC", eager=True
+            ).alias("ts")
+            for start, end in self.hours(session).intervals
+        )
         return pl.DataFrame({"ts": stamps}).select(
             pl.lit(session).alias("session"), "ts", pl.int_range(pl.len(), dtype=pl.Int64).alias("minute")
         )

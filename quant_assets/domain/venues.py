@@ -7,6 +7,7 @@ from functools import lru_cache
 import polars as pl
 
 from quant_assets.domain.calendar import CONTINUOUS, FOREIGN_EXCHANGE, TradingCalendar
+from quant_assets.domain.hours import HOURS
 from quant_assets.errors import ConfigurationError
 
 BY_ASSET_CLASS: Mapping[str, str] = {"CASH": FOREIGN_EXCHANGE, "CRYPTO": CONTINUOUS}
@@ -111,7 +112,6 @@ def currency_at(exchange: str) -> str:
     return _CURRENCY.get(BY_EXCHANGE.get(exchange, ""), "USD")
 
 
-HOURS = pl.Schema({"con_id": pl.Int64(), "opens_at": pl.Datetime("us", "UTC"), "closes_at": pl.Datetime("us", "UTC")})
 _VENUE = ["asset_class", "exchange"]
 
 
@@ -178,15 +178,13 @@ def hours_of(session: date, named: pl.DataFrame) -> pl.DataFrame:
         named: con_id, calendar.
 
     Returns:
-        HOURS: con_id, opens_at, closes_at, in the order of `named`. An instrument whose exchange is closed has no row.
+        con_id and HOURS, in the order of `named`. An instrument whose exchange is closed has no row.
     """
     found = [(name, hours) for name in _names(named) if (hours := calendar(name).hours_on(session))]
     table = pl.DataFrame(
-        [(name, hours.opens_at, hours.closes_at) for name, hours in found],
-        schema={"calendar": pl.String(), **{name: HOURS[name] for name in ("opens_at", "closes_at")}},
-        orient="row",
+        [(name, *hours.row) for name, hours in found], schema={"calendar": pl.String(), **HOURS}, orient="row"
     )
-    return named.join(table, on="calendar", how="inner", maintain_order="left").select(HOURS.names())
+    return named.join(table, on="calendar", how="inner", maintain_order="left").select("con_id", *HOURS)
 
 
 def minutes_of(session: date, named: pl.DataFrame) -> pl.DataFrame:

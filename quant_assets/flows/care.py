@@ -6,6 +6,7 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.hours import n_open_minutes
 from quant_assets.domain.outcomes import DOUBTFUL
 from quant_assets.domain.tables import (
     ALL,
@@ -146,9 +147,8 @@ def _missing_in(work: Work, session: date) -> pl.DataFrame:
         .group_by("con_id")
         .agg(pl.col("ts").n_unique().cast(pl.Int64).alias("present"))
     )
-    expected = (pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes()
     return hours.join(present, on="con_id", how="left").select(
-        pl.lit(session).alias("session"), "con_id", (expected - pl.col("present").fill_null(0)).alias("missing")
+        pl.lit(session).alias("session"), "con_id", (n_open_minutes() - pl.col("present").fill_null(0)).alias("missing")
     )
 
 

@@ -13,6 +13,7 @@ from quant_assets.domain import quality, venues
 from quant_assets.domain.accounting import coverage, unexplained_share
 from quant_assets.domain.bars import daily_window
 from quant_assets.domain.costs import SCHEDULES
+from quant_assets.domain.hours import HOURS
 from quant_assets.domain.limits import Limits
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
@@ -184,11 +185,8 @@ class Curator:
         others = raw.select("con_id").unique().join(members, on="con_id", how="anti")
         if others.is_empty():
             return own
-        whole = work.calendar.hours(session)
-        added = others.with_columns(
-            pl.lit(whole.opens_at).cast(own.schema["opens_at"]).alias("opens_at"),
-            pl.lit(whole.closes_at).cast(own.schema["closes_at"]).alias("closes_at"),
-        )
+        whole = zip(HOURS.items(), work.calendar.hours(session).row, strict=True)
+        added = others.with_columns(pl.lit(value, dtype=dtype).alias(name) for (name, dtype), value in whole)
         return pl.concat([own, added], how="diagonal")
 
     def _day_bars(self, session: date) -> pl.DataFrame:

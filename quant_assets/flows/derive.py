@@ -5,6 +5,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain.features import Certificate, FeatureGroup, certify
+from quant_assets.domain.hours import HOURS
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.producers import wanted_producer, with_second_producer
@@ -53,9 +54,9 @@ def publish_group(work: Work, group: FeatureGroup, session: date) -> Published:
 
 
 def _hours_id(work: Work, session: date, members: pl.DataFrame) -> dict[str, str]:
-    """Return what identifies the hours of a session in which not all instruments trade alike."""
+    """Return what identifies the hours of a session that pauses, or in which not all instruments trade alike."""
     hours = work.hours_of(session, members)
-    if hours.select("opens_at", "closes_at").n_unique() <= 1:
+    if hours.select(HOURS.names()).n_unique() <= 1 and hours["pauses_at"].null_count() == hours.height:
         return {}
     return {"hours": content_id(hours, hours.columns, ["con_id"])}
 

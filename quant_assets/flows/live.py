@@ -16,7 +16,7 @@ import polars as pl
 from quant_assets.connectors.base import BarAnswer, BarRequest, SessionHours
 from quant_assets.connectors.tws.planner import PlannedRequest
 from quant_assets.connectors.tws.retry import Outcome
-from quant_assets.domain.calendar import Hours
+from quant_assets.domain.hours import Hours
 from quant_assets.domain.instruments import minute_series
 from quant_assets.domain.tables import RAW_TWS_BARS, UNIVERSE
 from quant_assets.errors import ConfigurationError, NotPublishedError, QuantAssetsError, SourceUnavailableError
@@ -169,7 +169,7 @@ async def _ask(work: Work, opened: OpenSource, due: Sequence[Open]) -> tuple[lis
                 failures.append(str(error))
                 continue
             finished = answer.bars.filter((pl.col("ts") >= one.since) & (pl.col("ts") + _MINUTE <= answer.answered_at))
-            covers = (SessionHours(one.session, one.hours.opens_at, one.hours.closes_at),)
+            covers = (SessionHours(one.session, *one.hours.row),)
             planned = PlannedRequest(request, covers, frozenset({one.session}))
             answers.append(Outcome(planned, BarAnswer(request, finished, answer.asked_at, answer.answered_at)))
     return answers, failures

@@ -106,7 +106,7 @@ class Work:
         return venues.calendars_of(members, lakehouse.calendars, lakehouse.venues)
 
     def hours_of(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
-        """Return con_id, opens_at and closes_at (UTC) of each member in a session, by its own exchange's calendar.
+        """Return con_id and HOURS of each member in a session, by its own exchange's calendar.
 
         An instrument whose exchange is closed that day has no row: no minute of it is expected.
 

@@ -116,8 +116,9 @@ def whole_days(hours: TradingHours, now: datetime, instrument: Instrument) -> tu
     zone = ZoneInfo(instrument.timezone)
     first = hours.closed_by(now)
     texts = [
-        f"{hours.open_at(n).astimezone(zone):%Y%m%d:%H%M}-{hours.close_at(n).astimezone(zone):%Y%m%d:%H%M}"
+        _span(start, end, zone)
         for n in range(first, min(first + _DAYS_OF_HOURS, len(hours.opens)))
+        for start, end in hours.intervals(n)
     ]
     return ";".join(texts), ";".join(texts)
 
@@ -133,11 +134,14 @@ def hours_texts(hours: TradingHours, now: datetime, instrument: Instrument | Non
             trading.append(f"{day:%Y%m%d}:CLOSED")
             liquid.append(f"{day:%Y%m%d}:CLOSED")
             continue
-        opens, closes = hours.open_at(n).astimezone(zone), hours.close_at(n).astimezone(zone)
-        late = closes + timedelta(hours=4)
+        late = hours.close_at(n).astimezone(zone) + timedelta(hours=4)
         trading.append(f"{day:%Y%m%d}:0400-{day:%Y%m%d}:{late:%H%M}")
-        liquid.append(f"{day:%Y%m%d}:{opens:%H%M}-{day:%Y%m%d}:{closes:%H%M}")
+        liquid += [_span(start, end, zone) for start, end in hours.intervals(n)]
     return ";".join(trading), ";".join(liquid)
+
+
+def _span(start: datetime, end: datetime, zone: ZoneInfo) -> str:
+    return f"{start.astimezone(zone):%Y%m%d:%H%M}-{end.astimezone(zone):%Y%m%d:%H%M}"
 
 
 def matching_symbols(desk: Desk, fields: Sequence[str]) -> bytes:

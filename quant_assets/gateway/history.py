@@ -98,7 +98,7 @@ class HistoryService:
         sessions = window_of(request, now, hours).sessions
         if not sessions:
             raise _no_data(request, instrument)
-        rows = [(hours.session(n), hours.open_at(n), hours.close_at(n)) for n in sessions]
+        rows = [(hours.session(n), *interval) for n in sessions for interval in hours.intervals(n)]
         return messages.schedule(request.req_id, instrument.timezone, rows), len(rows)
 
     def _body(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -31,6 +31,15 @@ class TradingHours:
     opens: Instants
     """Opening instants, epoch seconds."""
     closes: Instants
+    pauses: Instants
+    """Where trading pauses; the close where it does not."""
+    resumes: Instants
+    """Where it goes on; the close where it does not pause."""
+
+    @classmethod
+    def unbroken(cls, sessions: npt.NDArray[np.datetime64], opens: Instants, closes: Instants) -> Self:
+        """Return sessions without a pause."""
+        return cls(sessions, opens, closes, pauses=closes, resumes=closes)
 
     def session(self, ordinal: int) -> date:
         """Return the exchange date of an ordinal."""
@@ -72,7 +81,21 @@ class TradingHours:
     def minutes(self, ordinals: Sequence[int] | Instants) -> Instants:
         """Return how many minutes each session lasts."""
         chosen = np.asarray(ordinals, dtype=np.int64)
-        return (self.closes[chosen] - self.opens[chosen]) // 60
+        open_s = self.closes[chosen] - self.opens[chosen] - (self.resumes[chosen] - self.pauses[chosen])
+        return np.asarray(open_s // 60, dtype=np.int64)
+
+    def minute_starts(self, ordinals: Instants, n_minutes: int) -> Instants:
+        """Return the starts of each session's first open minutes, (sessions, minutes); those after it mean nothing."""
+        chosen = np.asarray(ordinals, dtype=np.int64)[:, None]
+        starts = self.opens[chosen] + 60 * np.arange(n_minutes)
+        pause = self.resumes[chosen] - self.pauses[chosen]
+        return np.asarray(starts + np.where(starts >= self.pauses[chosen], pause, 0))
+
+    def intervals(self, ordinal: int) -> list[tuple[datetime, datetime]]:
+        """Return the stretches of a session in which trading goes on."""
+        ends = [(self.opens, self.pauses), (self.resumes, self.closes)]
+        pairs = [(int(start[ordinal]), int(end[ordinal])) for start, end in ends]
+        return [(datetime.fromtimestamp(a, UTC), datetime.fromtimestamp(b, UTC)) for a, b in pairs if a < b]
 
 
 def exchange_date(instant: datetime) -> date:
@@ -102,7 +125,9 @@ def _table(calendar: str) -> TradingHours:
     if calendar != _GLOBEX:
         return found
     is_whole = found.closes - found.opens == 24 * _GLOBEX_BREAK_S
-    return TradingHours(found.sessions, found.opens, np.where(is_whole, found.closes - _GLOBEX_BREAK_S, found.closes))
+    return TradingHours.unbroken(
+        found.sessions, found.opens, np.where(is_whole, found.closes - _GLOBEX_BREAK_S, found.closes)
+    )
 
 
 def _spot_currencies() -> TradingHours:
@@ -112,7 +137,7 @@ def _spot_currencies() -> TradingHours:
     days = everyday[np.is_busday(everyday) & ~np.isin(month_day, ["12-25", "01-01"])]
     closes = np.array([int(datetime.combine(day, time(17), ZONE).timestamp()) for day in days.astype(object)])
     opens = [datetime.combine(day - timedelta(days=1), time(17, 15), ZONE) for day in days.astype(object)]
-    return TradingHours(days, np.array([int(instant.timestamp()) for instant in opens]), closes)
+    return TradingHours.unbroken(days, np.array([int(instant.timestamp()) for instant in opens]), closes)
 
 
 def _published(calendar: str) -> TradingHours:
@@ -125,8 +150,12 @@ def _published(calendar: str) -> TradingHours:
             chosen = exchange_calendars.get_calendar(calendar, start=str(FIRST_SESSION), end=str(LAST_DAY))
         except ValueError:  # whose holidays are not published that far
             chosen = exchange_calendars.get_calendar(calendar, start=str(_PUBLISHED_SINCE))
+        breaks = (chosen.break_starts_nanos, chosen.break_ends_nanos)
+        pauses, resumes = (np.where(nanos > 0, nanos, chosen.closes_nanos) // 10**9 for nanos in breaks)
         return TradingHours(
             sessions=chosen.sessions.to_numpy().astype("datetime64[D]"),
             opens=chosen.opens_nanos // 10**9,
             closes=chosen.closes_nanos // 10**9,
+            pauses=pauses,
+            resumes=resumes,
         )

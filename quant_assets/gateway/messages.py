@@ -83,7 +83,10 @@ def bars(req_id: int, start: str, end: str, n_bars: int, body: bytes) -> bytes:
 
 
 def schedule(req_id: int, zone: str, sessions: Sequence[tuple[date, datetime, datetime]]) -> bytes:
-    """Send each session's date, opening and closing in exchange time; in UTC where the zone's name is TWS's own."""
+    """Send date, opening and closing of each session, or of each part of one that pauses, in exchange time.
+
+    Where the zone's name is TWS's own, in UTC.
+    """
     try:
         place = ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):

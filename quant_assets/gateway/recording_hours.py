@@ -52,17 +52,26 @@ def scheduled(hours: TradingHours, told: pl.DataFrame, *, keeps_hours: bool) -> 
         told: session, opens, closes of each day that a schedule spoke of; null where the exchange was closed.
         keeps_hours: take from the schedule which days are sessions, and its hours only where the calendar has none.
     """
-    known = pl.DataFrame({"session": hours.sessions, "opens": hours.opens, "closes": hours.closes})
-    spoken = told.select("session", *(pl.col(x).dt.epoch("s") for x in ("opens", "closes")), is_told=True)
+    places = {"opens": hours.opens, "pauses": hours.pauses, "resumes": hours.resumes, "closes": hours.closes}
+    known = pl.DataFrame({"session": hours.sessions, **places})
+    spoken = _whole_sessions(told).with_columns(pl.col(places).dt.epoch("s"), is_told=True)
     both = known.join(spoken, on="session", how="full", coalesce=True, suffix="_told")
     first, second = ("{}", "{}_told") if keeps_hours else ("{}_told", "{}")
     merged = (
         both.filter(pl.col("is_told").is_null() | pl.col("opens_told").is_not_null())
-        .with_columns(pl.coalesce(first.format(x), second.format(x)).alias(x) for x in ("opens", "closes"))
+        .with_columns(pl.coalesce(first.format(x), second.format(x)).alias(x) for x in places)
         .sort("session")
     )
     sessions = merged["session"].to_numpy().astype("datetime64[D]")
-    return TradingHours(sessions, merged["opens"].to_numpy(), merged["closes"].to_numpy())
+    return TradingHours(sessions, **{name: merged[name].to_numpy() for name in places})
+
+
+def _whole_sessions(told: pl.DataFrame) -> pl.DataFrame:
+    """Put the two parts of a session that pauses together; one without a pause has it at its close."""
+    resumes = pl.when(pl.len() > 1).then(pl.col("opens").max()).otherwise(pl.col("closes").max())
+    return told.group_by("session", maintain_order=True).agg(
+        pl.col("opens").min(), pl.col("closes").min().alias("pauses"), resumes.alias("resumes"), pl.col("closes").max()
+    )
 
 
 def _told(instrument: Instrument) -> TradingHours | None:
@@ -82,7 +91,7 @@ def _told(instrument: Instrument) -> TradingHours | None:
     def instants(side: int) -> list[int]:
         return [int((datetime.combine(day, time(), zone) + week[day.weekday()][side]).timestamp()) for day in days]
 
-    return TradingHours(np.array(days, dtype="datetime64[D]"), np.array(instants(0)), np.array(instants(1)))
+    return TradingHours.unbroken(np.array(days, dtype="datetime64[D]"), np.array(instants(0)), np.array(instants(1)))
 
 
 def _week(text: str) -> dict[int, tuple[timedelta, timedelta]]:

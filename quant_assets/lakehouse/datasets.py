@@ -11,6 +11,7 @@ from quant_assets.clock import SystemClock
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.health import WEIGHTS, WINDOW, Colour
+from quant_assets.domain.hours import HOURS
 from quant_assets.domain.tables import ALL, UNIVERSE, table
 from quant_assets.errors import ConfigurationError
 from quant_assets.lakehouse import arguments
@@ -186,8 +187,8 @@ class DatasetReaders:
     def _hours(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
         if self.hours:
             return self.hours(session, members)
-        hours = self.calendar.hours(session)
-        return members.select("con_id", opens_at=pl.lit(hours.opens_at), closes_at=pl.lit(hours.closes_at))
+        found = zip(HOURS.items(), self.calendar.hours(session).row, strict=True)
+        return members.select("con_id", *(pl.lit(value, dtype=dtype).alias(name) for (name, dtype), value in found))
 
 
 _SUMMARY: dict[str, Any] = {

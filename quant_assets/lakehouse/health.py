@@ -7,13 +7,14 @@ import polars as pl
 
 from quant_assets.domain.accounting import is_unexplained
 from quant_assets.domain.health import DAYS, EXCUSES, condition
+from quant_assets.domain.hours import n_open_minutes
 from quant_assets.domain.tables import BAR_ACCOUNTING, BY_NAME, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, UNIVERSE
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
 
 Hours = Callable[[date, pl.DataFrame], pl.DataFrame]
-"""Session and members (con_id, asset_class, exchange) → con_id, opens_at, closes_at; closed ones have no row."""
+"""Session and members (con_id, asset_class, exchange) → con_id and HOURS; closed ones have no row."""
 
 _MEMBER = ("session", "con_id", "symbol", "asset_class", "exchange")
 
@@ -61,9 +62,9 @@ def _expected(asked: pl.DataFrame, hours: Hours) -> pl.DataFrame:
     parts = []
     for (session,), members in asked.group_by("session", maintain_order=True):
         assert isinstance(session, date)
-        length = (pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes()
         open_ = hours(session, members.select("con_id", "asset_class", "exchange"))
-        parts.append(open_.select("con_id", pl.lit(session).alias("session"), length.cast(pl.Int64).alias("expected")))
+        expected = n_open_minutes().cast(pl.Int64).alias("expected")
+        parts.append(open_.select("con_id", pl.lit(session).alias("session"), expected))
     return pl.concat(parts)
 
 

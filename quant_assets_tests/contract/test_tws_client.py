@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -177,7 +177,11 @@ ELSEWHERE = {
     ("IDEALPRO", "EUR.USD", "CASH", "USD"): ("MIDPOINT", "20240314-21:15:00", "US/Eastern"),
     ("PAXOS", "BTC.USD", "CRYPTO", "USD"): ("AGGTRADES", "20240314-00:00:00", "UTC"),
     ("LSE", "QLNA", "STK", "GBP"): ("TRADES", "20240315-08:00:00", "GB-Eire"),
+    ("TSEJ", "QTKA", "STK", "JPY"): ("TRADES", "20240315-00:00:00", "Japan"),
 }
+
+PAUSES = {"TSEJ": (datetime(2024, 3, 15, 2, 30, tzinfo=UTC), datetime(2024, 3, 15, 3, 30, tzinfo=UTC))}
+"""11:30 to 12:30 in Tokyo."""
 
 
 @pytest.mark.parametrize("terms", ELSEWHERE, ids=lambda terms: terms[1])
@@ -199,7 +203,9 @@ def test_what_trades_elsewhere_is_found_and_served_in_its_own_session(market, te
     assert (details.symbol, details.asset_class, details.timezone) == (terms[1], terms[2], zone)
     day = date(2024, 3, 14 if terms[2] == "CRYPTO" else 15)
     assert (hours.session, f"{hours.opens_at:%Y%m%d-%H:%M:%S}") == (day, opens)
-    assert (bars["ts"][0], bars.height) == (hours.opens_at, (hours.closes_at - hours.opens_at).total_seconds() // 60)
+    assert (bars["ts"][0], bars.height) == (hours.opens_at, hours.hours.n_minutes)
+    assert bars["ts"][-1] == hours.closes_at - timedelta(minutes=1)
+    assert (hours.pauses_at, hours.resumes_at) == PAUSES.get(terms[0], (None, None))
     assert bars["volume"].null_count() == (bars.height if what == "MIDPOINT" else 0)
 
 
@@ -217,10 +223,11 @@ def test_series_that_tws_does_not_have_are_refused(market):
                     found.append(str(refused.value))
                 return found
 
-    pair, coin, stock = asyncio.run(asked())
+    pair, coin, stock, abroad = asyncio.run(asked())
     assert "No historical market data for EUR/CASH@IDEALPRO Trades" in pair
     assert "Expected what to show is AGGTRADES" in coin
     assert "No historical market data for QLNA/STK@SMART Aggtrades" in stock
+    assert "No historical market data for QTKA/STK@SMART Aggtrades" in abroad
 
 
 def test_what_accounts_hold_goes_by_an_alias(market):

@@ -1,4 +1,4 @@
-"""Pairs, coins, a future and London beside New York, through the real socket into curated bars and features."""
+"""Pairs, coins, a future, London and Tokyo beside New York, through the real socket into curated bars and features."""
 
 from datetime import date
 from pathlib import Path
@@ -9,9 +9,11 @@ import pytest
 from quant_assets.connectors.lists import load_list
 from quant_assets.domain import venues
 from quant_assets.domain.tables import (
+    BAR_ACCOUNTING,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     FEATURES_PRICE_1M_V1,
+    LABELS_TWS_RETURNS,
     QUARANTINE_TWS_BARS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
@@ -25,8 +27,8 @@ from quant_assets.settings import Settings
 from quant_assets_tests.builders import instant
 from quant_assets_tests.unit.flows.lab import Lab
 
-SYMBOLS = ("ARCA:QMKT", "LSE:QLNA", "IDEALPRO:EUR.USD", "PAXOS:BTC.USD", "CME:QESZ6")
-EVERYWHERE = ("XNYS", "XLON", "FX", "CMES", "24/7")
+SYMBOLS = ("ARCA:QMKT", "LSE:QLNA", "TSEJ:QTKA", "IDEALPRO:EUR.USD", "PAXOS:BTC.USD", "CME:QESZ6")
+EVERYWHERE = ("XNYS", "XLON", "XTKS", "FX", "CMES", "24/7")
 
 UK_CLOSED = date(2026, 8, 31)
 SATURDAY = date(2026, 9, 5)
@@ -34,11 +36,17 @@ US_CLOSED = date(2026, 9, 7)
 CLOCKS_DIFFER = date(2026, 10, 26)
 
 EXPECTED = {
-    # by hand: New York 390, London 510, IDEALPRO 17:15-17:00 New York, coins the UTC day, CME 17:00-16:00 Chicago
-    UK_CLOSED: {"QMKT": 390, "EUR.USD": 1425, "BTC.USD": 1440, "QESZ6": 1380},
+    # by hand: New York 390, London 510, Tokyo 9:00-11:30 and 12:30-15:30, IDEALPRO 17:15-17:00 New York, coins the UTC day, CME 17:00-16:00 Chicago
+    UK_CLOSED: {"QMKT": 390, "QTKA": 330, "EUR.USD": 1425, "BTC.USD": 1440, "QESZ6": 1380},
     SATURDAY: {"BTC.USD": 1440},
-    US_CLOSED: {"QLNA": 510, "EUR.USD": 1425, "BTC.USD": 1440, "QESZ6": 1140},  # CME closes at 12:00 on Labor Day
-    CLOCKS_DIFFER: {"QMKT": 390, "QLNA": 510, "EUR.USD": 1425, "BTC.USD": 1440, "QESZ6": 1380},
+    US_CLOSED: {
+        "QLNA": 510,
+        "QTKA": 330,
+        "EUR.USD": 1425,
+        "BTC.USD": 1440,
+        "QESZ6": 1140,
+    },  # CME closes at 12:00 on Labor Day
+    CLOCKS_DIFFER: {"QMKT": 390, "QLNA": 510, "QTKA": 330, "EUR.USD": 1425, "BTC.USD": 1440, "QESZ6": 1380},
 }
 FIRST_MINUTE = {
     US_CLOSED: {"QLNA": "2026-09-07 07:00", "EUR.USD": "2026-09-06 21:15", "QESZ6": "2026-09-06 22:00"},
@@ -89,6 +97,7 @@ def test_each_kind_is_asked_for_the_series_that_tws_has(lab):
         ("QESZ6", "TRADES", False),
         ("QLNA", "TRADES", True),
         ("QMKT", "TRADES", True),
+        ("QTKA", "TRADES", True),
     ]
     pair = raw.filter(pl.col("symbol") == "EUR.USD")
     assert pair["volume"].null_count() == pair["wap"].null_count() == pair["bar_count"].null_count() == pair.height
@@ -102,6 +111,7 @@ def test_the_universe_and_the_details_say_what_each_is(lab):
         ("QESZ6", "CME", "USD", "FUT"),
         ("QLNA", "LSE", "GBP", "STK"),
         ("QMKT", "ARCA", "USD", "STK"),
+        ("QTKA", "TSEJ", "JPY", "STK"),
     ]
     details = read(lab, RAW_INSTRUMENTS, CLOCKS_DIFFER)
     future = details.filter(pl.col("symbol") == "QESZ6").row(0, named=True)
@@ -118,6 +128,7 @@ def test_daily_windows_count_the_sessions_of_the_instruments_exchange(lab):
         ("QESZ6", 8, 1.0, CLOCKS_DIFFER),
         ("QLNA", 8, 1.0, CLOCKS_DIFFER),
         ("QMKT", 8, 1.0, CLOCKS_DIFFER),
+        ("QTKA", 8, 1.0, CLOCKS_DIFFER),
     ]
     assert (window["adj_close"] > 0).all()
 
@@ -128,6 +139,30 @@ def test_windows_of_features_count_the_instruments_own_minutes(lab, session):
     assert counts(frame) == EXPECTED[session]
     filled = frame.group_by("symbol").agg(pl.col("ma_20").null_count(), pl.col("n_missing_in_window_20").max())
     assert set(filled.select("ma_20", "n_missing_in_window_20").rows()) == {(19, 0)}
+
+
+@pytest.mark.parametrize("session", EXPECTED, ids=str)
+def test_every_session_is_whole_lunch_and_holidays_apart(lab, session):
+    """No minute of Tokyo's lunch is expected, so that every minute there is has a bar and nothing is explained away."""
+    accounted = read(lab, BAR_ACCOUNTING, session)
+    open_ = accounted.filter(~pl.col("reason").is_in(["closed", "half_day"]))
+    assert set(open_["reason"]) <= {"present"}
+    proofs = read(lab, RAW_TWS_REQUESTS, session).filter(pl.col("bar_size") == "1 min")
+    assert set(proofs.select("outcome", "proof").rows()) == {("bars", "complete")}
+
+
+def test_a_return_reaches_over_the_lunch_break(lab):
+    """The minute before 12:30 is 11:29: features, labels and gaps count the minutes that trade."""
+    bars = read(lab, CURATED_TWS_1M_BARS, CLOCKS_DIFFER).filter(pl.col("symbol") == "QTKA").sort("ts")
+    noon = [instant("2026-10-26 02:29"), instant("2026-10-26 03:30")]
+    before, after = bars.filter(pl.col("ts").is_in(noon))["close"]
+    assert bars.filter(pl.col("ts").is_between(*noon, closed="none")).is_empty()
+    price = read(lab, FEATURES_PRICE_1M_V1, CLOCKS_DIFFER).filter(pl.col("symbol") == "QTKA", pl.col("ts") == noon[1])
+    assert price["ret_1"].item() == pytest.approx(after / before - 1)
+    labels = read(lab, LABELS_TWS_RETURNS, CLOCKS_DIFFER).filter(
+        pl.col("symbol") == "QTKA", pl.col("ts") == instant("2026-10-26 02:25"), pl.col("horizon") == 5
+    )
+    assert labels["matures_ts"].item() == noon[1]
 
 
 def test_a_second_run_asks_for_nothing(lab):

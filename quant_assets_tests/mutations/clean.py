@@ -11,6 +11,7 @@ import polars as pl
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.tables import RAW_TWS_BARS
 from quant_assets.gateway.synthetic import SyntheticMarket
+from quant_assets_tests.builders import trading
 
 CALENDAR = TradingCalendar()
 SESSIONS = (date(2025, 11, 28), date(2025, 12, 1))
@@ -58,13 +59,8 @@ def answers(rows: pl.DataFrame, session: date) -> pl.DataFrame:
 
 
 def _hours(con_ids: list[int], names: list[str], session: date) -> pl.DataFrame:
-    opened = CALENDAR.hours(session)
-    instant = RAW_TWS_BARS.schema["ts"]
-    return pl.DataFrame({"con_id": con_ids, "symbol": names}).with_columns(
-        pl.lit(opened.opens_at).cast(instant).alias("opens_at"),
-        pl.lit(opened.closes_at).cast(instant).alias("closes_at"),
-        pl.lit("STK").alias("asset_class"),
-    )
+    labels = pl.DataFrame({"con_id": con_ids, "symbol": names, "asset_class": "STK"})
+    return labels.join(trading(session, con_ids), on="con_id", maintain_order="left")
 
 
 @lru_cache(maxsize=1)

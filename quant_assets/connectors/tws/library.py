@@ -7,10 +7,11 @@ the one installed. Never install both: their event libraries overwrite each othe
 import importlib
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import cache
-from itertools import starmap
+from itertools import pairwise, starmap
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
@@ -176,9 +177,18 @@ def to_holdings(books: Any, alias_of: Callable[[str], str]) -> Holdings:
 def to_hours(schedule: Any) -> list[SessionHours]:
     """A schedule answer as UTC instants, ascending."""
     zone = ZoneInfo(schedule.timeZone)
-    rows = ((s.refDate, s.startDateTime, s.endDateTime) for s in schedule.sessions)
-    hours = starmap(lambda ref, start, end: SessionHours(_day(ref), _instant(start, zone), _instant(end, zone)), rows)
-    return sorted(hours, key=attrgetter("session"))
+    parts: dict[date, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for part in schedule.sessions:
+        parts[_day(part.refDate)].append((_instant(part.startDateTime, zone), _instant(part.endDateTime, zone)))
+    return [_session(day, sorted(parts[day])) for day in sorted(parts)]
+
+
+def _session(day: date, parts: list[tuple[datetime, datetime]]) -> SessionHours:
+    """Return a session from its parts; of several pauses the longest is one, and the others count as trading."""
+    opens_at, closes_at = parts[0][0], max(end for _, end in parts)
+    pauses = [(end, start) for (_, end), (start, _) in pairwise(parts) if end < start]
+    longest = max(pauses, key=lambda pause: pause[1] - pause[0], default=(None, None))
+    return SessionHours(day, opens_at, closes_at, *longest)
 
 
 def _day(text: str) -> date:

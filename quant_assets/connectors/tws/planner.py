@@ -16,6 +16,8 @@ from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
 from quant_assets.domain.instruments import WhatToShow
 from quant_assets.errors import ConfigurationError, DefectError
 
+HoursRow = tuple[datetime, datetime] | tuple[datetime, datetime, datetime | None, datetime | None]
+"""Opening and close of a session; and where its pause begins and ends."""
 MaxDuration = Literal["1 D", "2 D", "1 W", "2 W", "1 M"]
 
 SESSIONS_IN: Mapping[str, int] = {"1 D": 1, "2 D": 2, "1 W": 5, "2 W": 10, "1 M": 21}
@@ -64,7 +66,7 @@ class PlannedRequest:
         if self.request.bar_size == "1 day":
             count, unit = self.request.duration.split()
             return int(count) * (1 if unit == "D" else 253)
-        return sum(int((hours.closes_at - hours.opens_at).total_seconds()) // 60 for hours in self.covers)
+        return sum(one.hours.n_minutes for one in self.covers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class PlanSummary:
 
 def plan_minutes(
     needs: Iterable[Need],
-    hours: Mapping[date, tuple[datetime, datetime]],
+    hours: Mapping[date, HoursRow],
     max_duration: MaxDuration = "1 W",
     *,
     what_to_show: WhatToShow = "TRADES",
@@ -98,7 +100,7 @@ def plan_minutes(
 
     Args:
         needs: in any order; doubles are one need.
-        hours: opening and close of every session of the calendar over the range, needed or not.
+        hours: opening, close and pause of every session of the calendar over the range, needed or not.
         max_duration: the longest request.
         what_to_show: kind of bars.
         use_rth: regular hours only.

@@ -5,6 +5,7 @@ from typing import Final
 import polars as pl
 
 from quant_assets.domain.bars import BASIS_TOLERANCE
+from quant_assets.domain.hours import HOURS, is_open, n_open_minutes
 from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO, REFUSED_ROWS
 from quant_assets.domain.tables.core import in_strict_order
 
@@ -24,8 +25,7 @@ ANSWERS: Final = pl.Schema(
         "session": pl.Date(),
         "con_id": pl.Int64(),
         "request_id": pl.String(),
-        "opens_at": pl.Datetime("us", "UTC"),
-        "closes_at": pl.Datetime("us", "UTC"),
+        **HOURS,
         "is_share": pl.Boolean(),
         "words": pl.String(),
         "first_asked": pl.Date(),
@@ -74,7 +74,7 @@ def judge_minutes(
         .with_columns(
             pl.col("n_rows", "n_present", "n_odd", "n_counted", "n_revised").fill_null(0),
             pl.col("agrees", "loses_minutes", "has_traded").fill_null(value=False),
-            ((pl.col("closes_at") - pl.col("opens_at")).dt.total_minutes()).alias("n_expected"),
+            n_open_minutes().alias("n_expected"),
         )
         .with_columns((pl.col("n_expected") - pl.col("n_present")).alias("n_missing"))
     )
@@ -91,8 +91,7 @@ def _counts(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
 
     A minute that an answer tells twice counts once, with the larger volume.
     """
-    inside = ((pl.col("ts") >= pl.col("opens_at")) & (pl.col("ts") < pl.col("closes_at"))).fill_null(value=False)
-    placed = rows.join(_hours(answers), on=_NEED, how="left").with_columns(inside.alias("_inside"))
+    placed = rows.join(_hours(answers), on=_NEED, how="left").with_columns(is_open().alias("_inside"))
     odd = (pl.col("volume") < pl.col("bar_count")).fill_null(value=False)
     is_counted = pl.col("volume").is_not_null() & pl.col("bar_count").is_not_null()
     per_answer = placed.group_by(_ANSWER).agg(
@@ -110,12 +109,11 @@ def _counts(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
 
 
 def _hours(answers: pl.DataFrame) -> pl.DataFrame:
-    return answers.select(*_NEED, "opens_at", "closes_at").unique(_NEED)
+    return answers.select(*_NEED, *HOURS).unique(_NEED)
 
 
 def _inside(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    in_hours = (pl.col("ts") >= pl.col("opens_at")) & (pl.col("ts") < pl.col("closes_at"))
-    return rows.join(_hours(answers), on=_NEED, how="inner").filter(in_hours)
+    return rows.join(_hours(answers), on=_NEED, how="inner").filter(is_open())
 
 
 def compare(rows: pl.DataFrame, answers: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
@@ -123,7 +121,7 @@ def compare(rows: pl.DataFrame, answers: pl.DataFrame, earlier: pl.DataFrame) ->
 
     Args:
         rows: rows of `raw_tws_bars` of the answers.
-        answers: session, con_id, request_id, opens_at and closes_at of each.
+        answers: session, con_id, request_id and HOURS of each.
         earlier: rows of `raw_tws_bars` of earlier answers.
 
     Returns:

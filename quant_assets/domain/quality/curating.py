@@ -76,7 +76,7 @@ def curate_minutes(
     Args:
         raw: all rows of `raw_tws_bars` of the session, of one series per instrument.
         session: the session.
-        hours: con_id, opens_at, closes_at (UTC): each instrument's own hours; asset_class and symbol where known. The
+        hours: con_id, HOURS: each instrument's own hours; asset_class and symbol where known. The
             rows of an instrument without hours are outside the session.
         daily: con_id, previous_close, and where they are known day_high, day_low, day_close, day_volume (the session's
             daily bar as of the session) and usual_volume (shares, median of the sessions before).

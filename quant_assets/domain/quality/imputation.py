@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from quant_assets.domain import tables
+from quant_assets.domain.hours import HOURS, is_open
 from quant_assets.settings.quality import PRICES, Imputation, ImputedColumn
 
 _COLUMNS = (*PRICES, "volume")
@@ -21,7 +22,7 @@ def impute(valid: pl.DataFrame, hours: pl.DataFrame, ways: Mapping[ImputedColumn
 
     Args:
         valid: rows of `curated_tws_1m_bars` of one session.
-        hours: con_id, opens_at, closes_at.
+        hours: con_id, HOURS.
         ways: column → how.
 
     Returns:
@@ -57,16 +58,15 @@ def impute(valid: pl.DataFrame, hours: pl.DataFrame, ways: Mapping[ImputedColumn
 
 
 def _on_all_minutes(valid: pl.DataFrame, hours: pl.DataFrame) -> pl.DataFrame:
-    """Lay bars on each instrument's minutes from its first to its last one; other columns are null between."""
+    """Lay bars on each instrument's open minutes from its first to its last one; other columns are null between."""
     spans = valid.group_by("con_id", maintain_order=True).agg(
         pl.col("ts").min().alias("_first"), pl.col("ts").max().alias("_last")
     )
-    inside = spans.join(hours.select("con_id", "opens_at", "closes_at"), on="con_id").filter(
+    inside = spans.join(hours.select("con_id", *HOURS), on="con_id").filter(
         pl.col("_first") >= pl.col("opens_at"), pl.col("_last") < pl.col("closes_at")
     )
-    grid = inside.select(
-        "con_id", pl.datetime_ranges("_first", "_last", interval="1m", closed="both", time_unit="us").alias("ts")
-    ).explode("ts")
+    minutes = pl.datetime_ranges("_first", "_last", interval="1m", closed="both", time_unit="us").alias("ts")
+    grid = inside.select("con_id", minutes, *HOURS).explode("ts").filter(is_open()).select("con_id", "ts")
     others = valid.join(inside, on="con_id", how="anti")
     laid = grid.join(valid, on=["con_id", "ts"], how="left", maintain_order="left").select(valid.columns)
     return pl.concat([laid, others]).sort("con_id", "ts")

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import polars as pl
 
+from quant_assets.domain.hours import HOURS, is_open
 from quant_assets.settings.quality import HARD, PRICES, RuleName, Severity
 
 MINUTE_S = 60
@@ -14,7 +15,7 @@ class Terms(Protocol):
     """The numbers of an instrument and a session, by name, as expressions over its rows."""
 
     def __getitem__(self, name: str) -> pl.Expr:
-        """Return one of them: a threshold, `opens_at`, `closes_at`, `session`."""
+        """Return one of them: a threshold, one of HOURS, `session`."""
         ...
 
 
@@ -112,13 +113,13 @@ class SessionRule(RowRule):
 
     def broken(self, terms: Terms) -> pl.Expr:
         """Return whether it starts outside; without hours that day, every bar does."""
-        ts = pl.col("ts")
-        return ((ts < terms["opens_at"]) | (ts >= terms["closes_at"])).fill_null(value=True)
+        return ~is_open(*(terms[name] for name in HOURS))
 
     def evidence(self, terms: Terms) -> pl.Expr:
         """Return the hours."""
-        opens, closes = (terms[name].dt.strftime("%H:%M") for name in ("opens_at", "closes_at"))
-        return pl.format("session {} to {} UTC", opens, closes).fill_null("its exchange is closed that day")
+        opens, closes, pauses, resumes = (terms[name].dt.strftime("%H:%M") for name in HOURS)
+        whole, pause = pl.format("session {} to {} UTC", opens, closes), pl.format(", paused {} to {}", pauses, resumes)
+        return (whole + pause.fill_null("")).fill_null("its exchange is closed that day")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.hours import HOURS
 from quant_assets.settings.quality import QualityConfig, Thresholds
 
 
@@ -27,8 +28,8 @@ class SessionTerms:
 
         Args:
             con_ids: the instruments that have rows, each once.
-            hours: con_id, opens_at, closes_at (UTC), and asset_class where it is known (else STK). An instrument
-                without a row has no hours that day.
+            hours: con_id, HOURS, and asset_class where it is known (else STK). An instrument without a row has no hours
+                that day.
             session: the session.
             config: thresholds per asset class.
         """
@@ -39,7 +40,7 @@ class SessionTerms:
         classes = known["asset_class"].unique(maintain_order=True).to_list() or ["STK"]
         thresholds = pl.DataFrame([{"asset_class": name, **_row(config.thresholds(name))} for name in classes])
         terms = known.join(thresholds, on="asset_class", how="left", maintain_order="left").select(
-            "con_id", "opens_at", "closes_at", *(name for name in thresholds.columns if name != "asset_class")
+            "con_id", *HOURS, *(name for name in thresholds.columns if name != "asset_class")
         )
         shared = [name for name in terms.columns[1:] if name != "con_id" and terms[name].n_unique() <= 1]
         source = terms if terms.height else thresholds

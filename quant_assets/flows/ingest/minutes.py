@@ -143,7 +143,7 @@ def _cut_anew(work: Work, planned: PlannedRequest, past: Past) -> list[PlannedRe
     while len(parts) == 1 and parts[0].request.duration in tried:
         before = calendar.previous(parts[0].sessions[0])
         hours = calendar.hours(before) if before else None
-        longer = recut(parts[0], SessionHours(before, hours.opens_at, hours.closes_at) if before and hours else None)
+        longer = recut(parts[0], SessionHours(before, *hours.row) if before and hours else None)
         if longer == parts:
             break
         parts = longer
@@ -167,7 +167,7 @@ def _plan_of(work: Work, calendar: TradingCalendar, series: Series, needs: Seque
     hours = {session: calendar.hours(session) for session in span}
     return plan_minutes(
         needs,
-        {session: (one.opens_at, one.closes_at) for session, one in hours.items()},
+        {session: one.row for session, one in hours.items()},
         work.settings.manifest.tws.max_minute_duration,
         what_to_show=series.what_to_show,
         use_rth=series.use_rth,

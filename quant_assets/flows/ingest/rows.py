@@ -14,6 +14,7 @@ from quant_assets.connectors.tws.planner import PlannedRequest
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.completeness import ANSWERS, DailyVerdict
+from quant_assets.domain.hours import HOURS
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.flows.ingest.ledger import outcome_of, series_of
 
@@ -155,14 +156,13 @@ _ROWS: Final = ("first_row", "last_row")
 
 def _asked(planned: PlannedRequest, answer: BarAnswer, request_id: str) -> Iterator[dict[str, object]]:
     contract = planned.request.contract
-    hours = {one.session: one for one in planned.covers}
+    hours = {one.session: one.hours for one in planned.covers}
     for day in sorted(planned.needed):
         yield {
             "session": day,
             "con_id": contract.con_id,
             "request_id": request_id,
-            "opens_at": hours[day].opens_at,
-            "closes_at": hours[day].closes_at,
+            **dict(zip(HOURS, hours[day].row, strict=True)),
             "is_share": contract.sec_type == "STK",
             "words": answer.no_data_text,
             "first_asked": planned.sessions[0],

@@ -178,7 +178,8 @@ def _merged_details(answers: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 def _merged_schedule(answers: Sequence[pl.DataFrame]) -> pl.DataFrame:
     key = ("con_id", "symbol", "session")
-    return _newest(answers, key).unique(key, keep="last").sort(key).select(SCHEMAS["schedule"].names())
+    parts = [*key, "opens"]  # a session that pauses has two
+    return _newest(answers, key).unique(parts, keep="last").sort(parts).select(SCHEMAS["schedule"].names())
 
 
 _MERGES: Final[Mapping[Kind, Callable[[Sequence[pl.DataFrame]], pl.DataFrame]]] = {

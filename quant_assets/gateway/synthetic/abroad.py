@@ -1,4 +1,4 @@
-"""What trades elsewhere than in New York, or at other times: pairs, coins, futures and London.
+"""What trades elsewhere than in New York, or at other times: pairs, coins, futures, London and Tokyo.
 
 Every instrument has a calendar of its own and one path of its own; two futures of one underlying share theirs.
 Nothing is planted here: what these instruments prove is that sessions, series and units are told apart.
@@ -128,6 +128,24 @@ def _londoner(i: int, symbol: str, name: str, price: float, units: float) -> For
     return Foreign(instrument, "XLON", symbol, price, 0.013, units, unit=10.0)
 
 
+def _in_tokyo(i: int, symbol: str, name: str, price: float, units: float) -> Foreign:
+    instrument = Instrument(
+        con_id=FIRST_CON_ID + 80 + i,
+        symbol=symbol,
+        long_name=f"{name} (synthetic)",
+        primary_exchange="TSEJ",
+        currency="JPY",
+        market_name="SYNTHETIC",
+        industry="Consumer, Cyclical",
+        category="Auto Manufacturers",
+        timezone="Japan",
+        min_tick=1.0,
+        min_size="100",
+        size_step="100",
+    )
+    return Foreign(instrument, "XTKS", symbol, price, 0.014, units, unit=100.0)
+
+
 FOREIGN: Final = (
     _pair(0, "EUR", "USD", 1.1),
     _pair(1, "GBP", "USD", 1.3),
@@ -137,6 +155,7 @@ FOREIGN: Final = (
     _future(1, "H7", date(2027, 3, 19), 0.008),
     _londoner(0, "QLNA", "ALBION BANK", 4.2, 4e6),
     _londoner(1, "QLNB", "BRITANNIA BANK", 31.5, 6e5),
+    _in_tokyo(0, "QTKA", "AKATSUKI MOTOR", 2_400.0, 9e6),
 )
 
 
@@ -246,7 +265,7 @@ class Abroad:
         volume = np.maximum(np.rint(per_minute / one.unit), 1.0) * one.unit
         volume = np.round(volume, 8) if one.units_a_session else np.zeros(counter.shape)
         count = np.maximum(volume / (one.unit * 50), 1).astype(np.int64)
-        ts = hours.opens[ordinals][:, None] + 60 * np.arange(width)
+        ts = hours.minute_starts(ordinals, width)
         return _Block(prices, volume, count, ts, np.arange(width) < minutes[:, None])
 
     def _logs(self, one: Foreign, hours: TradingHours, first: int, minutes: npt.NDArray[np.int64]) -> Floats:

@@ -137,6 +137,36 @@ def test_several_calendars_are_one_union_with_the_widest_hours():
     assert (wide.opens_at, wide.closes_at) == (instant("2024-01-16 08:00"), instant("2024-01-16 21:00"))
 
 
+@pytest.mark.parametrize(
+    ("calendar", "session", "intervals", "n_minutes"),
+    [
+        ("XTKS", date(2024, 11, 1), ("00:00 02:30", "03:30 06:00"), 300),
+        ("XTKS", date(2024, 11, 5), ("00:00 02:30", "03:30 06:30"), 330),  # Tokyo closes at 15:30 from this day on
+        ("XHKG", date(2024, 12, 23), ("01:30 04:00", "05:00 08:00"), 330),
+        ("XHKG", date(2024, 12, 24), ("01:30 04:00",), 150),  # the morning of Christmas Eve
+        ("XNYS", date(2024, 12, 23), ("14:30 21:00",), 390),
+    ],
+)
+def test_a_lunch_break_is_no_part_of_the_session(calendar, session, intervals, n_minutes):
+    calendar = TradingCalendar((calendar,))
+    hours, minutes = calendar.hours(session), calendar.minutes([session])
+    assert tuple(f"{start:%H:%M} {end:%H:%M}" for start, end in hours.intervals) == intervals
+    assert hours.n_minutes == minutes.height == n_minutes
+    assert minutes["minute"].to_list() == list(range(n_minutes))
+    told = {ts.strftime("%H:%M") for ts in minutes["ts"]}
+    for text in intervals:
+        start, end = text.split()
+        assert start in told
+        assert end not in told
+
+
+def test_a_break_of_one_exchange_is_none_of_another():
+    both = TradingCalendar(("XTKS", "XASX"))
+    assert both.hours(date(2024, 11, 5)).intervals == ((instant("2024-11-04 23:00"), instant("2024-11-05 06:30")),)
+    alone = date(2024, 12, 26)  # Boxing Day: Sydney is closed
+    assert len(both.hours(alone).intervals) == 2
+
+
 def dated(*texts, calendar=XNYS):
     frame = pl.DataFrame({"ts": [instant(text) for text in texts]}, schema={"ts": pl.Datetime("us", "UTC")})
     return frame.select(session_of(pl.col("ts"), calendar.timezone, calendar.all_sessions))["session"].to_list()

@@ -5,7 +5,9 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.completeness import ANSWERS, DAILY_VOLUMES, Beginning, judge_daily, judge_minutes
+from quant_assets.domain.hours import HOURS
 from quant_assets.domain.tables import RAW_TWS_BARS
 from quant_assets_tests.builders import CALENDAR, CON_ID, SESSION, hours, raw_bars
 
@@ -20,8 +22,7 @@ def answered(**changes) -> pl.DataFrame:
         "session": SESSION,
         "con_id": CON_ID,
         "request_id": NEW,
-        "opens_at": hours().opens_at,
-        "closes_at": hours().closes_at,
+        **dict(zip(HOURS, hours().row, strict=True)),
         "is_share": True,
         "words": "",
         "first_asked": SESSION,
@@ -275,3 +276,39 @@ def test_lots_are_never_believed():
     assert lots.confirmed_by([lots]) == lots
     split = days(WINDOW).with_columns(pl.col("close") / 100).drop("bar_count")
     assert daily(WINDOW, split, volume=1e4).proof == "complete", "a split of a hundred moves the prices, too"
+
+
+HONG_KONG = TradingCalendar(("XHKG",)).hours(SESSION)
+"""9:30 to 12:00 and 13:00 to 16:00: 330 minutes in 390."""
+
+
+def in_hong_kong(**changes) -> pl.DataFrame:
+    return answered(**dict(zip(HOURS, HONG_KONG.row, strict=True)), **changes)
+
+
+def hong_kong_bars(minutes: range | list[int]) -> pl.DataFrame:
+    """Bars of minutes counted from the opening, lunch included."""
+    made = raw_bars(dict.fromkeys(minutes, 100.0), request=NEW)
+    return made.with_columns(pl.col("ts") - (hours().opens_at - HONG_KONG.opens_at))
+
+
+ALL_BUT_LUNCH = [*range(150), *range(210, 390)]
+
+
+def test_a_session_with_a_lunch_break_is_complete_without_a_minute_of_the_break():
+    found = judge_minutes(in_hong_kong(), hong_kong_bars(ALL_BUT_LUNCH), knows(None), RAW_TWS_BARS.empty())
+    assert found.row(0, named=True) | {"proof": "complete", "outcome": "bars"} == found.row(0, named=True)
+    lacking = judge_minutes(in_hong_kong(), hong_kong_bars(ALL_BUT_LUNCH[:-1]), knows(None), RAW_TWS_BARS.empty())
+    assert lacking["outcome"].item() == "unconfirmed"
+    assert lacking["detail"].item() == "329 of 330 minutes"
+
+
+def test_a_bar_in_the_break_does_not_stand_for_a_minute_that_is_missing():
+    found = judge_minutes(in_hong_kong(), hong_kong_bars([*ALL_BUT_LUNCH[:-1], 170]), knows(None), RAW_TWS_BARS.empty())
+    assert found["detail"].item() == "329 of 330 minutes"
+
+
+def test_minutes_that_traded_are_not_hidden_by_the_break():
+    """Ten of 330 minutes are gone, and not the 70 that they and the break make together."""
+    found = judge_minutes(in_hong_kong(), hong_kong_bars(ALL_BUT_LUNCH[:-10]), knows(322_500.0), RAW_TWS_BARS.empty())
+    assert found["outcome"].item() == "truncated", "2,500 of the 10,000 shares of ten average minutes"

@@ -6,6 +6,7 @@ import pytest
 
 from quant_assets.gateway.handlers import hours_texts
 from quant_assets.gateway.hours import trading_hours
+from quant_assets.gateway.synthetic.abroad import FOREIGN
 from quant_assets.gateway.validation import end_instant, window_start
 
 NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
@@ -48,6 +49,12 @@ def test_the_hours_of_the_coming_days_know_the_holiday_and_the_half_day():
         "20261128:CLOSED",
     ]
     assert trading.split(";")[2] == "20261127:0400-20261127:1700"
+
+
+def test_the_hours_of_a_day_with_a_lunch_break_are_two_stretches():
+    (carmaker,) = [one.instrument for one in FOREIGN if one.instrument.symbol == "QTKA"]
+    _, liquid = hours_texts(trading_hours("XTKS"), datetime(2026, 11, 25, 22, tzinfo=UTC), carmaker)
+    assert liquid.split(";")[:2] == ["20261125:0900-20261125:1130", "20261125:1230-20261125:1530"]
 
 
 def test_sessions_are_the_exchanges():

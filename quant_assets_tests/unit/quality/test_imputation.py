@@ -9,7 +9,7 @@ from quant_assets.domain.quality.imputation import impute
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS
 from quant_assets.domain.validation import validate
 from quant_assets.settings.quality import Imputation, QualityConfig
-from quant_assets_tests.builders import CALENDAR, SESSION, curated_bars, minute, trading
+from quant_assets_tests.builders import CALENDAR, SESSION, curated_bars, minute, paused, trading
 
 PRICES = ("open", "high", "low", "close")
 HELD = [10.0, 11.0, None, None, 14.0, None, None, None, 18.0]
@@ -40,6 +40,15 @@ def test_a_short_hole_is_filled_and_a_longer_one_is_not(method, third, fourth):
         minute(4): 14.0,
         minute(8): 18.0,
     }
+
+
+def test_a_pause_is_not_filled_and_does_not_count_as_a_hole():
+    """Minutes 119 and 180 are neighbours in trading: the hole of two between 118 and 181 is short enough."""
+    held = [10.0 if number in (118, 181) else None for number in range(182)]
+    ways = dict.fromkeys(PRICES, Imputation(method="ffill", max_minutes=2))
+    found = impute(curated_bars(held), paused(), ways)
+    assert found["ts"].to_list() == [minute(118), minute(119), minute(180), minute(181)]
+    assert found["is_imputed_close"].to_list() == [False, True, True, False]
 
 
 def test_what_is_filled_is_masked_marked_and_has_no_trades():

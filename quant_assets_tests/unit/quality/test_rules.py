@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from quant_assets.domain import quality
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, DQ_METRICS, QUARANTINE_TWS_BARS
 from quant_assets.settings.quality import RULE_NAMES, MetricLimits, QualityConfig, Thresholds
-from quant_assets_tests.builders import CON_ID, SESSION, minute, raw_bars, references, trading
+from quant_assets_tests.builders import CON_ID, SESSION, minute, paused, raw_bars, references, trading
 
 GOOD = [100.0, 100.1, 100.2, 100.3, 100.4, 100.5]
 
@@ -81,6 +81,13 @@ def test_an_instrument_whose_exchange_is_closed_has_no_bar():
     found = curate(raw_bars(GOOD), raw_bars(GOOD, con_id=CON_ID + 1), hours=trading(con_ids=[CON_ID]))
     assert found.quarantine.select("con_id", "rule").unique().rows() == [(CON_ID + 1, "outside_session")]
     assert found.quarantine["evidence"].unique().to_list() == ["its exchange is closed that day"]
+
+
+def test_a_bar_in_a_pause_is_outside_the_session():
+    found = curate(raw_bars(dict.fromkeys((119, 120, 179, 180), 100.0)), hours=paused())
+    assert found.quarantine.select("ts", "rule", "evidence").rows() == [
+        (minute(n), "outside_session", "session 14:30 to 21:00 UTC, paused 16:30 to 17:30") for n in (120, 179)
+    ]
 
 
 def test_metrics_count_rules_and_warn_beyond_their_limits():

@@ -29,7 +29,7 @@ from quant_assets.lakehouse.health import instrument_days
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.settings import Settings
-from quant_assets_tests.builders import CALENDAR, curated_bars, hours, instant, universe
+from quant_assets_tests.builders import CALENDAR, curated_bars, hours, instant, paused, trading, universe
 from quant_assets_tests.opening import opened_files
 
 WEEK = [date(2024, 1, day) for day in (2, 3, 4, 5, 8)]
@@ -37,8 +37,7 @@ WEEK = [date(2024, 1, day) for day in (2, 3, 4, 5, 8)]
 
 
 def by_calendar(session, members):
-    found = hours(session)
-    return members.select("con_id", opens_at=pl.lit(found.opens_at), closes_at=pl.lit(found.closes_at))
+    return trading(session, members["con_id"])
 
 
 @pytest.fixture
@@ -51,6 +50,11 @@ def store(tmp_path):
         other = [curated_bars([10.0] * 390, session=session, con_id=102)] if session == WEEK[0] else []
         made.write(BARS, Partition(session), pl.concat([whole, *other]))
     return made
+
+
+def test_a_pause_is_not_expected(store):
+    days = instrument_days(store, WEEK[:1], lambda session, members: paused(session, members["con_id"]))
+    assert set(days["expected"]) == {330}
 
 
 def test_a_condition_for_each_instrument_and_session(store):
