@@ -121,7 +121,7 @@ def account(
         ),
         _part(counted, "vendor_filler", pl.col("n_filler"), pl.lit("volume 0 in 0 trades")),
         _part(counted, "quarantined", pl.col("n_rejected"), pl.lit("quarantine_tws_bars")),
-        _part(counted.filter(~is_open), "closed", pl.col("expected"), pl.lit("the exchange's calendar")),
+        _part(counted.filter(~is_open), "closed", pl.col("expected"), _shut()),
         _part(
             counted.filter(is_open),
             "half_day",
@@ -287,6 +287,11 @@ def _evidence() -> pl.Expr:
     proof = pl.when(pl.col("proof") != "").then(pl.format(", proved by {}", "proof"))
     words = pl.when(pl.col("detail") != "").then(pl.format(": {}", "detail"))
     return pl.coalesce(ended, pl.concat_str([said, proof, words], ignore_nulls=True))
+
+
+def _shut() -> pl.Expr:
+    """Return by what the exchange is known to be closed."""
+    return pl.when(pl.col("outcome") == "closed").then(_evidence()).otherwise(pl.lit("the exchange's calendar"))
 
 
 def _kind() -> pl.Expr:

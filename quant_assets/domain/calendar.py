@@ -2,7 +2,7 @@
 
 import warnings
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
@@ -105,11 +105,24 @@ class TradingCalendar:
     names: tuple[str, ...] = ("XNYS",)
     delay: timedelta = timedelta()
     """How long after the last close of a session nothing is asked yet."""
+    told: tuple[tuple[date, Hours | None], ...] = ()
+    """Hours of single sessions as TWS tells them, None where it has no session; of a single exchange only."""
 
     @cached_property
     def all_sessions(self) -> list[date]:
         """Every known session, ascending, up to a year ahead."""
-        return sorted({day for name in self.names for day in _exchange(name).hours})
+        return sorted({day for table in self._tables for day in table})
+
+    @cached_property
+    def _tables(self) -> list[Mapping[date, Hours]]:
+        """The hours of each exchange."""
+        tables: list[Mapping[date, Hours]] = [_exchange(name).hours for name in self.names]
+        if not self.told:
+            return tables
+        assert len(tables) == 1
+        told = dict(self.told)
+        kept = {day: hours for day, hours in tables[0].items() if day not in told}
+        return [kept | {day: hours for day, hours in told.items() if hours}]
 
     @cached_property
     def _known(self) -> frozenset[date]:
@@ -179,7 +192,7 @@ class TradingCalendar:
         What pauses on one exchange may trade on another, so that a pause is one only where all that trade share it.
         """
         self.require(session)
-        found = [hours for name in self.names if (hours := _exchange(name).hours.get(session))]
+        found = [hours for table in self._tables if (hours := table.get(session))]
         pauses = {(hours.pauses_at, hours.resumes_at) for hours in found}
         first, last = min(hours.opens_at for hours in found), max(hours.closes_at for hours in found)
         return Hours(first, last, *(pauses.pop() if len(pauses) == 1 else ()))

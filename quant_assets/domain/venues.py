@@ -7,7 +7,7 @@ from functools import lru_cache
 import polars as pl
 
 from quant_assets.domain.calendar import CONTINUOUS, FOREIGN_EXCHANGE, TradingCalendar
-from quant_assets.domain.hours import HOURS
+from quant_assets.domain.hours import HOURS, Hours
 from quant_assets.errors import ConfigurationError
 
 BY_ASSET_CLASS: Mapping[str, str] = {"CASH": FOREIGN_EXCHANGE, "CRYPTO": CONTINUOUS}
@@ -113,12 +113,15 @@ def currency_at(exchange: str) -> str:
 
 
 _VENUE = ["asset_class", "exchange"]
+Told = tuple[tuple[date, Hours | None], ...]
+"""Hours of single sessions of one exchange as TWS tells them; None where it has no session."""
+_NOTHING_TOLD: Mapping[str, Told] = {}
 
 
 @lru_cache(maxsize=32)
-def calendar(name: str) -> TradingCalendar:
-    """Return the calendar of one exchange."""
-    return TradingCalendar((name,))
+def calendar(name: str, told: Told = ()) -> TradingCalendar:
+    """Return the calendar of one exchange; what is told of it goes before what is published."""
+    return TradingCalendar((name,), told=told)
 
 
 def calendar_name(
@@ -170,29 +173,32 @@ def calendars_of(
     )
 
 
-def hours_of(session: date, named: pl.DataFrame) -> pl.DataFrame:
+def hours_of(session: date, named: pl.DataFrame, told: Mapping[str, Told] = _NOTHING_TOLD) -> pl.DataFrame:
     """Return when each instrument trades in a session.
 
     Args:
         session: the session, as the partition is named.
         named: con_id, calendar.
+        told: by calendar.
 
     Returns:
         con_id and HOURS, in the order of `named`. An instrument whose exchange is closed has no row.
     """
-    found = [(name, hours) for name in _names(named) if (hours := calendar(name).hours_on(session))]
+    calendars = ((name, calendar(name, told.get(name, ()))) for name in _names(named))
+    found = [(name, hours) for name, one in calendars if (hours := one.hours_on(session))]
     table = pl.DataFrame(
         [(name, *hours.row) for name, hours in found], schema={"calendar": pl.String(), **HOURS}, orient="row"
     )
     return named.join(table, on="calendar", how="inner", maintain_order="left").select("con_id", *HOURS)
 
 
-def minutes_of(session: date, named: pl.DataFrame) -> pl.DataFrame:
+def minutes_of(session: date, named: pl.DataFrame, told: Mapping[str, Told] = _NOTHING_TOLD) -> pl.DataFrame:
     """Return the expected minutes of each instrument in a session: session, con_id, ts, minute (0 at its open)."""
+    calendars = ((name, calendar(name, told.get(name, ()))) for name in _names(named))
     grids = [
-        calendar(name).minutes([session]).with_columns(pl.lit(name).alias("calendar"))
-        for name in _names(named)
-        if calendar(name).is_session(session)
+        one.minutes([session]).with_columns(pl.lit(name).alias("calendar"))
+        for name, one in calendars
+        if one.is_session(session)
     ]
     schema = {"session": pl.Date(), "ts": HOURS["opens_at"], "minute": pl.Int64(), "calendar": pl.String()}
     grid = pl.concat(grids) if grids else pl.DataFrame(schema=schema)

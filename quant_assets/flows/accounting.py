@@ -65,7 +65,7 @@ def accounted(
     return account(
         session,
         members,
-        venues.minutes_of(session, named).select("con_id", "ts"),
+        venues.minutes_of(session, named, work.told).select("con_id", "ts"),
         _usual(named, work.calendar.window(session, _USUAL_WINDOW)),
         valid,
         quarantine,

@@ -9,7 +9,7 @@ import polars as pl
 
 import quant_assets
 from quant_assets.domain import instruments as instruments_domain
-from quant_assets.domain import quality, venues
+from quant_assets.domain import quality
 from quant_assets.domain.accounting import coverage, unexplained_share
 from quant_assets.domain.bars import daily_window
 from quant_assets.domain.costs import SCHEDULES
@@ -29,6 +29,7 @@ from quant_assets.domain.tables import (
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
+    RAW_TWS_SCHEDULES,
     UNIVERSE,
     Table,
 )
@@ -104,7 +105,9 @@ class Curator:
         lake = work.lake
         members = lake.curated.footer(UNIVERSE, partition)
         factors = lake.curated.footer(ADJUSTMENT_FACTORS, partition)
+        schedules = lake.raw.input_id(RAW_TWS_SCHEDULES, partition) if work.told else ""
         return {
+            **({"raw_tws_schedules": schedules} if schedules else {}),
             "adjustment_factors": factors.content_id if factors else "",
             "raw_tws_bars": lake.raw.input_id(RAW_TWS_BARS, partition),
             "raw_tws_requests": lake.raw.input_id(RAW_TWS_REQUESTS, partition),
@@ -382,7 +385,7 @@ def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
 def _expected_days(work: Work, members: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
     """Return con_id and n_expected: on how many of the sessions its own exchange was open."""
     named = work.calendars_of(members)
-    counts = {name: sum(map(venues.calendar(name).is_session, sessions)) for name in named["calendar"].unique()}
+    counts = {name: sum(map(work.calendar_named(name).is_session, sessions)) for name in named["calendar"].unique()}
     n_expected = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_expected")
     return named.select("con_id", n_expected)
 

@@ -54,9 +54,11 @@ def publish_group(work: Work, group: FeatureGroup, session: date) -> Published:
 
 
 def _hours_id(work: Work, session: date, members: pl.DataFrame) -> dict[str, str]:
-    """Return what identifies the hours of a session that pauses, or in which not all instruments trade alike."""
+    """Return what identifies hours that pause, that TWS tells otherwise, or that not all instruments share."""
     hours = work.hours_of(session, members)
-    if hours.select(HOURS.names()).n_unique() <= 1 and hours["pauses_at"].null_count() == hours.height:
+    is_told = any(day == session for days in work.told.values() for day, _ in days)
+    is_plain = hours.select(HOURS.names()).n_unique() <= 1 and hours["pauses_at"].null_count() == hours.height
+    if is_plain and not is_told:
         return {}
     return {"hours": content_id(hours, hours.columns, ["con_id"])}
 

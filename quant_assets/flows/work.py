@@ -1,6 +1,7 @@
 """What every flow is handed: stores, calendar, clock, configuration, and the way to the source."""
 
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -18,6 +19,8 @@ from quant_assets.control.audit import AuditLog
 from quant_assets.control.progress import NullProgress, Progress
 from quant_assets.domain import venues
 from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.hours import HOURS, Hours
+from quant_assets.domain.tables import RAW_TWS_SCHEDULES
 from quant_assets.flows.words import Words
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.store import Lakehouse
@@ -105,6 +108,26 @@ class Work:
         lakehouse = self.settings.manifest.lakehouse
         return venues.calendars_of(members, lakehouse.calendars, lakehouse.venues)
 
+    @cached_property
+    def told(self) -> Mapping[str, venues.Told]:
+        """Hours in which TWS's schedule differs from a calendar, by calendar: the newest answer of each session."""
+        raw = self.lake.raw
+        frames = [raw.read(RAW_TWS_SCHEDULES, partition) for partition in raw.partitions(RAW_TWS_SCHEDULES)]
+        if not frames:
+            return {}
+        ordered = pl.concat(frames).sort("ingested_at", "request_id")
+        newest = ordered.unique(["calendar", "session"], keep="last").sort("calendar", "session")
+        told: dict[str, list[tuple[date, Hours | None]]] = defaultdict(list)
+        for name, day, *instants in newest.select("calendar", "session", *HOURS).iter_rows():
+            hours = Hours(*instants) if instants[0] else None
+            if hours != venues.calendar(name).hours_on(day):
+                told[name].append((day, hours))
+        return {name: tuple(days) for name, days in told.items()}
+
+    def forget_told(self) -> None:
+        """Read TWS's schedules again when they are needed next."""
+        self.__dict__.pop("told", None)
+
     def hours_of(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
         """Return con_id and HOURS of each member in a session, by its own exchange's calendar.
 
@@ -117,7 +140,7 @@ class Work:
         Raises:
             ConfigurationError: see `calendars_of`.
         """
-        return venues.hours_of(session, self.calendars_of(members))
+        return venues.hours_of(session, self.calendars_of(members), self.told)
 
     def minutes_of(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
         """Return the minutes of a session: session, ts, minute; with con_id where members keep different hours.
@@ -131,9 +154,9 @@ class Work:
         """
         named = self.calendars_of(members)
         names = named["calendar"].unique().to_list()
-        if len(names) == 1 and venues.calendar(names[0]).is_session(session):
-            return venues.calendar(names[0]).minutes([session])
-        return venues.minutes_of(session, named)
+        if len(names) == 1 and (only := self.calendar_named(names[0])).is_session(session):
+            return only.minutes([session])
+        return venues.minutes_of(session, named, self.told)
 
     def calendar_of(self, asset_class: str, exchange: str) -> TradingCalendar:
         """Return the calendar of one instrument's exchange.
@@ -142,7 +165,11 @@ class Work:
             ConfigurationError: see `calendars_of`.
         """
         lakehouse = self.settings.manifest.lakehouse
-        return venues.calendar(venues.calendar_name(asset_class, exchange, lakehouse.calendars, lakehouse.venues))
+        return self.calendar_named(venues.calendar_name(asset_class, exchange, lakehouse.calendars, lakehouse.venues))
+
+    def calendar_named(self, name: str) -> TradingCalendar:
+        """Return a calendar by its name; hours that TWS tells otherwise go before what is published."""
+        return venues.calendar(name, self.told.get(name, ()))
 
     def calendar_for(self, contract: Contract) -> TradingCalendar:
         """Return the calendar of the exchange that a contract is listed on.

@@ -23,6 +23,7 @@ from quant_assets.domain.tables.bars import (
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
+    RAW_TWS_SCHEDULES,
 )
 from quant_assets.domain.tables.certified import CERTIFIED_SESSIONS
 from quant_assets.domain.tables.core import Column, Table
@@ -51,6 +52,7 @@ ALL: tuple[Table, ...] = (
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
+    RAW_TWS_SCHEDULES,
     INSTRUMENTS,
     EXECUTION,
     EXCHANGES,
@@ -111,6 +113,7 @@ __all__ = [
     "RAW_TWS_BARS",
     "RAW_TWS_DAILY_BARS",
     "RAW_TWS_REQUESTS",
+    "RAW_TWS_SCHEDULES",
     "REPORTS",
     "RETURNS_MATRIX",
     "SELECTION",

@@ -74,6 +74,33 @@ RAW_TWS_REQUESTS = Table(
     append_only=True,
 )
 
+RAW_TWS_SCHEDULES = Table(
+    name="raw_tws_schedules",
+    zone="bronze",
+    key=("calendar", "session", "request_id"),
+    columns=(
+        Column("calendar", pl.String, "name", "Calendar whose sessions and hours were in question"),
+        c.SESSION,
+        Column("opens_at", UTC_MICROS, "UTC instant", "Opening; null where TWS has no session", nullable=True),
+        Column("closes_at", UTC_MICROS, "UTC instant", "Close; likewise", nullable=True),
+        Column("pauses_at", UTC_MICROS, "UTC instant", "Where trading pauses; null where it does not", nullable=True),
+        Column("resumes_at", UTC_MICROS, "UTC instant", "Where it goes on; likewise", nullable=True),
+        Column("con_id", pl.Int64, "id", "Instrument whose schedule was asked for", gt=0, provenance=True),
+        Column("symbol", pl.String, "label", "Its symbol", provenance=True),
+        c.BATCH_ID,
+        c.REQUEST_ID,
+        c.INGESTED_AT,
+        c.PIPELINE_VERSION,
+    ),
+    grain="(calendar, session, request): the hours in TWS's schedule",
+    description=(
+        "Sessions of an exchange as TWS's schedule has them, where bars spoke against the calendar or the schedule "
+        "differs from it. The newest row of a session overrules the calendar, in every rebuild."
+    ),
+    producer="raw_tws_bars",
+    append_only=True,
+)
+
 RAW_TWS_DAILY_BARS = Table(
     name="raw_tws_daily_bars",
     zone="bronze",

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,7 @@ from quant_assets.flows.ingest.ledger import (
 from quant_assets.flows.ingest.past import Key, Past
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import MinuteRows, stamped
+from quant_assets.flows.ingest.schedules import Schedules, Session, again, denied, outlived
 from quant_assets.flows.ingest.witnesses import closed_days, closed_row, daily_volumes, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
@@ -51,9 +52,11 @@ class MinuteNeeds:
     rereads: list[Need]
     """Settled on their own day, and not asked for since."""
     past: Past
+    shut: list[Need] = field(default_factory=list)
+    """Their exchange is closed by its calendar, and yet their daily history has a bar."""
 
     def __bool__(self) -> bool:
-        return bool(self.open or self.rereads)
+        return bool(self.open or self.rereads or self.shut)
 
 
 def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
@@ -66,12 +69,14 @@ def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
     ledger = read_ledger(work, sorted({*sessions, *before})).filter(pl.col("bar_size") == "1 min")
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
     done = settled(ledger, work.clock.now(), patience_of(work), asks_known=work.asks_known)
+    holds = done.join(outlived(work, done, universe), on=["session", "con_id", "request_id"], how="anti")
     reopened = _reopened(work, sessions)
-    done = done.join(reopened, on=["session", "con_id"], how="anti")
-    wanted = universe.join(done, on=["session", "con_id"], how="anti")
+    holds = holds.join(reopened, on=["session", "con_id"], how="anti")
+    wanted = universe.join(holds, on=["session", "con_id"], how="anti")
     rereads = [_to_reread(work, session, ledger) for session in before]
     again = pl.concat(rereads).join(wanted, on=["session", "con_id"], how="anti") if rereads else universe.clear()
-    return MinuteNeeds(_needs(work, wanted), _needs(work, again), Past.of(ledger, set(reopened.iter_rows())))
+    past = Past.of(ledger, set(reopened.iter_rows()))
+    return MinuteNeeds(_needs(work, wanted), _needs(work, again), past, denied(work, _every(wanted)))
 
 
 def _reopened(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
@@ -84,9 +89,12 @@ def _reopened(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
 
 
 def _needs(work: Work, members: pl.DataFrame) -> list[Need]:
+    return [need for need in _every(members) if _is_closed(work, need)]
+
+
+def _every(members: pl.DataFrame) -> list[Need]:
     rows = members.sort("con_id", "session").iter_rows(named=True)
-    needs = [Need(contract_of(row), row["session"]) for row in rows]
-    return [need for need in needs if _is_closed(work, need)]
+    return [Need(contract_of(row), row["session"]) for row in rows]
 
 
 def _sessions_before(work: Work, sessions: Sequence[date]) -> list[date]:
@@ -204,7 +212,9 @@ class _MinuteIngest:
         self._work, self._opened, self._report = work, opened, report
         self._past = needs.past
         self._rereads = {(need.session, need.contract.con_id) for need in needs.rereads}
-        self._sessions = sorted({need.session for need in (*needs.open, *needs.rereads)})
+        self._sessions = sorted({need.session for need in (*needs.open, *needs.rereads, *needs.shut)})
+        self._shut = needs.shut
+        self._schedules = Schedules(work, opened, report)
         self._group: list[Outcome] = []
         self._doubts: dict[Key, Need] = {}
         self._fatal: QuantAssetsError | None = None
@@ -215,7 +225,8 @@ class _MinuteIngest:
 
     async def run(self, plan: Sequence[PlannedRequest]) -> None:
         """Ask for everything, then again for what is in doubt; what arrived is committed before an error is raised."""
-        await self._ask(plan)
+        await self._ask([*plan, *await self._reopened()])
+        await self._settle_hours()
         for _ in range(CONFIRMATIONS):
             doubts = await self._open_doubts()
             if not doubts:
@@ -247,6 +258,56 @@ class _MinuteIngest:
     def _is_full(self) -> bool:
         n_bars = sum(outcome.answer.bars.height for outcome in self._group if outcome.answer)
         return len(self._group) >= GROUP or n_bars >= GROUP_BARS
+
+    # ------------------------------------------------------------ hours
+
+    async def _reopened(self) -> list[PlannedRequest]:
+        """Return requests for sessions that TWS's schedule has, and the calendar has not."""
+        named = {(self._work.calendar_for(need.contract).names[0], need.session): need for need in self._shut}
+        if not named:
+            return []
+        changed = await self._schedules.settle(named, {name: need.contract for (name, _), need in named.items()})
+        return self._plan_again(changed)
+
+    def _plan_again(self, changed: Collection[Session]) -> list[PlannedRequest]:
+        """Return requests for what the hours that TWS tells open."""
+        days = sorted({day for _, day in changed} & set(self._sessions))
+        if not days:
+            return []
+        needs = minute_needs(self._work, days).open
+        opened = [need for need in needs if self._schedules.concerns(need.contract, need.session, changed)]
+        fresh = [need for need in opened if (need.session, need.contract.con_id) not in self._doubts]
+        return plan_for(self._work, MinuteNeeds(fresh, [], self._past)) if fresh else []
+
+    async def _settle_hours(self) -> None:
+        """Let TWS's schedule decide where bars and calendar contradict each other, and judge the doubts by it."""
+        changed = await self._schedules.settle(self._schedules.in_question())
+        closed: dict[Contract, list[date]] = defaultdict(list)
+        for contract, day in self._schedules.shut(changed):
+            closed[contract].append(day)
+        for contract, days in closed.items():
+            self._settle_closed(contract, days)
+        await asyncio.to_thread(self._judge_again, changed)
+        if plan := self._plan_again(changed):
+            await self._ask(plan)
+
+    def _judge_again(self, changed: Collection[Session]) -> None:
+        """Judge stored bars of doubtful sessions by the hours that hold now; what they prove needs no other request."""
+        for (day, _), need in sorted(self._doubts.items(), key=lambda item: item[0]):
+            if not self._schedules.concerns(need.contract, day, changed):
+                continue
+            asked = read_ledger(self._work, [day]).filter(
+                (pl.col("con_id") == need.contract.con_id)
+                & (pl.col("bar_size") == "1 min")
+                & pl.col("bars_batch_id").is_not_null()
+            )
+            if asked.is_empty():
+                continue
+            row = again(self._work, need, asked.sort("asked_at", "request_id").tail(1), self._daily)
+            if row.item(0, "proof") == "":
+                continue
+            self._work.lake.raw.append(RAW_TWS_REQUESTS, Partition(day), row, row.item(0, "batch_id"))
+            self._remember(row, {need.contract.con_id: need.contract})
 
     # ------------------------------------------------------------ doubts
 
@@ -298,7 +359,8 @@ class _MinuteIngest:
         bars, ledger = self._judged(batch_id)
         for table, frame in ((RAW_TWS_BARS, bars), (RAW_TWS_REQUESTS, ledger)):
             self._work.lake.raw.append_all(table, _by_session(frame), batch_id)
-        self._remember(ledger)
+        asked = (outcome.planned.request.contract for outcome in self._group)
+        self._remember(ledger, {contract.con_id: contract for contract in asked})
         self._group.clear()
         self._report.add(ledger)
         self._work.audit.record(
@@ -317,6 +379,7 @@ class _MinuteIngest:
         asked = MinuteRows.of(self._group, batch_id, work.calendar_for, work.clock.now())
         answers = self._past.told(asked.answers, self._rereads)
         earlier = self._earlier(answers)
+        self._schedules.watch(self._group, answers, asked.bars, self._daily)
         judged = judge_minutes(answers, asked.bars, self._daily, earlier)
         kept = asked.bars.join(judged.filter("is_kept"), on=["session", "con_id", "request_id"], how="semi")
         return kept, stamped(asked.ledger, judged)
@@ -333,10 +396,8 @@ class _MinuteIngest:
         ]
         return pl.concat(frames) if frames else RAW_TWS_BARS.empty()
 
-    def _remember(self, ledger: pl.DataFrame) -> None:
+    def _remember(self, ledger: pl.DataFrame, contracts: Mapping[int, Contract]) -> None:
         """Note what is in doubt now, and what is no longer; a session that is read again is in no doubt."""
-        asked = (outcome.planned.request.contract for outcome in self._group)
-        contracts = {contract.con_id: contract for contract in asked}
         for row in ledger.iter_rows(named=True):
             key = (row["session"], row["con_id"])
             self._past.add(row)

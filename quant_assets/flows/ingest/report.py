@@ -21,6 +21,8 @@ class IngestReport:
     outcomes: Counter[str] = field(default_factory=Counter)
     revised: set[date] = field(default_factory=set)
     """Sessions settled before of which TWS now tells other bars."""
+    hours_told: set[tuple[str, date]] = field(default_factory=set)
+    """Calendar and session where TWS's schedule has other hours."""
     n_planned: int = 0
     """Requests of the plan; retries, splits and confirmations of doubtful answers come on top."""
     pacing_eta_s: float = 0.0
@@ -50,7 +52,8 @@ class IngestReport:
     def metadata(self) -> Mapping[str, int]:
         """Return the counts as flat metadata."""
         counts = {"tws_requests": self.n_requests, "rows_received": self.n_rows, **dict(self.outcomes)}
-        return counts | ({"revised_sessions": len(self.revised)} if self.revised else {})
+        found = {"revised_sessions": len(self.revised), "hours_told_otherwise": len(self.hours_told)}
+        return counts | {name: n for name, n in found.items() if n}
 
     def history_metadata(self) -> Mapping[str, int | float]:
         """Return the counts with the plan beside them: what was to be asked, and the time that it was to take."""

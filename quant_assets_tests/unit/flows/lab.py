@@ -1,7 +1,7 @@
 """A small house for ingestion tests: real flows, the real client, the embedded gateway on the synthetic market."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -19,6 +19,7 @@ from quant_assets.domain.tables import (
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
+    RAW_TWS_SCHEDULES,
 )
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
@@ -38,7 +39,7 @@ from quant_assets_tests.builders import CALENDAR, instant
 
 SYMBOLS = ("ARCA:QMKT", "NYSE:QFID", "NASDAQ:QUTB", "NYSE:QEND")
 SESSION = date(2024, 3, 14)
-BRONZE = (RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS)
+BRONZE = (RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, RAW_TWS_SCHEDULES)
 
 
 @lru_cache(maxsize=2)
@@ -55,10 +56,11 @@ class _Gate(TwsGate):
     """The real gate, with a market that tests share and faults that they choose."""
 
     options: dict[str, Any]
+    market: Callable[[], SyntheticMarket]
 
     def _address(self) -> Any:
         if self.is_replay and self._embedded is None:
-            self._embedded = EmbeddedGateway(market, Rules(), self.clock, **self.options)
+            self._embedded = EmbeddedGateway(self.market, Rules(), self.clock, **self.options)
         return super()._address()
 
 
@@ -74,6 +76,7 @@ class Lab:
     lakehouse: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    market: Callable[[], SyntheticMarket] = market
 
     n_opened: int = 0
 
@@ -107,7 +110,7 @@ class Lab:
         self.n_opened += 1  # of two runs on one evening the second is later, although a test takes no time
         settings, clock = self.settings(), ScaledClock(20000, now + timedelta(minutes=self.n_opened))
         with _Gate(settings, clock=clock) as gate:
-            gate.options = self.options
+            gate.options, gate.market = self.options, self.market
             yield Work(settings, gate, clock=clock)
 
     def run(self, sessions: Sequence[date], now: datetime | None = None) -> "Ran":

@@ -1,0 +1,161 @@
+"""TWS's schedule against the calendar: asked where the bars contradict it, believed, kept, and used by every rebuild."""
+
+import shutil
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from quant_assets.domain.tables import (
+    BAR_ACCOUNTING,
+    CURATED_TWS_1M_BARS,
+    FEATURES_PRICE_1M_V1,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_REQUESTS,
+    RAW_TWS_SCHEDULES,
+)
+from quant_assets.flows.discover import Discovery
+from quant_assets.flows.ingest import ingest_minutes
+from quant_assets.gateway.hours import TradingHours, trading_hours
+from quant_assets.gateway.synthetic import SyntheticMarket
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.builders import instant
+from quant_assets_tests.unit.flows.lab import SESSION, Lab, flow
+
+BEFORE = date(2024, 3, 13)
+HALF_DAY = date(2024, 7, 3)
+PRESIDENTS = date(2024, 2, 19)
+"""New York is closed, London is not."""
+SYMBOLS = ("ARCA:QMKT", "NYSE:QFID")
+
+
+def closing(day: date, at: str) -> TradingHours:
+    """New York as it is, but for one close."""
+    known = trading_hours()
+    closes = np.where(known.sessions == np.datetime64(day), int(instant(f"{day} {at}").timestamp()), known.closes)
+    return replace(known, closes=closes, pauses=closes, resumes=closes)
+
+
+def without(day: date) -> TradingHours:
+    known = trading_hours()
+    kept = known.sessions != np.datetime64(day)
+    return TradingHours(
+        known.sessions[kept], known.opens[kept], known.closes[kept], known.pauses[kept], known.resumes[kept]
+    )
+
+
+def with_session(day: date) -> TradingHours:
+    known = trading_hours()
+    at = int(np.searchsorted(known.sessions, np.datetime64(day)))
+    opens, closes = (int(instant(f"{day} {clock}").timestamp()) for clock in ("14:30", "21:00"))
+    closed = np.insert(known.closes, at, closes)
+    return TradingHours(
+        np.insert(known.sessions, at, np.datetime64(day)), np.insert(known.opens, at, opens), closed, closed, closed
+    )
+
+
+def house(tmp_path, hours: TradingHours, symbols=SYMBOLS, **options) -> Lab:
+    return Lab(tmp_path, symbols, market=lambda seed=7: SyntheticMarket(seed, hours), **options)
+
+
+def reasons(lab: Lab, session: date) -> dict[str, int]:
+    rows = lab.lake.curated.read(BAR_ACCOUNTING, Partition(session))
+    return dict(rows.group_by("reason").agg(pl.col("minutes").sum()).iter_rows())
+
+
+def ledger(lab: Lab, session: date) -> pl.DataFrame:
+    return lab.lake.raw.read(RAW_TWS_REQUESTS, Partition(session)).filter(pl.col("bar_size") == "1 min")
+
+
+def told(lab: Lab, session: date) -> pl.DataFrame:
+    return lab.lake.raw.read(RAW_TWS_SCHEDULES, Partition(session))
+
+
+def test_an_early_close_that_the_calendar_does_not_know_is_no_absence_of_trades(tmp_path):
+    lab = house(tmp_path, closing(SESSION, "17:00"))
+    first = lab.run([SESSION])
+    assert told(lab, SESSION).select("calendar", "opens_at", "closes_at").rows() == [
+        ("XNYS", instant(f"{SESSION} 13:30"), instant(f"{SESSION} 17:00"))
+    ]
+    assert reasons(lab, SESSION) == {"present": 2 * 210, "half_day": 2 * 180}
+    assert lab.lake.curated.read(FEATURES_PRICE_1M_V1, Partition(SESSION)).height == 2 * 210
+    events = (lab.root / "data" / "artifacts" / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    (finding,) = [line for line in events if '"hours_differ"' in line]
+    assert "13:30 to 17:00" in finding
+    assert "13:30 to 20:00" in finding
+    plain = Lab(tmp_path / "plain", SYMBOLS).run([SESSION])
+    assert first.requests == plain.requests + 1, "one question for the exchange, however many instruments it lists"
+    assert lab.run([SESSION]).requests == 0
+
+
+def test_what_was_in_doubt_is_settled_by_the_hours_without_another_request(tmp_path, monkeypatch):
+    """Without daily history nothing speaks for 210 of 390 minutes, until the schedule says that there were no more."""
+    monkeypatch.setattr("quant_assets_tests.unit.flows.lab.ingest_daily", lambda *_: None)
+    lab = house(tmp_path, closing(SESSION, "17:00"))
+    with lab.at(instant("2024-03-15 02:00")) as work:
+        Discovery(work).publish(SESSION)
+        report = ingest_minutes(work, [SESSION])
+    assert report.n_requests == 3, "two instruments and the schedule"
+    newest = ledger(lab, SESSION).sort("asked_at").unique("con_id", keep="last")
+    assert set(newest.select("outcome", "proof").rows()) == {("bars", "complete")}
+
+
+def test_a_longer_session_has_no_bar_outside(tmp_path):
+    lab = house(tmp_path, closing(HALF_DAY, "20:00"))
+    lab.run([HALF_DAY])
+    assert told(lab, HALF_DAY)["closes_at"].to_list() == [instant(f"{HALF_DAY} 20:00")]
+    assert reasons(lab, HALF_DAY) == {"present": 2 * 390}
+    assert lab.lake.curated.read(QUARANTINE_TWS_BARS, Partition(HALF_DAY)).is_empty()
+
+
+def test_a_day_on_which_the_exchange_did_not_open_is_closed_for_all_after_one_question(tmp_path):
+    both = {"calendars": ("XNYS", "XLON")}
+    lab = house(tmp_path, without(SESSION), (*SYMBOLS, "LSE:QLNA"), lakehouse=both)
+    lab.run([BEFORE])
+    lab.run([SESSION])
+    assert reasons(lab, SESSION) == {"closed": 2 * 390, "present": 510}
+    assert told(lab, SESSION)["opens_at"].to_list() == [None], "one answer for both of them"
+    closed = lab.lake.curated.read(BAR_ACCOUNTING, Partition(SESSION)).filter(pl.col("reason") == "closed")
+    assert set(closed["evidence"]) == {"closed, proved by schedule: TWS's schedule has no session on this day"}
+    assert lab.run([SESSION]).requests == 0
+
+
+def test_a_day_that_the_calendar_wrongly_calls_closed_is_asked_for(tmp_path):
+    lab = house(
+        tmp_path, with_session(PRESIDENTS), ("NYSE:QFID", "LSE:QLNA"), lakehouse={"calendars": ("XNYS", "XLON")}
+    )
+    lab.run([PRESIDENTS])
+    counts = lab.lake.curated.read(CURATED_TWS_1M_BARS, Partition(PRESIDENTS)).group_by("symbol").len()
+    assert dict(counts.iter_rows()) == {"QFID": 390, "QLNA": 510}
+    assert lab.run([PRESIDENTS]).requests == 0
+
+
+def test_a_rebuild_from_bronze_keeps_the_hours(tmp_path):
+    lab = house(tmp_path, closing(SESSION, "17:00"))
+    lab.run([SESSION])
+    before = lab.content()
+    shutil.rmtree(lab.root / "data" / "lakehouse" / "silver")
+    shutil.rmtree(lab.root / "data" / "lakehouse" / "gold")
+    with lab.at(instant("2024-03-16 02:00")) as work:
+        flow(work, [SESSION])
+    assert lab.content() == before
+
+
+def test_a_session_as_the_calendar_has_it_costs_no_question(tmp_path):
+    lab = Lab(tmp_path, SYMBOLS)
+    lab.run([SESSION])
+    assert told(lab, SESSION).is_empty()
+
+
+def test_bars_that_never_came_again_after_a_crash_are_asked_for(tmp_path, monkeypatch):
+    """The longer hours are known, and the process dies before the minutes that they open are asked for."""
+    lab = house(tmp_path, closing(HALF_DAY, "20:00"))
+    with monkeypatch.context() as patch:
+        patch.setattr("quant_assets.flows.ingest.minutes._MinuteIngest._plan_again", lambda *_: [])
+        lab.run([HALF_DAY])
+    assert told(lab, HALF_DAY).height == 1
+    assert reasons(lab, HALF_DAY)["present"] == 2 * 210
+    assert lab.run([HALF_DAY]).requests == 2
+    assert reasons(lab, HALF_DAY) == {"present": 2 * 390}
+    assert lab.run([HALF_DAY]).requests == 0
