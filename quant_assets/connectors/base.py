@@ -207,6 +207,12 @@ class BarSource(Protocol):
         """
         ...
 
+    async def details_of(
+        self, contracts: Sequence[Contract], told: Callable[[Contract], None]
+    ) -> list[list[ContractDetails]]:
+        """Return every instrument that matches, by contract, and say when one is answered; none is an empty list."""
+        ...
+
     async def bars(self, request: BarRequest) -> BarAnswer:
         """Return the bars of one request, or raise; a partial answer is never returned."""
         ...

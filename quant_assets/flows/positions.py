@@ -117,7 +117,7 @@ async def _ask(work: Work, opened: OpenSource) -> Holdings:
     known = {row["con_id"]: row for row in _known(work).iter_rows(named=True)}
     unknown = sorted({one.contract.con_id for one in holdings.positions} - set(known))
     details = await ask_details(
-        work, opened, [Contract("", con_id, "", currency="", sec_type="") for con_id in unknown], strict=False
+        work, opened, [Contract("", con_id, "", currency="", sec_type="") for con_id in unknown]
     )
     found = {
         one.con_id: Contract.listed(one.primary_exchange or one.exchange, one.symbol, one.asset_class, one.currency)

@@ -566,6 +566,37 @@ def test_mode_10_a_true_200_is_confirmed_and_the_others_go_on():
     run(scenario())
 
 
+STRANGERS = [Contract(f"NOPE{n}", 900 + n) for n in range(12)]
+
+
+def test_mode_10_one_other_connection_confirms_all_that_was_denied():
+    async def scenario() -> None:
+        async with scene() as on:
+            told: list[Contract] = []
+            found = await on.client.details_of([*STRANGERS, *CONTRACTS[:3]], told.append)
+            assert [[one.con_id for one in each] for each in found] == [
+                *([] for _ in STRANGERS),
+                *([one.con_id] for one in CONTRACTS[:3]),
+            ]
+            assert sorted(map(str, told)) == sorted(map(str, [*STRANGERS, *CONTRACTS[:3]]))
+            assert on.client.epoch == 2
+
+    run(scenario())
+
+
+def test_mode_10_unknown_contracts_of_a_plan_cost_one_reconnection_together():
+    async def scenario() -> None:
+        async with scene() as on:
+            outcomes = await on.carry_out([*STRANGERS, *CONTRACTS[:5]])
+            denied = {outcome.planned.request.contract for outcome in outcomes if outcome.error}
+            assert denied == set(STRANGERS)
+            assert all(isinstance(one.error, UnknownContractError) for one in outcomes if one.error)
+            assert_whole([one for one in outcomes if one.answer], CONTRACTS[:5])
+            assert on.client.epoch == 2
+
+    run(scenario())
+
+
 def test_mode_10_around_the_reset_a_200_is_never_believed():
     async def scenario() -> None:
         async with scene(start=MIDNIGHT) as on:

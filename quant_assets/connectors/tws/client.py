@@ -4,8 +4,9 @@ It reads and never trades: there is no method that sends an order, and only `hol
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -28,12 +29,12 @@ from quant_assets.connectors.tws import history, library, requests
 from quant_assets.connectors.tws.codes import Verdict
 from quant_assets.connectors.tws.connection import Timeouts, TwsAddress, open_link
 from quant_assets.connectors.tws.facets import Connecting, Looking
-from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceTransientError
+from quant_assets.connectors.tws.failures import LinkDownError, Refusal, SourceTransientError, UnconfirmedContractError
 from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
-from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, persist, recover
+from quant_assets.connectors.tws.patience import AwayError, Doubt, RetryPolicy, is_no_doubt, may_pass, persist, recover
 from quant_assets.domain.instruments import WhatToShow
-from quant_assets.errors import SourceTimeoutError, SourceUnavailableError
+from quant_assets.errors import SourceTimeoutError, SourceUnavailableError, UnknownContractError
 
 _log = logging.getLogger(__name__)
 
@@ -187,14 +188,42 @@ class TwsClient:
         Raises:
             UnknownContractError: none does.
         """
+        found = await self._patiently(lambda: self._details(contract), Looking(self))
+        return [library.to_details(details) for details in found]
 
-        async def ask() -> Any:
-            await self._unless_renewing()
-            async with self._message():
-                call = requests.details_call(self._lookup_link().client, contract, self._timeouts.lookup_s)
-                return await self._look_up(lambda _: call)
+    async def details_of(
+        self, contracts: Sequence[Contract], told: Callable[[Contract], None]
+    ) -> list[list[ContractDetails]]:
+        """Return every instrument that matches, by contract; what TWS denies is asked again at the end.
 
-        return [library.to_details(details) for details in await self._patiently(ask, Looking(self))]
+        However many it denies, one other connection confirms them all.
+        """
+        doubts = [Doubt(Looking(self), self._clock, self._patience or RetryPolicy()) for _ in contracts]
+        found: dict[int, list[ContractDetails]] = {}
+        for again in (is_no_doubt, may_pass):
+            for place, contract in enumerate(contracts):
+                if place in found:
+                    continue
+                with contextlib.suppress(*([UnconfirmedContractError] if again is is_no_doubt else [])):
+                    found[place] = await self._matches(contract, again, doubts[place])
+                    told(contract)
+        return [found[place] for place in range(len(contracts))]
+
+    async def _matches(
+        self, contract: Contract, again: Callable[[BaseException], bool], doubt: Doubt
+    ) -> list[ContractDetails]:
+        """Return every instrument that matches; none where TWS denies that there is one, and that is believed."""
+        try:
+            found = await self._patiently(lambda: self._details(contract), Looking(self), again, doubt)
+        except UnknownContractError:
+            return []
+        return [library.to_details(details) for details in found]
+
+    async def _details(self, contract: Contract) -> Any:
+        await self._unless_renewing()
+        async with self._message():
+            call = requests.details_call(self._lookup_link().client, contract, self._timeouts.lookup_s)
+            return await self._look_up(lambda _: call)
 
     async def bars(self, request: BarRequest) -> BarAnswer:
         """Return the bars of one request, or raise; a partial answer is never returned."""
@@ -296,11 +325,17 @@ class TwsClient:
             raise LinkDownError(str(self._address), link.lookup_fault)
         return link
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]], source: object) -> T:
+    async def _patiently(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        source: object,
+        again: Callable[[BaseException], bool] = may_pass,
+        doubt: Doubt | None = None,
+    ) -> T:
         if self._patience is None:
             return await ask()
         try:
-            return await persist(source, self._clock, self._patience, ask)
+            return await persist(source, self._clock, self._patience, ask, again, doubt)
         except AwayError as away:
             raise away.error from away
 

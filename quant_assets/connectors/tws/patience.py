@@ -178,8 +178,11 @@ class _Teller:
         _log.warning("%s, retry until %s New York", why, _hh_mm(self._until))
 
 
-class _Doubt:
-    """Counts on which connections TWS denied a contract."""
+class Doubt:
+    """Counts on which connections TWS denied a contract.
+
+    It can outlive one `persist`: doubts that were gathered first are then all settled on one other connection.
+    """
 
     def __init__(self, source: object, clock: Clock, policy: RetryPolicy) -> None:
         self._source, self._clock, self._policy = source, clock, policy
@@ -211,19 +214,33 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, RetryLater)
 
 
+def is_no_doubt(error: BaseException) -> bool:
+    """Return whether repeating can help, and it is no denial: that is for another connection, once all are known."""
+    return may_pass(error) and not isinstance(error, UnconfirmedContractError)
+
+
 async def persist(
     source: object,
     clock: Clock,
     policy: RetryPolicy,
     ask: Callable[[], Awaitable[T]],
     again: Callable[[BaseException], bool] = may_pass,
+    doubt: Doubt | None = None,
 ) -> T:
     """Ask until there is an answer, an error that repeating cannot change, or no attempt left.
+
+    Args:
+        source: what is asked.
+        clock: its time.
+        policy: how often, and how long.
+        ask: the question.
+        again: whether an error is worth another attempt.
+        doubt: earlier denials of the same contract.
 
     Raises:
         AwayError: the source stayed away.
     """
-    doubt, failed = _Doubt(source, clock, policy), False
+    doubt, failed = doubt or Doubt(source, clock, policy), False
     async for attempt in AsyncRetrying(
         retry=retry_if_exception(again),
         stop=stop_after_attempt(policy.attempts),

@@ -5,9 +5,15 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from quant_assets.connectors.base import BarAnswer, BarSource
-from quant_assets.connectors.tws.failures import LinkBreakerError, LinkDownError, SourceTransientError, TooLongError
+from quant_assets.connectors.tws.failures import (
+    LinkBreakerError,
+    LinkDownError,
+    SourceTransientError,
+    TooLongError,
+    UnconfirmedContractError,
+)
 from quant_assets.connectors.tws.pacing import Pacer
-from quant_assets.connectors.tws.patience import AwayError, RetryPolicy, may_pass, persist
+from quant_assets.connectors.tws.patience import AwayError, Doubt, RetryPolicy, is_no_doubt, may_pass, persist
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
 from quant_assets.errors import QuantAssetsError, SourceTimeoutError, SourceUnavailableError
 
@@ -33,18 +39,33 @@ class Outcome:
 
 
 async def fetch(
-    source: BarSource, pacer: Pacer, planned: PlannedRequest, policy: RetryPolicy
+    source: BarSource,
+    pacer: Pacer,
+    planned: PlannedRequest,
+    policy: RetryPolicy,
+    doubt: Doubt | None = None,
+    *,
+    postpones: bool = False,
 ) -> AsyncIterator[Outcome]:
     """Carry out one planned request, in parts where it proves too long or too slow, ascending by session.
 
     Typed errors are yielded, not raised: the other parts, and other instruments, go on.
+
+    Args:
+        source: what is asked.
+        pacer: when.
+        planned: the request.
+        policy: how often, and how long.
+        doubt: earlier denials of the contract.
+        postpones: a first denial of the contract ends it with `UnconfirmedContractError`, instead of asking another
+            connection at once.
     """
     waiting = [planned]
     while waiting:
         part = waiting.pop()
         result: BarAnswer | QuantAssetsError
         try:
-            result = await _persist(source, pacer, part, policy)
+            result = await _persist(source, pacer, part, policy, doubt, postpones=postpones)
         except AwayError as away:
             result = away.error
         except (TooLongError, SourceTimeoutError, LinkDownError) as error:
@@ -58,7 +79,15 @@ async def fetch(
         yield Outcome(part, result)
 
 
-async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy: RetryPolicy) -> BarAnswer:
+async def _persist(
+    source: BarSource,
+    pacer: Pacer,
+    part: PlannedRequest,
+    policy: RetryPolicy,
+    doubt: Doubt | None,
+    *,
+    postpones: bool,
+) -> BarAnswer:
     """Ask until there is an answer, an error that repeating cannot change, or no attempt left.
 
     What is too long or too slow is split where it can be, and repeated where it cannot. One session is too long for
@@ -70,7 +99,7 @@ async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy
     def again(error: BaseException) -> bool:
         if isinstance(error, (TooLongError, SourceTimeoutError)):
             return not is_divisible
-        return may_pass(error)
+        return is_no_doubt(error) if postpones else may_pass(error)
 
     async def ask() -> BarAnswer:
         try:
@@ -81,7 +110,7 @@ async def _persist(source: BarSource, pacer: Pacer, part: PlannedRequest, policy
             raise
 
     try:
-        return await persist(source, pacer.clock, policy, ask, again)
+        return await persist(source, pacer.clock, policy, ask, again, doubt)
     except TooLongError as error:
         if is_divisible or (not part.covers and all(isinstance(one, TooLongError) for one in failures)):
             raise
@@ -93,7 +122,8 @@ async def fetch_all(
 ) -> AsyncIterator[Outcome]:
     """Carry out a plan with as many requests in flight as the budget allows; outcomes come as they are ready.
 
-    When the source stays away beyond the policy's patience, what is left of the plan gets that error unasked.
+    What is refused as an unknown contract is asked again at the end, so that one other connection confirms it all. When
+    the source stays away beyond the policy's patience, what is left of the plan gets that error unasked.
     """
     crew = _Crew(source, pacer, iter(plan), policy)
     work = asyncio.ensure_future(crew.run(min(pacer.budget.in_flight, len(plan))))
@@ -113,20 +143,28 @@ class _Crew:
 
     def __init__(self, source: BarSource, pacer: Pacer, plan: Iterator[PlannedRequest], policy: RetryPolicy) -> None:
         self._source, self._pacer, self._plan, self._policy = source, pacer, plan, policy
+        self._doubts: list[tuple[PlannedRequest, Doubt]] = []
         self._lost: SourceUnavailableError | None = None
         self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self.room = asyncio.Semaphore(4 * pacer.budget.in_flight)
         """Answers that may wait for the reader, who may be slower than the source."""
 
     async def run(self, n_workers: int) -> None:
-        await asyncio.gather(*(self._work() for _ in range(n_workers)))
+        first = ((planned, Doubt(self._source, self._pacer.clock, self._policy)) for planned in self._plan)
+        await asyncio.gather(*(self._work(first, postpones=True) for _ in range(n_workers)))
+        doubted = iter(self._doubts)
+        await asyncio.gather(*(self._work(doubted, postpones=False) for _ in range(n_workers)))
 
-    async def _work(self) -> None:
-        for planned in self._plan:
+    async def _work(self, plan: Iterator[tuple[PlannedRequest, Doubt]], *, postpones: bool) -> None:
+        for planned, doubt in plan:
             if self._lost:
                 await self._put(Outcome(planned, self._lost))
                 continue
-            async for outcome in fetch(self._source, self._pacer, planned, self._policy):
+            found = fetch(self._source, self._pacer, planned, self._policy, doubt, postpones=postpones)
+            async for outcome in found:
+                if postpones and isinstance(outcome.result, UnconfirmedContractError):
+                    self._doubts.append((outcome.planned, doubt))
+                    continue
                 await self._put(outcome)
                 if isinstance(outcome.result, SourceUnavailableError):
                     self._lost = outcome.result

@@ -44,7 +44,7 @@ def _ask(work: Work, names: Sequence[str]) -> dict[str, Member | None]:
         contracts.append(
             Contract.listed(exchange, symbol, venues.asset_class_at(exchange), venues.currency_at(exchange))
         )
-    answers = work.gate.run(lambda opened: ask_details(work, opened, contracts, strict=False))
+    answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
     return {name: _best(answer, name) for name, answer in zip(names, answers, strict=True)}
 
 

@@ -75,7 +75,7 @@ def scan_live(work: Work, asked: Sequence[Asked]) -> Found:
 def _take_tws(work: Work, asked: Asked, found: Found) -> None:
     async def job(opened: OpenSource) -> tuple[list[ScanRow], list[list[Any]]]:
         rows = await opened.source.scan(asked.scanner.request())
-        return rows, await ask_details(work, opened, [row.contract for row in rows], strict=False)
+        return rows, await ask_details(work, opened, [row.contract for row in rows])
 
     rows, answers = work.gate.run(job)
     named, problems = [], {}

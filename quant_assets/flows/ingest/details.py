@@ -9,7 +9,6 @@ import polars as pl
 import quant_assets
 from quant_assets.connectors.base import Contract, ContractDetails
 from quant_assets.domain.tables import RAW_INSTRUMENTS, UNIVERSE
-from quant_assets.errors import SourceRefusedError, UnknownContractError
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.minutes import contract_of
 from quant_assets.flows.ingest.report import IngestReport
@@ -35,7 +34,7 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     to_ask = missing.join(known, on="con_id", how="anti").unique("con_id", keep="last", maintain_order=True)
     if not to_ask.is_empty():
         contracts = [contract_of(row) for row in to_ask.sort("con_id").iter_rows(named=True)]
-        answers = work.gate.run(lambda opened: ask_details(work, opened, contracts, strict=False))
+        answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
         fetched = _as_rows(work, [one for found in answers for one in found], contracts)
         known = pl.concat([known, fetched])
         report.n_requests, report.n_rows = len(contracts), fetched.height
@@ -69,24 +68,13 @@ def recent_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     return fresh.sort("ingested_at").unique("con_id", keep="last", maintain_order=True)
 
 
-async def ask_details(
-    work: Work, opened: OpenSource, contracts: Sequence[Contract], *, strict: bool = True
-) -> list[list[ContractDetails]]:
-    """Ask for each contract in turn; TWS answers these at once, and they are not paced like history.
+async def ask_details(work: Work, opened: OpenSource, contracts: Sequence[Contract]) -> list[list[ContractDetails]]:
+    """Ask for each contract; TWS answers these at once, and they are not paced like history.
 
-    With `strict` false, a contract that TWS refuses gives an empty list instead of an error.
+    A contract that TWS does not know gives an empty list.
     """
-    answers: list[list[ContractDetails]] = []
     with work.progress.task("contract details", total=len(contracts)) as task:
-        for contract in contracts:
-            try:
-                answers.append(await opened.source.contract_details(contract))
-            except SourceRefusedError as error:
-                if strict or not isinstance(error, UnknownContractError):
-                    raise
-                answers.append([])
-            task.advance(note=contract.symbol)
-    return answers
+        return await opened.source.details_of(contracts, lambda contract: task.advance(note=contract.symbol))
 
 
 def _as_rows(work: Work, details: Sequence[ContractDetails], contracts: Sequence[Contract]) -> pl.DataFrame:
