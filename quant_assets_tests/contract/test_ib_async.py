@@ -1,13 +1,12 @@
 """The client's contract with the other client library, and on the newest Python: the same tests, the same results."""
 
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from quant_assets_tests.contract.environments import LIBRARIES, contract_suite, environment
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+from quant_assets_tests.contract.environments import LIBRARIES, Environment, contract_suite, environment, install
 
 WHICH = "from quant_assets.connectors.tws import library; print(library.load().__name__)"
 PRESENT = "import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
@@ -16,6 +15,8 @@ CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 NEWEST = "3.13"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("version", "library"),
     dict.fromkeys([(CURRENT, "ib_async"), (NEWEST, "ib_insync"), (NEWEST, "ib_async")]),
@@ -38,3 +39,12 @@ def test_the_contract_suite_passes(version, library, tmp_path):
     assert (counts["failures"], counts["errors"]) == (0, 0), done.stdout[-6000:]
     assert counts["tests"] - counts["skipped"] > 50
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_without_the_package_registry_ci_fails_and_others_skip(tmp_path, monkeypatch, ci, outcome):
+    monkeypatch.setenv("CI", ci)
+    told = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution found for ib_async")
+    monkeypatch.setattr(Environment, "run", lambda *_, **__: told)
+    with pytest.raises(outcome, match="No matching distribution"):
+        install(Environment(tmp_path / "made" / "bin" / "python"), "ib_async")

@@ -1,6 +1,7 @@
-"""An unmodified ib_insync client on a gateway in the same loop."""
+"""An unmodified client of the installed library, ib_insync or ib_async, on a gateway in the same loop."""
 
 import asyncio
+import importlib.util
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,8 +28,9 @@ def library() -> Any:
     with warnings.catch_warnings():
         # eventkit asks for an event loop at import, which newer Pythons deprecate
         warnings.simplefilter("ignore", DeprecationWarning)
-        import ib_insync
-    return ib_insync
+        names = [name for name in ("ib_insync", "ib_async") if importlib.util.find_spec(name)]
+        (only,) = names
+        return importlib.import_module(only)
 
 
 def new_client() -> Any:
