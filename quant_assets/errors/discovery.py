@@ -63,9 +63,10 @@ class InvalidRecordsError(DataWrong):
 class EmptyUniverseError(FixConfiguration):
     """Discovery found no instrument, which is never a valid universe."""
 
-    def __init__(self, session: date, sources: Iterable[str]) -> None:
-        self.session = session
+    def __init__(self, session: date, sources: Iterable[str], profile: str = "") -> None:
+        self.session, self.profile = session, profile
+        whose = f" for profile {profile!r}" if profile else ""
         super().__init__(
-            f"The universe of {session} is empty (sources: {listed(sources) or 'none configured'}). "
+            f"The universe of {session}{whose} is empty (sources: {listed(sources) or 'none configured'}). "
             "Add symbols to a list in configs/lists, or a scanner to discovery.scanners in configs/manifest.json."
         )

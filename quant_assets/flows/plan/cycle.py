@@ -11,12 +11,13 @@ from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
 from quant_assets.connectors.tws.planner import PlannedRequest
 from quant_assets.domain.instruments import daily_series
 from quant_assets.domain.tables import UNIVERSE
+from quant_assets.errors import ConfigurationError, EmptyUniverseError
 from quant_assets.flows.discover import Sources, load_sources, standing_universe
 from quant_assets.flows.ingest.daily import daily_needs, n_series
 from quant_assets.flows.ingest.details import missing_details, recent_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.minutes import minute_needs, plan_for
-from quant_assets.flows.plan.foresight import ForeseenWork, Resolved, estimated_universe, for_profile, of_profile
+from quant_assets.flows.plan.foresight import ForeseenWork, Resolved, estimated_universe, for_profiles, of_profiles
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -161,21 +162,27 @@ def plan_cycle(work: Work, sessions: Sequence[date], profile: str = "") -> Cycle
     Args:
         work: its stores are read and nothing is written; its gate is not used.
         sessions: closed sessions, ascending.
-        profile: count this profile's instruments only; a data cycle asks for those of every active profile.
+        profile: count this profile's instruments only, those of its sleeves where it is a meta portfolio; a data
+            cycle asks for those of every active profile.
 
     Raises:
-        UnknownNameError, UnsafeNameError, ConfigurationError: a list or scanner of the configuration is wrong.
+        UnknownNameError, UnsafeNameError, ConfigurationError: a list or scanner of the configuration is wrong, or the
+            profile is not active.
+        EmptyUniverseError: nothing names an instrument for any of the sessions.
     """
     sources = load_sources(work)
-    sources = for_profile(sources, profile) if profile else sources
+    counted = _profiles_of(work, profile) if profile else frozenset[str]()
+    sources = for_profiles(sources, counted) if profile else sources
     resolved = Resolved.read(work)
     universe = _universe(work, sources, sessions, resolved, profile)
     universes = {day: estimated_universe(work, sources, day, resolved) for day in universe.to_publish}
     if profile:
         published = (day for day in sessions if day not in universes)
-        universes |= {day: of_profile(_read(work, day), profile) for day in published}
+        universes |= {day: of_profiles(_read(work, day), counted) for day in published}
     foreseen = ForeseenWork.of(work, universes)
     members = pl.concat([_read(foreseen, day).select("session", "con_id", "asset_class") for day in sessions])
+    if members.is_empty():
+        raise EmptyUniverseError(sessions[-1], sources.labels, profile)
     needs = minute_needs(foreseen, sessions)
     minutes = _series(plan_for(foreseen, needs), len(needs.open), members.height - len(needs.open))
     daily = _daily(foreseen, sessions, members)
@@ -195,6 +202,27 @@ def plan_cycle(work: Work, sessions: Sequence[date], profile: str = "") -> Cycle
         + n_made * DISK_PER_SESSION,
         budget=work.gate.budget,
     )
+
+
+def _profiles_of(work: Work, name: str) -> frozenset[str]:
+    """Return the active profiles whose instruments a profile needs: itself, or its sleeves.
+
+    Raises:
+        ConfigurationError: no data cycle asks for any of them.
+    """
+    manifest = work.settings.manifest
+    sleeves = manifest.profile(name).sleeves
+    meant = [manifest.resolve(held.profile or sleeve) for sleeve, held in sleeves.items()] or [manifest.resolve(name)]
+    active = frozenset(meant) & manifest.active_profiles.keys()
+    if not active:
+        raise ConfigurationError(
+            f"profile {name}",
+            "no data cycle asks for it, because it is not active."
+            if not sleeves
+            else f"none of its sleeves is active: {', '.join(meant)}.",
+            "Set `active` to true in configs/manifest.json.",
+        )
+    return active
 
 
 def _read(work: Work, session: date) -> pl.DataFrame:

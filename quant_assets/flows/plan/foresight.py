@@ -3,7 +3,7 @@
 The ingestion's own questions ("what is missing?") are asked of it, so that a plan and a data cycle cannot disagree.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -131,16 +131,17 @@ def _scanned(sources: Sources, resolved: Resolved) -> Iterable[dict[str, object]
             yield row | {"sources": f"{_SCANNER}{name}", "profiles": profile}
 
 
-def of_profile(universe: pl.DataFrame, profile: str) -> pl.DataFrame:
-    """Return the members that a profile asked for."""
-    return universe.filter(pl.col("profiles").str.split(";").list.contains(profile))
+def of_profiles(universe: pl.DataFrame, profiles: Collection[str]) -> pl.DataFrame:
+    """Return the members that any of some profiles asked for."""
+    asked_by = pl.col("profiles").str.split(";").list
+    return universe.filter(asked_by.set_intersection(pl.lit(sorted(profiles))).list.len() > 0)
 
 
-def for_profile(sources: Sources, profile: str) -> Sources:
-    """Return the part of the sources that belongs to a profile."""
+def for_profiles(sources: Sources, profiles: Collection[str]) -> Sources:
+    """Return the part of the sources that belongs to some profiles."""
     return replace(
         sources,
-        named=tuple(one for one in sources.named if one.profile == profile),
-        scanners=tuple(one for one in sources.scanners if one[1] == profile),
-        asked=tuple(one for one in sources.asked if profile in one.profiles),
+        named=tuple(one for one in sources.named if one.profile in profiles),
+        scanners=tuple(one for one in sources.scanners if one[1] in profiles),
+        asked=tuple(one for one in sources.asked if not set(profiles).isdisjoint(one.profiles)),
     )

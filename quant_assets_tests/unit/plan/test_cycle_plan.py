@@ -14,7 +14,7 @@ from quant_assets.cli.plan import plan as plan_command
 from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws import Need, PacingBudget, plan_minutes
 from quant_assets.domain.calendar import TradingCalendar
-from quant_assets.errors import ConfigurationError, NotASessionError, UnknownNameError
+from quant_assets.errors import ConfigurationError, EmptyUniverseError, NotASessionError, UnknownNameError
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
@@ -229,6 +229,47 @@ def test_a_profile_narrows_the_plan(quant, house):
     assert (instruments(), instruments("--profile", "small")) == (6, 2)
     run_cycle(house, SESSIONS[:1])
     assert (instruments(), instruments("--profile", "small")) == (6, 2)
+
+
+def write_profiles(root: Path, profiles: dict[str, object]) -> None:
+    file = root / "configs" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["profiles"] |= profiles
+    file.write_text(json.dumps(manifest))
+
+
+def test_a_meta_portfolio_needs_the_instruments_of_its_sleeves(quant, house):
+    for name, symbols in {"two": NAMES[:2], "three": NAMES[1:4]}.items():
+        (house / "configs" / "lists" / f"{name}.yaml").write_text(yaml.safe_dump({"symbols": symbols}))
+    two, three = ({"discovery": {"lists": [name]}} for name in ("two", "three"))
+    blend = {"sleeves": {"small": {}, "other": {"profile": "alias"}}}
+    write_profiles(house, {"small": two, "wider": three, "alias": "wider", "blend": blend})
+
+    def instruments() -> int:
+        shown = quant("--session", str(SESSIONS[0]), "--json", "--profile", "blend")
+        assert shown.exit_code == 0, shown.exception
+        return json.loads(shown.output)["instruments"]
+
+    assert instruments() == 4, "two and three instruments, one of them in both"
+    run_cycle(house, SESSIONS[:1])
+    assert instruments() == 4, "of the six of the published universe"
+
+
+def test_a_profile_without_instruments_is_told_with_its_mend(quant, house):
+    (house / "configs" / "lists" / "none.yaml").write_text(yaml.safe_dump({"symbols": []}))
+    idle = {"active": False, "discovery": {"lists": ["short"]}}
+    empty = {"discovery": {"lists": ["none"]}}
+    write_profiles(house, {"empty": empty, "idle": idle, "blend": {"sleeves": {"idle": {}}}})
+
+    found = quant("--session", str(SESSIONS[0]), "--profile", "empty").exception
+    assert isinstance(found, EmptyUniverseError)
+    assert f"universe of {SESSIONS[0]} for profile 'empty' is empty" in str(found)
+    assert "Add symbols to a list" in str(found)
+    for profile, words in {"idle": "it is not active", "blend": "none of its sleeves is active: idle"}.items():
+        refused = quant("--session", str(SESSIONS[0]), "--profile", profile).exception
+        assert isinstance(refused, ConfigurationError)
+        assert f"profile {profile}" in str(refused)
+        assert words in str(refused)
 
 
 def test_mistakes_are_named(quant):
