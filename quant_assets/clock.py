@@ -91,3 +91,8 @@ class ManualClock:
         self.slept.append(seconds)
         self.advance(seconds)
         await asyncio.sleep(0)
+
+
+def scale_of(clock: Clock) -> float:
+    """Return how many seconds of a clock pass in a real one."""
+    return float(getattr(clock, "scale", 1.0))

@@ -142,6 +142,7 @@ class TwsGate:
         )
         async with client:
             self._was_reached = True
+            self.pacer.catch_up()
             return await job(OpenSource(client, self.pacer, self.policy))
 
     def _address(self) -> TwsAddress:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from quant_assets.clock import Clock
+from quant_assets.clock import Clock, scale_of
 from quant_assets.errors import cannot_write
 
 _LONGEST_OPEN_S: Final = 120.0
@@ -44,7 +44,7 @@ class PacingJournal:
 
     def __init__(self, path: Path, clock: Clock, horizon_s: float) -> None:
         self._path, self._clock, self._horizon_s = path, clock, horizon_s
-        self._scale: float = getattr(clock, "scale", 1.0)
+        self._scale = scale_of(clock)
         self._run, self._count = uuid4().hex[:8], 0
         self._known: set[str] = set()
         self._file: int | None = None

@@ -5,19 +5,23 @@ rule holds at TWS whatever the network did in between. With instant answers the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
 from quant_assets.clock import Clock
 from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws.failures import UntoldError
+from quant_assets.connectors.tws.forecast import Asked, Forecast, Lane
 from quant_assets.connectors.tws.journal import PacingJournal
 from quant_assets.connectors.tws.windows import TINY_S, Entry, Window
 from quant_assets.errors import PacingError, SourceTimeoutError, SourceUnavailableError
 
+_RECOVERY = 0.125
+"""The part of the full rate that a full window of answers brings back."""
 _MANY_WINDOWS = 512
 """From here on, windows of contracts and requests that are long over are forgotten."""
 
@@ -100,6 +104,8 @@ class Pacer:
         self._messages = Window(budget.messages_per_s, 1.0)
         self._keyed: dict[Hashable, Window] = {}
         self._share, self._pause_s, self._paused_until = 1.0, 0.0, 0.0
+        self._waiting: list[Paced] = []
+        """Requests that have a place and wait until the rules allow them."""
         self._unseen: list[tuple[float, str, Paced]] = []
         """Requests that got no answer: when they were given up, their keys in the journal, and what they were."""
 
@@ -114,13 +120,14 @@ class Pacer:
 
         A `PacingError` inside slows this pacer down, and so does a refusal in a language that is not understood.
         """
-        paced = request if isinstance(request, Paced) else Paced.of(request)
+        paced = paced_of(request)
         async with self._places():
-            await self._pass()
+            with self._waits(paced):
+                await self._pass()
+                entries = await self._admit(paced) if self.budget.enforced else []
             if not self.budget.enforced:
                 yield
                 return
-            entries = await self._admit(paced)
             key = self._journal.asked(paced.identity_text, paced.group_text, paced.weight) if self._journal else ""
             try:
                 yield
@@ -160,6 +167,14 @@ class Pacer:
         finally:
             self._leave([entry])
 
+    @contextmanager
+    def _waits(self, paced: Paced) -> Iterator[None]:
+        self._waiting.append(paced)
+        try:
+            yield
+        finally:
+            self._waiting.remove(paced)
+
     async def _pass(self) -> None:
         if self._turnstile:
             await self._turnstile()
@@ -169,11 +184,14 @@ class Pacer:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._slots = loop, asyncio.Semaphore(self.budget.in_flight)
-            self._catch_up()
+            self.catch_up()
         return self._slots
 
-    def _catch_up(self) -> None:
-        """Count what other processes asked since this pacer's last job; only one at a time uses TWS."""
+    def catch_up(self) -> None:
+        """Count what other processes asked since this pacer's last job; only one at a time uses TWS.
+
+        Asking does it by itself; estimates are right from here on.
+        """
         if self._journal is None:
             return
         requests, pause = self._journal.news()
@@ -234,25 +252,62 @@ class Pacer:
 
     def _recover(self) -> None:
         """One request went well: a full window of them brings back an eighth of the rate."""
-        self._share = min(1.0, self._share + 0.125 / self.budget.requests_per_window)
+        self._share = min(1.0, self._share + _RECOVERY / self.budget.requests_per_window)
         if self._share == 1.0:
             self._pause_s = 0.0
 
-    def estimate(self, n_requests: int) -> float:
-        """Seconds until the last of `n_requests` different requests is admitted, counted on an idle budget."""
-        pause = max(0.0, self._paused_until - self.clock.monotonic())
-        return pause + estimate_s(self.budget, n_requests)
+    def estimate(self, pending: int | Iterable[BarRequest | Paced]) -> float:
+        """Return the seconds until the last of some requests is admitted, by what counts at present.
+
+        The budget is played forward from its state: what lately asked requests use of it, the pause, the reduced rate,
+        and those that wait for their turn already. Answers are taken for instant, and a number of requests for
+        requests of as many contracts.
+        """
+        if not self.budget.enforced:
+            return 0.0
+        now, budget = self.clock.monotonic(), self.budget
+        forecast = Forecast(
+            now,
+            Lane.of(self._history, now),
+            Lane.of(self._messages, now),
+            lambda group: self._lane(("group", group), budget.per_contract, budget.per_contract_s),
+            lambda identity: self._lane(("same", identity), 1, budget.identical_s),
+            budget.in_flight,
+            self._paused_until,
+            self._share,
+            _RECOVERY / budget.requests_per_window,
+        )
+        more = _of_many_contracts(pending) if isinstance(pending, int) else map(paced_of, pending)
+        return forecast.seconds(_asked(chain(list(self._waiting), more)))
+
+    def _lane(self, key: Hashable, limit: int, span_s: float) -> Lane:
+        known = self._keyed.get(key)
+        return Lane.of(known, self.clock.monotonic()) if known else Lane(limit, span_s)
+
+
+def paced_of(request: BarRequest | Paced) -> Paced:
+    """Return what the rules look at in a request."""
+    return request if isinstance(request, Paced) else Paced.of(request)
+
+
+def _asked(requests: Iterable[Paced]) -> Iterator[Asked]:
+    return (Asked(one.identity_text, one.group_text, one.weight) for one in requests)
+
+
+def _of_many_contracts(n_requests: int) -> Iterator[Paced]:
+    return (Paced(("any", number), ("any", number)) for number in range(n_requests))
 
 
 def estimate_s(budget: PacingBudget, n_requests: int) -> float:
-    """Seconds that pacing costs `n_requests` different requests with instant answers, starting idle."""
+    """Seconds that pacing costs `n_requests` requests of as many contracts with instant answers, starting idle."""
     if not budget.enforced:
         return 0.0
-    windows = (Window(budget.requests_per_window, budget.window_s), Window(budget.messages_per_s, 1.0))
-    now = 0.0
-    for _ in range(n_requests):
-        while (wait := max(window.wait_s(now) for window in windows)) > TINY_S:
-            now += wait
-        for window in windows:
-            window.enter(now).is_open = False
-    return now
+    idle = Forecast(
+        0.0,
+        Lane(budget.requests_per_window, budget.window_s),
+        Lane(budget.messages_per_s, 1.0),
+        lambda _: Lane(budget.per_contract, budget.per_contract_s),
+        lambda _: Lane(1, budget.identical_s),
+        budget.in_flight,
+    )
+    return idle.seconds(_asked(_of_many_contracts(n_requests)))

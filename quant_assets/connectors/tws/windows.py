@@ -39,6 +39,11 @@ class Window:
         self._entries.append(entry)
         return entry
 
+    def leaving(self, now: float) -> list[tuple[float, int]]:
+        """Return when how many units leave, ascending, as if what is open were answered now."""
+        self._forget(now)
+        return sorted(((now if e.is_open else e.at) + self.span_s, e.weight) for e in self._entries)
+
     def is_idle(self, now: float) -> bool:
         """Whether nothing is counted any more."""
         self._forget(now)

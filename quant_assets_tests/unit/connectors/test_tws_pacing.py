@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -220,6 +221,86 @@ def test_the_estimate_is_exactly_what_is_slept(n_requests):
         expected = pacer.estimate(n_requests)
         await ask(pacer, *(request(con_id) for con_id in range(n_requests)))
         assert sum(clock.slept) == pytest.approx(expected, abs=1e-6)
+
+    run()
+
+
+@on_loop
+async def test_the_estimate_counts_what_is_used_of_the_window():
+    """55 went at once, and leave the window 600 s later; a second has passed."""
+    clock = ManualClock(START)
+    pacer = Pacer(PacingBudget(messages_per_s=1000), clock)
+    await ask(pacer, *(request(con_id) for con_id in range(55)))
+    clock.advance(1)
+    assert pacer.estimate(29) == pytest.approx(599.0)
+    assert pacer.estimate(55) == pytest.approx(599.0)
+    assert pacer.estimate(56) == pytest.approx(1199.0)
+    assert pacer.estimate(0) == 0.0
+
+
+@on_loop
+async def test_the_estimate_counts_the_reduced_rate_until_it_has_recovered():
+    """The 55th of a full window was refused; the next go when the window is empty again, 600 s later.
+
+    From half the rate on, n answers later int(27.5 + n / 8) fit into the window: 31 of them, then 35, 40, 46, 53, and 55
+    in each window from there. 500 are 31 + 35 + 40 + 46 + 53 = 205, five times 55, and 20: the eleventh window.
+    """
+    clock = ManualClock(START)
+    pacer = Pacer(PacingBudget(messages_per_s=1000), clock)
+    await ask(pacer, *(request(con_id) for con_id in range(55)))
+    pacer.refused()
+    windows = {31: 1, 32: 2, 66: 2, 67: 3, 106: 3, 107: 4, 152: 4, 153: 5, 205: 5, 206: 6, 480: 10, 481: 11, 500: 11}
+    assert {n: pacer.estimate(n) for n in windows} == {n: pytest.approx(600.0 * k) for n, k in windows.items()}
+
+
+@on_loop
+async def test_the_estimate_counts_the_pause_and_those_who_wait_already():
+    clock = ManualClock(START)
+    pacer = Pacer(PacingBudget(requests_per_window=2, messages_per_s=1000), clock)
+    pacer.refused()
+    assert pacer.estimate(1) == pytest.approx(15.0)
+    waiting = asyncio.create_task(ask(pacer, request(1)))
+    clock.sleep = lambda _: asyncio.Event().wait()  # type: ignore[method-assign]
+    await asyncio.sleep(0.01)
+    assert pacer.estimate(0) == pytest.approx(15.0)
+    assert pacer.estimate(1) == pytest.approx(615.0), "one in a window at half the rate, and one waits before it"
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert pacer.estimate(0) == 0.0
+
+
+@on_loop
+async def test_the_estimate_of_named_requests_counts_the_rules_of_one_contract():
+    clock = ManualClock(START)
+    pacer = Pacer(PacingBudget(), clock)
+    await ask(pacer, request(1, 1))
+    days = [request(1, day) for day in range(2, 12)]
+    assert pacer.estimate(days) == pytest.approx(4.0), "four beside the first, five 2 s later, and one after that"
+    assert pacer.estimate([request(1, 1)]) == pytest.approx(15.0), "the same again"
+    assert pacer.estimate([request(1, 1), *(request(n) for n in range(2, 40))]) == pytest.approx(15.0)
+    quotes = [request(n, 1, "BID_ASK") for n in range(100, 127)]
+    assert pacer.estimate(quotes) == 0.0, "27 quotes are 54 beside the first"
+    assert pacer.estimate([*quotes, request(200)]) == pytest.approx(600.0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_estimate_is_what_is_slept_from_any_state(seed):
+    """Contracts and days at random, after a random past with refusals; answers are instant."""
+    random = Random(seed)
+
+    @on_loop
+    async def run() -> None:
+        clock = ManualClock(START)
+        pacer = Pacer(PacingBudget(in_flight=1), clock)
+        for _ in range(random.randrange(120)):
+            await ask(pacer, request(random.randrange(30), random.randrange(1, 28)))
+            clock.advance(random.choice([0, 0, 0.1, 7]))
+            if random.random() < 0.02:
+                pacer.refused()
+        todo = [request(random.randrange(20), random.randrange(1, 28)) for _ in range(random.randrange(1, 200))]
+        expected, began = pacer.estimate(todo), clock.monotonic()
+        await ask(pacer, *todo)
+        assert clock.monotonic() - began == pytest.approx(expected, abs=1e-3)
 
     run()
 
