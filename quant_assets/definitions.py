@@ -30,8 +30,8 @@ STAGES = [
 """Top to bottom is left to right in the UI."""
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """Return the definitions for one configuration."""
+def build_definitions(settings: Settings, *, is_watched: bool = False) -> dg.Definitions:
+    """Return the definitions for one configuration; `is_watched` runs draw a bar on the terminal, if there is one."""
     catalogue = Catalogue(settings)
     jobs, schedules, sensors = jobs_and_triggers(catalogue)
     return dg.Definitions(
@@ -41,7 +41,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         sensors=[automation_sensor(), *sensors],
         resources={
             "quant": WorkResource(
-                data=str(settings.data), configs=str(settings.configs), assignments=list(settings.assignments)
+                data=str(settings.data),
+                configs=str(settings.configs),
+                assignments=list(settings.assignments),
+                is_watched=is_watched,
             ),
             "sql": LakehouseSql.over(settings.data),
         },

@@ -51,7 +51,7 @@ class Registry:
         if self._definitions is None:
             from quant_assets.definitions import build_definitions
 
-            self._definitions = build_definitions(self.settings)
+            self._definitions = build_definitions(self.settings, is_watched=True)
         return self._definitions
 
     def run(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 import polars as pl
 
+from quant_assets.control.progress import PROGRESS_LOGGER
 from quant_assets.errors import ConfigurationError, NotASessionError
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
@@ -106,13 +107,34 @@ def parse_instant(text: str) -> datetime:
 @contextmanager
 def open_work() -> Iterator[Work]:
     """Open a unit of work on the configured data directory, with a progress bar on a terminal."""
-    from quant_assets.control.progress import ConsoleProgress
+    from quant_assets.control.progress import watched_progress
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settings = settings_of_command()
     settings.check_data_directory()
-    with TwsGate(settings, run_id="cli") as gate:
-        yield Work(settings, gate, run_id="cli", progress=ConsoleProgress())
+    with TwsGate(settings, run_id="cli") as gate, watched_progress() as progress:
+        _log_to_stderr(has_bar=progress.has_bar)
+        yield Work(settings, gate, run_id="cli", progress=progress)
+
+
+def _log_to_stderr(*, has_bar: bool) -> None:
+    """Say warnings; and what goes on too, where no bar shows it."""
+    if logging.getLogger().handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainFormatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setLevel(logging.WARNING if has_bar else logging.INFO)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger(PROGRESS_LOGGER).setLevel(logging.INFO)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Leaves out what Dagster put before a message for its own log: job, run and step."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = getattr(record, "dagster_meta", None)
+        if told is None:
+            return super().format(record)
+        return super().format(logging.makeLogRecord({**vars(record), "msg": told["orig_message"], "args": ()}))
 
 
 def print_json(value: Any) -> None:

@@ -12,7 +12,7 @@ from quant_assets.flows.plan import CyclePlan, plan_cycle
 @click.command()
 @session_options
 @click.option(
-    "--profile", metavar="NAME", help="Count the instruments of this profile, or of its sleeves; of all active ones when left out."
+    "--profile", metavar="NAME", help="Count the instruments of this profile or of its sleeves; of all when left out."
 )
 @json_option
 def plan(session: str | None, sessions: str | None, profile: str | None, *, as_json: bool) -> None:

@@ -2,14 +2,18 @@
 
 import contextlib
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from quant_assets.clock import Clock, SystemClock
+from quant_assets.control.wording import eta_text
 
-_log = logging.getLogger(__name__)
+PROGRESS_LOGGER = __name__
+_log = logging.getLogger(PROGRESS_LOGGER)
 
 
 class Task(Protocol):
@@ -44,19 +48,25 @@ class _NullTask:
 
 
 class ConsoleProgress:
-    """A bar where stderr is a terminal; otherwise log lines: at start and end, and every `every_s` seconds between."""
+    """A bar on a console; without one, log lines: at start and end, and every `every_s` seconds between."""
 
-    def __init__(self, *, clock: Clock | None = None, every_s: float = 10.0, console: Any = None) -> None:
+    def __init__(self, console: Any = None, *, clock: Clock | None = None, every_s: float = 10.0) -> None:
+        self._console = console
         self._clock = clock or SystemClock()
         self._every_s = every_s
-        self._console = console
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether a person sees a bar, and needs no lines."""
+        return self._console is not None
 
     def task(self, name: str, *, total: int | None = None) -> AbstractContextManager[Task]:
         """Show a task on the console."""
-        from rich.console import Console
+        if self._console is None:
+            return self._lines(name, total)
+        from quant_assets.control.bar import bar
 
-        console = self._console or Console(stderr=True)
-        return _bar(console, name, total) if console.is_terminal else self._lines(name, total)
+        return bar(self._console, name, total)
 
     @contextlib.contextmanager
     def _lines(self, name: str, total: int | None) -> Iterator[Task]:
@@ -104,33 +114,24 @@ class _LineTask:
 
 
 @contextlib.contextmanager
-def _bar(console: Any, name: str, total: int | None) -> Iterator[Task]:
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as RichProgress
+def watched_progress() -> Iterator[ConsoleProgress]:
+    """Yield the progress of a person's command: a bar where stderr is a terminal, log lines elsewhere.
 
-    left = TextColumn("{task.fields[eta]}")
-    note = TextColumn("{task.fields[note]}", markup=False)
-    columns = (TextColumn(escape(name)), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left, note)
-    with RichProgress(*columns, console=console, refresh_per_second=5) as bar:
-        yield _BarTask(bar, bar.add_task(name, total=total, eta="", note=""))
+    Enter it before anything redirects stderr, as Dagster does while a step runs.
+    """
+    descriptor = _terminal_of_stderr()
+    if descriptor is None:
+        yield ConsoleProgress()
+        return
+    from quant_assets.control.bar import open_console
 
-
-class _BarTask:
-    def __init__(self, bar: Any, task_id: Any) -> None:
-        self._bar, self._id = bar, task_id
-
-    def advance(self, steps: int = 1, *, note: str = "", eta_s: float | None = None) -> None:
-        """Move the bar."""
-        eta = f"{eta_text(eta_s)} left" if eta_s is not None else ""
-        self._bar.update(self._id, advance=steps, note=note, eta=eta)
+    with open_console(descriptor) as console:
+        yield ConsoleProgress(console if console.is_interactive else None)
 
 
-def eta_text(seconds: float) -> str:
-    """Return a duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = max(0, round(seconds))
-    minutes, rest = divmod(whole, 60)
-    hours, minutes_rest = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_rest:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def _terminal_of_stderr() -> int | None:
+    try:
+        descriptor = sys.stderr.fileno()
+        return descriptor if os.isatty(descriptor) else None
+    except (AttributeError, OSError, ValueError):  # somebody put another stream in its place
+        return None

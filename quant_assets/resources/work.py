@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from quant_assets.control.progress import ConsoleProgress
+from quant_assets.control.progress import ConsoleProgress, watched_progress
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
@@ -24,6 +24,8 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     data: str
     configs: str
     assignments: list[str] = Field(default_factory=list)
+    is_watched: bool = False
+    """A person waits for the run at a terminal; the UI's runs go on when nobody looks."""
 
     _work: Work | None = PrivateAttr(default=None)
 
@@ -34,12 +36,13 @@ class WorkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         settings.check_data_directory()
         run_id = context.run.run_id[:12] if context.run else "direct"
         tag = context.run.tags.get(REPAIR_TAG) if context.run else None
-        with TwsGate(settings, run_id=run_id) as gate:
+        watched = watched_progress() if self.is_watched else contextlib.nullcontext(ConsoleProgress())
+        with TwsGate(settings, run_id=run_id) as gate, watched as progress:
             self._work = Work(
                 settings,
                 gate,
                 run_id=run_id,
-                progress=ConsoleProgress(),
+                progress=progress,
                 is_repair=tag is not None,
                 asks_known=tag == KNOWN,
             )

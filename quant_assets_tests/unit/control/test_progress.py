@@ -1,16 +1,18 @@
 import io
 import logging
+import re
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from quant_assets.clock import ManualClock
-from quant_assets.control.progress import ConsoleProgress, NullProgress, eta_text
+from quant_assets.control.progress import ConsoleProgress, NullProgress
+from quant_assets.control.wording import eta_text, rate_text
 
 
 def plain(clock, every_s=10.0):
-    return ConsoleProgress(clock=clock, every_s=every_s, console=Console(file=io.StringIO(), force_terminal=False))
+    return ConsoleProgress(clock=clock, every_s=every_s)
 
 
 @pytest.fixture
@@ -56,19 +58,50 @@ def test_an_unknown_total_and_nothing_to_do(clock, caplog):
     ]
 
 
-def test_a_terminal_gets_a_bar_and_no_lines(clock, caplog):
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with (
-        caplog.at_level(logging.INFO),
-        ConsoleProgress(clock=clock, console=console).task("ingest [1m]", total=2) as task,
-    ):
-        task.advance(2, note="BRK [B]", eta_s=65)
-    shown = console.file.getvalue()
+class Screen(io.StringIO):
+    """What a terminal got, with a clock that moves when told."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.console = Console(file=self, force_terminal=True, width=160, get_time=lambda: self.now)
+
+    def last_line(self):
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.getvalue()).rstrip().rpartition("\n")[2].rpartition("\r")[2]
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(caplog):
+    screen = Screen()
+    with caplog.at_level(logging.INFO), ConsoleProgress(screen.console).task("ingest [1m]", total=110) as task:
+        screen.now = 120.0
+        task.advance(55, note="BRK [B]", eta_s=665)
+        screen.now = 720.0
+    shown = screen.last_line()
     assert "ingest [1m]" in shown
-    assert "2/2" in shown
+    assert "55/110" in shown
+    assert "4.6/min" in shown, "55 in 12 minutes"
+    assert "0:12:00" in shown
+    assert "1 min 05 s left" in shown, "it counts down while nothing advances"
     assert "BRK [B]" in shown
-    assert "1 min 05 s left" in shown
     assert caplog.records == []
+
+
+def test_what_is_logged_goes_above_the_bar_and_to_where_it_went_before(monkeypatch):
+    screen, stderr = Screen(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", stderr)
+    handler = logging.StreamHandler(stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        with ConsoleProgress(screen.console).task("ingest", total=2) as task:
+            logging.getLogger("quant_assets.somebody").warning("TWS restarting")
+            task.advance(2)
+        logging.getLogger("quant_assets.somebody").warning("afterwards")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    above, _, bar = screen.getvalue().rpartition("TWS restarting\n")
+    assert above
+    assert "2/2" in bar
+    assert stderr.getvalue() == "afterwards\n"
 
 
 def test_null_shows_nothing(caplog, capsys):
@@ -84,3 +117,10 @@ def test_null_shows_nothing(caplog, capsys):
 )
 def test_durations_as_people_say_them(seconds, text):
     assert eta_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"), [(12.345, "12.3/s"), (1.0, "1.0/s"), (55 / 600, "5.5/min"), (0.999, "59.9/min")]
+)
+def test_rates_as_people_say_them(per_s, text):
+    assert rate_text(per_s) == text
