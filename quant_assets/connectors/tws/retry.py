@@ -17,7 +17,27 @@ from quant_assets.connectors.tws.patience import AwayError, Doubt, RetryPolicy, 
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
 from quant_assets.errors import QuantAssetsError, SourceTimeoutError, SourceUnavailableError
 
-__all__ = ["RetryPolicy", "Outcome", "fetch", "fetch_all"]
+__all__ = ["Agenda", "Outcome", "RetryPolicy", "fetch", "fetch_all"]
+
+
+class Agenda:
+    """A plan that knows what nobody has taken from it yet; it is carried out once."""
+
+    def __init__(self, plan: Sequence[PlannedRequest]) -> None:
+        self._plan, self._n_taken = plan, 0
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[PlannedRequest]:
+        while self._n_taken < len(self._plan):
+            self._n_taken += 1
+            yield self._plan[self._n_taken - 1]
+
+    @property
+    def left(self) -> Sequence[PlannedRequest]:
+        """What has not been taken."""
+        return self._plan[self._n_taken :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +138,7 @@ async def _persist(
 
 
 async def fetch_all(
-    source: BarSource, pacer: Pacer, plan: Sequence[PlannedRequest], policy: RetryPolicy
+    source: BarSource, pacer: Pacer, plan: Sequence[PlannedRequest] | Agenda, policy: RetryPolicy
 ) -> AsyncIterator[Outcome]:
     """Carry out a plan with as many requests in flight as the budget allows; outcomes come as they are ready.
 

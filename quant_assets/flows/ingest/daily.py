@@ -23,6 +23,7 @@ from quant_assets.flows.ingest.ledger import CONFIRMATIONS, is_fatal, patience_o
 from quant_assets.flows.ingest.minutes import GROUP, contract_of
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import DailyRows
+from quant_assets.flows.ingest.telling import Teller
 from quant_assets.flows.ingest.witnesses import beginning_of, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
@@ -250,22 +251,25 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     needs, report = daily_needs(work, sessions, patience_of(work)), IngestReport()
     if needs.full or needs.short:
         report.plan(len(needs.plan(work)), work.gate.budget)
+        teller = Teller(work, "ingest_daily", RAW_TWS_DAILY_BARS.name, report.n_planned)
         with report.timed(work.clock):
-            work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs).run())
-        work.audit.record("ingest_daily", run_id=work.run_id, status="done", rows=report.n_rows)
+            work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs, teller).run())
+        teller.done(report.n_rows)
     return report
 
 
 class _DailyIngest:
     """Carries out the requests of one vintage."""
 
-    def __init__(self, work: Work, opened: OpenSource, report: IngestReport, needs: DailyNeeds) -> None:
+    def __init__(self, work: Work, opened: OpenSource, report: IngestReport, needs: DailyNeeds, teller: Teller) -> None:
         self._work, self._opened, self._report, self._needs = work, opened, report, needs
+        self._teller = teller
         self._vintage, self._asked_from = needs.vintage, needs.asked_from
         self._judge = DailyJudge(work, needs.vintage, vintages_near(work, needs.vintage), needs.asked_from)
 
     async def run(self) -> None:
         """Fetch short overlaps, then full windows: those that are needed, and those whose overlap disagreed."""
+        self._teller.start(self._opened.pacer)
         needs = self._needs
         rebased: list[Contract] = []
         if needs.short:
@@ -352,13 +356,10 @@ class _DailyIngest:
     async def _outcomes(self, plan: Sequence[PlannedRequest]) -> AsyncIterator[Outcome]:
         """Yield outcomes that belong into the ledger; an outage or a malformed request is raised after the others."""
         fatal: QuantAssetsError | None = None
-        pending = len(plan)
-        with self._work.progress.task("raw_tws_daily_bars", total=len(plan)) as task:
-            async for outcome in fetch_all(self._opened.source, self._opened.pacer, plan, self._opened.policy):
-                pending = max(0, pending - 1)
+        with self._teller.round(plan) as agenda:
+            async for outcome in fetch_all(self._opened.source, self._opened.pacer, agenda, self._opened.policy):
                 request = outcome.planned.request
-                note = f"{request.contract.symbol} {request.what_to_show}"
-                task.advance(note=note, eta_s=self._opened.pacer.estimate(pending))
+                self._teller.answered(f"{request.contract.symbol} {request.what_to_show}")
                 if outcome.error and is_fatal(outcome.error):
                     fatal = fatal or outcome.error
                 else:

@@ -33,6 +33,7 @@ from quant_assets.flows.ingest.past import Key, Past
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import MinuteRows, stamped
 from quant_assets.flows.ingest.schedules import Schedules, Session, again, denied, outlived
+from quant_assets.flows.ingest.telling import Teller
 from quant_assets.flows.ingest.witnesses import closed_days, closed_row, daily_volumes, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
@@ -198,18 +199,20 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
     if needs:
         plan = plan_for(work, needs)
         report.plan(len(plan), work.gate.budget)
-        work.audit.record("ingest_minutes", run_id=work.run_id, status="started", current=0, total=len(plan))
+        teller = Teller(work, "ingest_minutes", RAW_TWS_BARS.name, len(plan))
         with report.timed(work.clock):
-            work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs).run(plan))
-        work.audit.record("ingest_minutes", run_id=work.run_id, status="done", rows=report.n_rows)
+            work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs, teller).run(plan))
+        teller.done(report.n_rows)
     return report
 
 
 class _MinuteIngest:
     """Carries out one plan: gathers outcomes into groups, judges and commits each group, and asks about doubts."""
 
-    def __init__(self, work: Work, opened: OpenSource, report: IngestReport, needs: MinuteNeeds) -> None:
-        self._work, self._opened, self._report = work, opened, report
+    def __init__(
+        self, work: Work, opened: OpenSource, report: IngestReport, needs: MinuteNeeds, teller: Teller
+    ) -> None:
+        self._work, self._opened, self._report, self._teller = work, opened, report, teller
         self._past = needs.past
         self._rereads = {(need.session, need.contract.con_id) for need in needs.rereads}
         self._sessions = sorted({need.session for need in (*needs.open, *needs.rereads, *needs.shut)})
@@ -225,6 +228,7 @@ class _MinuteIngest:
 
     async def run(self, plan: Sequence[PlannedRequest]) -> None:
         """Ask for everything, then again for what is in doubt; what arrived is committed before an error is raised."""
+        self._teller.start(self._opened.pacer)
         await self._ask([*plan, *await self._reopened()])
         await self._settle_hours()
         for _ in range(CONFIRMATIONS):
@@ -237,15 +241,14 @@ class _MinuteIngest:
             raise WrongUnitError(wrong)
 
     async def _ask(self, plan: Sequence[PlannedRequest]) -> None:
-        opened, pending = self._opened, len(plan)
-        with self._work.progress.task("raw_tws_bars", total=len(plan)) as task:
-            async for outcome in fetch_all(opened.source, opened.pacer, plan, opened.policy):
-                pending = max(0, pending - 1)
-                task.advance(note=outcome.planned.request.contract.symbol, eta_s=opened.pacer.estimate(pending))
+        opened = self._opened
+        with self._teller.round(plan) as agenda:
+            async for outcome in fetch_all(opened.source, opened.pacer, agenda, opened.policy):
+                self._teller.answered(outcome.planned.request.contract.symbol)
                 self._take(outcome)
                 if self._is_full():
-                    await asyncio.to_thread(self._commit, len(plan), pending)
-        await asyncio.to_thread(self._commit, len(plan), 0)
+                    await asyncio.to_thread(self._commit)
+        await asyncio.to_thread(self._commit)
         if self._fatal:
             raise self._fatal
 
@@ -348,7 +351,7 @@ class _MinuteIngest:
 
     # ------------------------------------------------------------ commits
 
-    def _commit(self, total: int, pending: int) -> None:
+    def _commit(self) -> None:
         """Write bars first and the ledger last: a session counts as asked only once its bars are safe.
 
         It runs in a thread of its own, so that the socket is read meanwhile: answers wait their turn, a bounded number.
@@ -368,9 +371,9 @@ class _MinuteIngest:
             run_id=self._work.run_id,
             status="ok",
             rows=bars.height,
-            current=total - pending,
-            total=total,
-            eta_s=self._opened.pacer.estimate(pending),
+            current=self._teller.current,
+            total=self._teller.total,
+            eta_s=round(self._teller.left_s, 1),
         )
 
     def _judged(self, batch_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
