@@ -24,7 +24,7 @@ class RunOutcome:
     failures: tuple[tuple[int, str], ...] = ()
     """(exit code, sentence) of each failed step."""
     requests: int = 0
-    """Requests for data that were sent to TWS."""
+    """Requests for data that were sent to TWS, by steps that failed, too; repetitions are among them."""
     rewritten: int = 0
     """Rows that were inserted or updated, over all tables."""
     cached: tuple[str, ...] = ()
@@ -122,7 +122,7 @@ def outcome_of(result: Any) -> RunOutcome:
         run_id=result.run_id,
         success=result.success,
         failures=failures,
-        requests=requests_of(materializations),
+        requests=requests_of(_told(result)),
         rewritten=sum(_number(one, "inserted") + _number(one, "updated") for one in counts),
         cached=tuple(sorted(_cached(result))),
         warnings=tuple(
@@ -141,12 +141,20 @@ def _materializations(result: Any) -> Iterable[Any]:
     )
 
 
-def requests_of(materializations: Iterable[Any]) -> int:
-    """Return what all assets asked of TWS; each says it once for the run, on every partition."""
+def _told(result: Any) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Yield (step, metadata) of what was materialized and of what failed."""
+    for event in result.all_node_events:
+        if event.is_step_materialization:
+            yield event.step_key, event.event_specific_data.materialization.metadata
+        elif event.is_step_failure and (failure := event.step_failure_data.user_failure_data):
+            yield event.step_key, failure.metadata
+
+
+def requests_of(told: Iterable[tuple[str, dict[str, Any]]]) -> int:
+    """Return what all steps asked of TWS; each says it once for the run, on every partition and in its failure."""
     asked: dict[str, int] = {}
-    for one in materializations:
-        name = one.asset_key.to_user_string()
-        asked[name] = max(asked.get(name, 0), _number(one.metadata, "tws_requests"))
+    for step, metadata in told:
+        asked[step] = max(asked.get(step, 0), _number(metadata, "tws_requests"))
     return sum(asked.values())
 
 

@@ -27,6 +27,8 @@ from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 
 Build = Callable[[Partition], Sequence[Published]]
+REQUESTS = "tws_requests"
+"""Metadata of the first table of an asset that asks TWS, and of its failure: how many requests its step sent."""
 _PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 Events = Iterator[dg.MaterializeResult | dg.AssetCheckResult]  # type: ignore[type-arg]
 
@@ -85,7 +87,8 @@ def publish(
     Raises:
         dagster.Failure: some partitions were not published, or the source or the disk failed; the text is the error's.
     """
-    with _as_failures():
+    asked = work.gate.n_asked
+    with _as_failures(lambda: work.gate.n_asked - asked):
         with hold(
             tables[0].name,
             work.layout.locks,
@@ -94,10 +97,20 @@ def publish(
         ):
             partitions = partitions_of(context, work)
             done, failures, fatal = _publish_each(work, partitions, build)
+        n_asked = work.gate.n_asked - asked
+        if n_asked or _may_ask(context):
+            done = [one.with_metadata(**{REQUESTS: n_asked}) if one.table is tables[0] else one for one in done]
         shown = {"source": work.source_label, **_lateness(context, work, partitions), **(metadata or {})}
         newest = [one.partition for one in done if one.is_committed and one.table is tables[0]]
         last = dict(finish(newest)) if finish and newest else {}
-    yield from _report(context, work, tables, done, failures, fatal, {"all": shown, tables[0].name: last})
+    told = {"all": shown, tables[0].name: last}
+    with _as_failures(lambda: n_asked):
+        yield from _report(context, work, tables, done, failures, fatal, told)
+
+
+def _may_ask(context: dg.AssetExecutionContext) -> bool:
+    """Return whether the asset says that it asks TWS, so that it shows a count of 0, too."""
+    return any("tws" in spec.kinds for spec in context.assets_def.specs)
 
 
 def _lateness(context: dg.AssetExecutionContext, work: Work, partitions: list[Partition]) -> dict[str, str]:
@@ -167,10 +180,10 @@ def _report(
                 )
             yield from checks
     if fatal is not None:
-        raise as_failure(fatal)
+        raise fatal
     if failures:
         n_good = len({one.partition for one in done if one.is_committed} - {Partition.from_key(k) for k in failures})
-        raise as_failure(SessionsNotPublishedError(tables[0].name, failures, n_good))
+        raise SessionsNotPublishedError(tables[0].name, failures, n_good)
 
 
 def _asset_key(table: Table) -> dg.AssetKey:
@@ -257,17 +270,21 @@ def _latest_present(work: Work, table: Table, key: dg.AssetKey) -> dg.AssetCheck
     )
 
 
-def as_failure(error: QuantAssetsError) -> dg.Failure:
-    """Return the failure that shows an error's sentence, and keeps the exit code of its branch for the command line."""
-    return dg.Failure(str(error), metadata={"error": type(error).__name__, "exit_code": error.exit_code})
+def as_failure(error: QuantAssetsError, n_asked: int = 0) -> dg.Failure:
+    """Return the failure that shows an error's sentence, and keeps for the command line what the run is judged by."""
+    told: dict[str, Any] = {"error": type(error).__name__, "exit_code": error.exit_code, REQUESTS: n_asked}
+    return dg.Failure(str(error), metadata=told)
 
 
 class _as_failures:  # noqa: N801 - reads as a clause of a with statement
     """Show our own errors to Dagster's users as what they are: a sentence, not a stack."""
+
+    def __init__(self, n_asked: Callable[[], int]) -> None:
+        self._n_asked = n_asked
 
     def __enter__(self) -> None:
         return
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, QuantAssetsError):
-            raise as_failure(error) from error
+            raise as_failure(error, self._n_asked()) from error

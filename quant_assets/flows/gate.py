@@ -44,6 +44,8 @@ class TwsGate:
         self._settings, self._run_id, self._clock = settings, run_id, clock
         self._embedded: EmbeddedGateway | None = None
         self._was_reached = False
+        self.n_asked = 0
+        """Requests for data that were sent: repetitions, schedules and confirmations are among them."""
 
     def __enter__(self) -> Self:
         return self
@@ -138,12 +140,21 @@ class TwsGate:
         tws = self._settings.manifest.tws
         timeouts = Timeouts.bounded(tws.connect_timeout_s, tws.request_timeout_s)
         client = TwsClient(
-            self._address(), self.clock, timeouts, pacer=self.pacer, patience=self.policy, waits=self._was_reached
+            self._address(),
+            self.clock,
+            timeouts,
+            pacer=self.pacer,
+            patience=self.policy,
+            waits=self._was_reached,
+            on_asked=self._count,
         )
         async with client:
             self._was_reached = True
             self.pacer.catch_up()
             return await job(OpenSource(client, self.pacer, self.policy))
+
+    def _count(self) -> None:
+        self.n_asked += 1
 
     def _address(self) -> TwsAddress:
         tws = self._settings.manifest.tws

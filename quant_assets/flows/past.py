@@ -63,6 +63,10 @@ class _NoGate:
     def budget(self) -> Any:
         raise DefectError("a reader of the past asked for a pacing budget")
 
+    @property
+    def n_asked(self) -> int:
+        return 0
+
 
 class _PastRaw(RawStore):
     """Bronze up to an instant; batches are linked into the past lake when they are first asked for."""

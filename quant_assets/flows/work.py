@@ -55,6 +55,11 @@ class Gate(Protocol):
         """The pacing budget, for plans and estimates."""
         ...
 
+    @property
+    def n_asked(self) -> int:
+        """Requests for data that were sent since the gate was made."""
+        ...
+
 
 @dataclass(frozen=True)
 class Work:

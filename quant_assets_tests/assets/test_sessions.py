@@ -164,7 +164,7 @@ def test_a_second_run_asks_nothing_and_rewrites_nothing(house: House):
     assert house.files() == before
     assert any(name.endswith("features_price_1m_v1/session=2025-12-01/part.parquet") for name in before)
     asked = [found["tws_requests"] for _, _, found in metadata(again) if "tws_requests" in found]
-    assert asked == [0] * 6
+    assert asked == [0] * 8, "four assets of two sessions"
     assert {found["inserted"] + found["updated"] for _, _, found in metadata(again)} == {0}
 
 
@@ -172,6 +172,7 @@ def test_the_first_run_says_how_often_it_asked(lived_in: House):
     shown = {asset: found["tws_requests"] for asset, _, found in metadata(lived_in.runs[0]) if "tws_requests" in found}
     assert shown["raw_tws_bars"] == 6, "one week-long request per instrument covers the three sessions"
     assert shown["raw_tws_daily_bars"] == 2 * 6, "two price bases per instrument, one window each"
+    assert (shown["universe"], shown["raw_instruments"]) == (6, 6), "once by name, and once by con_id"
 
 
 def test_the_first_run_says_what_it_planned_and_how_long_that_was_to_take(lived_in: House):

@@ -6,14 +6,11 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from quant_assets.registry import outcome_of, requests_of
 
 
-def test_the_requests_of_all_assets_add_up_and_those_of_a_range_count_once():
-    said = [
-        dg.AssetMaterialization("raw_tws_bars", partition="2025-11-28", metadata={"tws_requests": 6}),
-        dg.AssetMaterialization("raw_tws_bars", partition="2025-12-01", metadata={"tws_requests": 6}),
-        dg.AssetMaterialization("raw_tws_daily_bars", partition="2025-12-01", metadata={"tws_requests": 12}),
-        dg.AssetMaterialization("instruments", partition="2025-12-01"),
-    ]
-    assert requests_of(said) == 6 + 12
+def test_the_requests_of_all_steps_add_up_and_those_of_a_range_count_once():
+    six, twelve, seven = ({"tws_requests": dg.MetadataValue.int(n)} for n in (6, 12, 7))
+    of_a_range = [("raw_tws_bars", six), ("raw_tws_bars", six)]
+    partly_failed = [("raw_instruments", seven), ("raw_instruments", seven | {"exit_code": dg.MetadataValue.int(65)})]
+    assert requests_of([*of_a_range, ("raw_tws_daily_bars", twelve), ("instruments", {}), *partly_failed]) == 25
 
 
 def test_a_run_that_somebody_stops_says_so_without_a_stack_trace():

@@ -46,7 +46,8 @@ class TwsClient:
 
     `bars` sends its request at once: `fetch` paces it, because only there is known when a request is repeated or
     split. With a `pacer`, every other method waits for its turn by itself; with `patience`, it repeats what may pass,
-    waits out outages, and believes that a contract is unknown only when two connections say so.
+    waits out outages, and believes that a contract is unknown only when two connections say so. `on_asked` is called
+    for each request for data that is sent, repetitions included.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class TwsClient:
         reconnect: RetryPolicy | None = None,
         patience: RetryPolicy | None = None,
         waits: bool = False,
+        on_asked: Callable[[], object] = lambda: None,
     ) -> None:
         self._address, self._clock, self._pacer = address, clock, pacer
         self._timeouts = timeouts or Timeouts()
         self._reconnect = reconnect or RetryPolicy(attempts=8, base_s=1.0, cap_s=60.0)
-        self._patience, self._waits = patience, waits
+        self._patience, self._waits, self._on_asked = patience, waits, on_asked
         self._link: Link | None = None
         self._client_id: int | None = None
         self._connecting = asyncio.Lock()
@@ -109,6 +111,7 @@ class TwsClient:
             if self._pacer:
                 link.on_throttled = self._pacer.refused
                 self._pacer.reconnected()
+            link.on_asked = self._on_asked
             link.on_restored = self._next_epoch
             link.on_silence = lambda: self._probe(link)
             self._link = link

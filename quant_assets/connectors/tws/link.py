@@ -40,6 +40,8 @@ class Call:
     """The kind of data farm that answers it: "historical" or "contract"."""
     key: str = ""
     """The library's name of a request that has no id on the wire."""
+    is_question: bool = True
+    """False for a sign of life, which asks for no data."""
 
 
 async def _nothing() -> None:
@@ -62,6 +64,8 @@ class Link:
         """Called when TWS complains about the message rate (100) outside any request."""
         self.on_restored: Callable[[], object] = lambda: None
         """Called when TWS has its link to the market again (1101, 1102)."""
+        self.on_asked: Callable[[], object] = lambda: None
+        """Called when a request for data has been sent."""
         self.on_silence: Callable[[], Awaitable[object]] = _nothing
         """Awaited when a request waits and nothing at all was heard for a while; may close this link."""
         session.client.conn.hasData += self._silence.heard
@@ -123,6 +127,8 @@ class Link:
         ended = False
         try:
             call.send(request_id)
+            if call.is_question:
+                self.on_asked()
             async with asyncio.timeout(call.timeout_s):
                 result = await answer
         except Refusal:

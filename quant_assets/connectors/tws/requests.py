@@ -100,4 +100,5 @@ def net_liquidation_call(client: Any, timeout_s: float) -> Call:
 
 def time_call(client: Any, timeout_s: float) -> Call:
     """TWS's own time: the cheapest sign of life."""
-    return Call("the current time", lambda _: client.reqCurrentTime(), timeout_s, key="currentTime")
+    send = client.reqCurrentTime
+    return Call("the current time", lambda _: send(), timeout_s, key="currentTime", is_question=False)

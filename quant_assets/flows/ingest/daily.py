@@ -252,7 +252,7 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     if needs.full or needs.short:
         report.plan(len(needs.plan(work)), work.gate.budget)
         teller = Teller(work, "ingest_daily", RAW_TWS_DAILY_BARS.name, report.n_planned)
-        with report.timed(work.clock):
+        with report.measured(work):
             work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs, teller).run())
         teller.done(report.n_rows)
     return report

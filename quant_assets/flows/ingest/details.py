@@ -34,10 +34,11 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     to_ask = missing.join(known, on="con_id", how="anti").unique("con_id", keep="last", maintain_order=True)
     if not to_ask.is_empty():
         contracts = [contract_of(row) for row in to_ask.sort("con_id").iter_rows(named=True)]
-        answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
+        with report.measured(work):
+            answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
         fetched = _as_rows(work, [one for found in answers for one in found], contracts)
         known = pl.concat([known, fetched])
-        report.n_requests, report.n_rows = len(contracts), fetched.height
+        report.n_rows = fetched.height
     batch_id = work.new_batch_id()
     rows = (
         missing.select("session", "con_id")

@@ -200,7 +200,7 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
         plan = plan_for(work, needs)
         report.plan(len(plan), work.gate.budget)
         teller = Teller(work, "ingest_minutes", RAW_TWS_BARS.name, len(plan))
-        with report.timed(work.clock):
+        with report.measured(work):
             work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs, teller).run(plan))
         teller.done(report.n_rows)
     return report
@@ -337,7 +337,6 @@ class _MinuteIngest:
                 by_contract[need.contract].append(need.session)
                 self._past.scheduled.add((need.session, need.contract.con_id))
         for contract, days in by_contract.items():
-            self._report.n_requests += 1
             closed = await closed_days(self._work, self._opened.source, contract, days)
             self._settle_closed(contract, closed)
 

@@ -8,8 +8,8 @@ from datetime import date
 
 import polars as pl
 
-from quant_assets.clock import Clock
 from quant_assets.connectors.tws.pacing import PacingBudget, estimate_s
+from quant_assets.flows.work import Work
 
 
 @dataclass(slots=True)
@@ -17,6 +17,7 @@ class IngestReport:
     """Counts of one ingestion."""
 
     n_requests: int = 0
+    """Requests that were sent: those of the plan, repetitions, parts, schedules and confirmations."""
     n_rows: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     revised: set[date] = field(default_factory=set)
@@ -35,17 +36,17 @@ class IngestReport:
         self.n_planned, self.pacing_eta_s = n_requests, estimate_s(budget, n_requests)
 
     @contextlib.contextmanager
-    def timed(self, clock: Clock) -> Iterator[None]:
-        """Note how long the block takes, whether it ends well or not."""
-        began = clock.monotonic()
+    def measured(self, work: Work) -> Iterator[None]:
+        """Note how long the block takes and how often it asks, whether it ends well or not."""
+        began, asked = work.clock.monotonic(), work.gate.n_asked
         try:
             yield
         finally:
-            self.took_s = clock.monotonic() - began
+            self.took_s = work.clock.monotonic() - began
+            self.n_requests += work.gate.n_asked - asked
 
     def add(self, ledger: pl.DataFrame) -> None:
         """Count the ledger rows of one commit."""
-        self.n_requests += ledger["request_id"].n_unique()
         self.n_rows += int(ledger["n_rows"].sum())
         self.outcomes.update(dict(ledger.group_by("outcome").len().iter_rows()))
 
