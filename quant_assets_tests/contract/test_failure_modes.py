@@ -32,7 +32,13 @@ from quant_assets.connectors.tws import (
     fetch_all,
     plan_minutes,
 )
-from quant_assets.connectors.tws.failures import ClientIdInUseError, LinkDownError, PortSilentError, UntoldError
+from quant_assets.connectors.tws.failures import (
+    ClientIdInUseError,
+    LinkDownError,
+    PortDroppedError,
+    PortSilentError,
+    UntoldError,
+)
 from quant_assets.connectors.tws.journal import PacingJournal
 from quant_assets.connectors.tws.pacing import Paced
 from quant_assets.connectors.tws.patience import DailyWindow
@@ -485,6 +491,30 @@ def test_mode_08_outside_the_window_a_missing_tws_is_told_at_once():
             port = running.port
         with pytest.raises(SourceUnavailableError, match="Start TWS or IB Gateway"):
             await TwsClient(TwsAddress(port=port), ScaledClock(1, NOW), QUICK, patience=POLICY).__aenter__()
+
+    run(scenario())
+
+
+def test_mode_08_a_restart_that_ends_the_very_first_greeting_is_waited_out(caplog):
+    """Outside the window, too: somebody was there a moment ago."""
+
+    async def scenario() -> None:
+        line = {"fault": "restart", "request": "handshake", "lasts": 1000}
+        async with scene(line) as on:
+            assert on.strikes() == ["restart"]
+            assert on.client.is_connected
+
+    with caplog.at_level(logging.WARNING, "quant_assets.connectors"):
+        run(scenario())
+    assert "is not available" in caplog.text
+    assert "retry until" in caplog.text
+
+
+def test_mode_08_a_tws_that_ends_every_greeting_is_told_with_its_mend():
+    async def scenario() -> None:
+        with pytest.raises(PortDroppedError, match=r"restart TWS or IB Gateway"):
+            async with scene({"fault": "drop", "request": "handshake", "every": 1}):
+                pass
 
     run(scenario())
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from quant_assets.connectors.tws import library
 from quant_assets.connectors.tws.codes import Verdict, classify
-from quant_assets.connectors.tws.failures import ClientIdInUseError, PortRefusedError, PortSilentError
+from quant_assets.connectors.tws.failures import ClientIdInUseError, PortDroppedError, PortRefusedError, PortSilentError
 from quant_assets.connectors.tws.link import Link
 
 
@@ -66,6 +66,7 @@ async def open_link(
     Raises:
         PortRefusedError: nothing listens there.
         PortSilentError: the port is open and the handshake does not finish.
+        PortDroppedError: the other side ends it.
         ClientIdInUseError: every id of the range is taken.
     """
     ids = sorted(address.client_ids, key=lambda client_id: client_id != first_id)
@@ -125,6 +126,8 @@ def _check(
 ) -> None:
     """Raise what the race says."""
     error = connecting.exception() if connecting.done() else None
+    if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
+        raise PortDroppedError(str(address), error.strerror or str(error)) from error
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         cause = "connection refused" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
         raise PortRefusedError(str(address), cause) from error
@@ -132,7 +135,7 @@ def _check(
         code, text = trouble.result()
         if code:
             raise _IdTaken
-        raise PortSilentError(str(address), text)
+        raise PortDroppedError(str(address), text)
     if not connecting.done():
         reached = session.client.conn.transport is not None
         failure = PortSilentError if reached else PortRefusedError

@@ -3,6 +3,7 @@
 SourceUnavailableError
 ├── PortRefusedError        nothing listens there
 ├── PortSilentError         something listens and does not speak
+│   └── PortDroppedError        … and ends the connection before the greeting is over
 ├── ClientIdInUseError      every client id of the range is taken
 └── LinkDownError           the connection, or TWS's own link to the market, broke
 SourceTransientError        TWS failed for a reason that it does not tell; retry
@@ -52,6 +53,10 @@ class PortSilentError(SourceUnavailableError):
             "The port is open but the API is not answering: look for a login or confirmation window, restart TWS or "
             "IB Gateway, and log in again if the weekly session has expired (Sundays, 01:00 New York).",
         )
+
+
+class PortDroppedError(PortSilentError):
+    """The API ended the connection during the greeting, as a TWS does that is about to restart."""
 
 
 class ClientIdInUseError(SourceUnavailableError):

@@ -347,7 +347,6 @@ class _DailyIngest:
         """Ask TWS for the first bar of instruments of which it had nothing, once a run."""
         silent = dict.fromkeys(one.contract for one in doubted if self._judge.needs_beginning(one))
         for contract in silent:
-            self._report.n_requests += 1
             if told := await beginning_of(self._opened.source, contract, self._vintage):
                 self._judge.heard(contract, told)
 

@@ -208,7 +208,6 @@ class Schedules:
         calendar = self.work.calendar_named(name)
         n_sessions = calendar.count(days[0], days[-1]) + sum(not calendar.is_session(day) for day in days) + _SPARE
         end = day_start(days[-1]) + timedelta(days=1)
-        self.report.n_requests += 1
         try:
             told = await self.opened.source.schedule(witness, end, n_sessions)
         except QuantAssetsError as error:

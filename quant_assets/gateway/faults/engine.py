@@ -5,7 +5,7 @@ import logging
 from collections.abc import Coroutine
 from random import Random
 
-from quant_assets.gateway.faults.events import Event, Stage, begin, end
+from quant_assets.gateway.faults.events import MARKET_KINDS, Event, Stage, begin, end
 from quant_assets.gateway.faults.moments import Fault, Moment
 from quant_assets.gateway.faults.script import FaultLine, FaultScript
 
@@ -58,15 +58,13 @@ class FaultEngine:
         self.script = script
         self._lines = [_Line(line, f"{script.seed}:{place}") for place, line in enumerate(script.faults)]
         self._stage: Stage | None = None
-        self._started = 0.0
+        self._began: float | None = None
+        """When the first request for data came, on the stage's clock."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, stage: Stage) -> None:
-        """Begin to count time, and set the alarms of everything that happens `at` a time."""
-        self._stage, self._started = stage, stage.clock.monotonic()
-        for played in self._lines:
-            if played.line.at is not None and isinstance(played.trouble, Event):
-                self._spawn(self._at_times(played.line, played.trouble))
+        """Wait for the first request for data: what happens `at` a time is to happen to somebody."""
+        self._stage, self._began = stage, None
 
     def stop(self) -> None:
         """Forget what has not happened yet."""
@@ -79,7 +77,9 @@ class FaultEngine:
         stage = self._stage
         if stage is None:
             return None
-        elapsed = stage.clock.monotonic() - self._started
+        if self._began is None and moment.kind in MARKET_KINDS:
+            self._begin_to_count(stage)
+        elapsed = 0.0 if self._began is None else stage.clock.monotonic() - self._began
         for played in self._lines:
             if not played.is_due(moment, elapsed):
                 continue
@@ -88,12 +88,18 @@ class FaultEngine:
             self._begin(played.trouble, stage, f"set off by {moment.kind} {moment.symbol}".rstrip())
         return None
 
-    async def _at_times(self, line: FaultLine, event: Event) -> None:
-        stage, turn = self._stage, 0
-        assert stage is not None
+    def _begin_to_count(self, stage: Stage) -> None:
+        """Set the alarms of everything that happens `at` a time."""
+        self._began = stage.clock.monotonic()
+        for played in self._lines:
+            if played.line.at is not None and isinstance(played.trouble, Event):
+                self._spawn(self._at_times(played.line, played.trouble, stage, self._began))
+
+    async def _at_times(self, line: FaultLine, event: Event, stage: Stage, began: float) -> None:
+        turn = 0
         assert line.at is not None
         while line.limit is None or turn < line.limit:
-            due = self._started + line.at + turn * (line.repeat or 0.0)
+            due = began + line.at + turn * (line.repeat or 0.0)
             await stage.clock.sleep(max(0.0, due - stage.clock.monotonic()))
             self._begin(event, stage, f"at {line.at + turn * (line.repeat or 0.0):g} s")
             turn += 1

@@ -26,7 +26,7 @@ class FaultLine(BaseModel):
     request: tuple[MomentKind, ...] = ()
     """Kinds of requests that it strikes, or that set it off; `any` means all."""
     at: float | None = Field(default=None, ge=0)
-    """Seconds on the gateway's clock after its start."""
+    """Seconds on the gateway's clock after the first request for data."""
     symbol: str = ""
     con_id: int = 0
     what: str = ""
@@ -43,7 +43,7 @@ class FaultLine(BaseModel):
     """How often; by default once, and without end with `every` or `probability`."""
     since: float = Field(default=0.0, ge=0)
     until: float | None = Field(default=None, gt=0)
-    """Seconds on the gateway's clock between which requests are looked at."""
+    """Seconds after the first request for data, between which requests are looked at."""
     lasts: float | None = Field(default=None, gt=0)
     """Of an event: its length. Of a fault: it strikes every matching request for so long after its first."""
     repeat: float | None = Field(default=None, gt=0)

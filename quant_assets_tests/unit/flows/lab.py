@@ -77,6 +77,7 @@ class Lab:
     quality: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     market: Callable[[], SyntheticMarket] = market
+    time_scale: float = 20000
 
     n_opened: int = 0
 
@@ -93,7 +94,7 @@ class Lab:
             "production_profile": "default",
             "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5, **self.lakehouse},
             "tws": {"max_minute_duration": "1 D", "attempts": 2, **self.tws},
-            "replay": {"market": "synthetic", "seed": 7, "time_scale": 20000},
+            "replay": {"market": "synthetic", "seed": 7, "time_scale": self.time_scale},
             "quality": self.quality,
             "profiles": {
                 "default": {
@@ -108,7 +109,7 @@ class Lab:
     @contextmanager
     def at(self, now: datetime) -> Iterator[Work]:
         self.n_opened += 1  # of two runs on one evening the second is later, although a test takes no time
-        settings, clock = self.settings(), ScaledClock(20000, now + timedelta(minutes=self.n_opened))
+        settings, clock = self.settings(), ScaledClock(self.time_scale, now + timedelta(minutes=self.n_opened))
         with _Gate(settings, clock=clock) as gate:
             gate.options, gate.market = self.options, self.market
             yield Work(settings, gate, clock=clock)

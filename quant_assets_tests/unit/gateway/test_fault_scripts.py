@@ -162,15 +162,39 @@ def test_an_event_begins_at_its_time_ends_after_its_length_and_repeats():
         line = FaultLine(fault="restart", at=100, lasts=30, repeat=1000, times=2)
         engine = FaultEngine(FaultScript(faults=(line,)))
         engine.start(stage)
+        stage.clock.advance(500)
+        for kind in ("handshake", "start_api"):
+            engine.fault_at(Moment(kind))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert stage.done == [], "nobody has asked for anything"
+        engine.fault_at(Moment("contract_details"))
         for _ in range(20):
             await asyncio.sleep(0)
         engine.stop()
+        assert stage.clock.monotonic() >= 500 + 1100 + 30
         return stage.done
 
     done = asyncio.run(play())
     assert done[:4] == ["restart at 100 s, for 30 s", "1100", "close", "reset"]
     assert done.count("open") == 2
     assert "restart at 1100 s, for 30 s" in done
+
+
+def test_a_span_is_counted_from_the_first_request_for_data():
+    async def play() -> list[bool]:
+        stage = FakeStage()
+        line = FaultLine(fault="hang", request=("history",), since=10, until=20, every=1)
+        engine = FaultEngine(FaultScript(faults=(line,)))
+        engine.start(stage)
+        found = []
+        for seconds in (15, 5, 5, 5, 5):
+            stage.clock.advance(seconds)
+            found.append(engine.fault_at(Moment("history")) is not None)
+        engine.stop()
+        return found
+
+    assert asyncio.run(play()) == [False, False, True, True, False]
 
 
 def test_an_event_may_be_set_off_by_a_request():
