@@ -1,6 +1,7 @@
 """The way to TWS: a real one, or the replay gateway started inside this process; the client cannot tell which."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -27,6 +28,8 @@ from quant_assets.gateway.server import ACCOUNT
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.settings import Settings
 from quant_assets.settings.manifest import ReplayConfig
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STAGE = "ingestion"
@@ -102,6 +105,9 @@ class TwsGate:
         """How long to go on when something fails."""
         tws = self._settings.manifest.tws
         quiet = None if self.is_replay else tws.quiet_hours
+        if tws.quiet_hours and self.is_replay:
+            hours = f"{tws.quiet_hours.start:%H:%M} to {tws.quiet_hours.end:%H:%M} New York"
+            _log.warning("tws.quiet_hours (%s) are kept in live mode only: a replay disturbs nobody", hours)
         return RetryPolicy(
             attempts=tws.attempts,
             outage_s=tws.outage_s,

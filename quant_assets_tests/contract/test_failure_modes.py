@@ -4,6 +4,7 @@ The table is docs/failure-modes.md. Modes 2, 14 and 15, which are about stored d
 """
 
 import asyncio
+import json
 import logging
 import time as machine
 from collections.abc import AsyncIterator, Sequence
@@ -50,10 +51,12 @@ from quant_assets.errors import (
     SourceUnavailableError,
     UnknownContractError,
 )
+from quant_assets.flows.gate import TwsGate
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.faults import FaultEngine, FaultLine, FaultScript
 from quant_assets.gateway.rules import Rules
 from quant_assets.gateway.synthetic import SyntheticMarket
+from quant_assets.settings import Settings
 
 NOW = datetime(2024, 3, 15, 22, tzinfo=UTC)
 MIDNIGHT = datetime(2024, 3, 16, 4, 30, tzinfo=UTC)
@@ -536,6 +539,20 @@ def test_mode_08_nothing_is_asked_in_quiet_hours():
         await RetryPolicy(quiet=DailyWindow(time(2, 0), time(3, 0))).keep_quiet(ManualClock(NOW))
 
     run(scenario())
+
+
+@pytest.mark.parametrize(("mode", "is_kept"), [("live", True), ("replay", False)])
+def test_mode_08_a_replay_says_that_it_keeps_no_quiet_hours(tmp_path, caplog, mode, is_kept):
+    tws = {"mode": mode, "quiet_hours": {"start": "23:00", "end": "02:00"}}
+    manifest = {"default_profile": "calm", "production_profile": "calm", "tws": tws, "profiles": {"calm": {}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    gate = TwsGate(Settings.from_env({}, data=tmp_path / "data", configs=tmp_path))
+    with caplog.at_level(logging.WARNING):
+        assert (gate.policy.quiet is not None) == is_kept
+        assert gate.policy.attempts == 5
+    said = [one.getMessage() for one in caplog.records]
+    told = ["tws.quiet_hours (23:00 to 02:00 New York) are kept in live mode only: a replay disturbs nobody"]
+    assert said == ([] if is_kept else told)
 
 
 # ---------------------------------------------------------------- 9 nobody answers the door

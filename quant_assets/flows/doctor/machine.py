@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Final
 
 import yaml
 
+from quant_assets.clock import ManualClock
 from quant_assets.control.locks import holder_of
+from quant_assets.domain.calendar import day_start
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.discover import load_sources
 from quant_assets.flows.doctor.checks import Check, size_text
@@ -74,12 +77,12 @@ def data_directory(work: Work) -> Check:
 
 
 def disk(work: Work) -> Check:
-    """Compare free space with what the next data cycle would store."""
+    """Compare free space with what the next data cycle would store: the newest closed session, or the one after it."""
     name, mend = (
         "disk space",
         "Free some space, or move the data with QUANT_DATA. `quant plan` shows what a range needs.",
     )
-    needed = plan_cycle(work, [work.latest_session()]).disk_bytes
+    needed = max(plan_cycle(one, [one.latest_session()]).disk_bytes for one in (work, _a_session_later(work)))
     free = shutil.disk_usage(work.settings.data).free
     found = f"{size_text(free)} free, the next session needs about {size_text(needed)}"
     if free < needed:
@@ -87,6 +90,15 @@ def disk(work: Work) -> Check:
     if free < max(_ROOMY * needed, _COMFORT):
         return Check(name, "warn", found, mend)
     return Check(name, "pass", found)
+
+
+def _a_session_later(work: Work) -> Work:
+    """Return the work as it stands once the session after the latest one can be asked for."""
+    following = work.calendar.following(work.latest_session())
+    if following is None:
+        return work
+    closed = work.calendar.hours(following).closes_at + work.fetch_delay
+    return replace(work, clock=ManualClock(max(closed, day_start(following) + timedelta(days=1))))
 
 
 def calendar(work: Work) -> Check:

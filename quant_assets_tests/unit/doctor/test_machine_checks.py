@@ -2,7 +2,7 @@
 
 import json
 from collections import namedtuple
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,12 @@ import yaml
 from quant_assets.clock import ManualClock
 from quant_assets.control.locks import hold
 from quant_assets.flows.doctor import examine, machine
+from quant_assets.flows.doctor.checks import size_text
 from quant_assets.flows.gate import TwsGate
+from quant_assets.flows.plan import plan_cycle
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
+from quant_assets_tests.unit.flows.lab import Lab, after, window
 
 
 def house(root: Path, **sections: object) -> Settings:
@@ -104,6 +107,20 @@ def test_free_space_is_compared_with_the_plan(work, monkeypatch, free, status):
     assert check.status == status
     assert "the next session needs about" in check.found
     assert bool(check.mend) == (status != "pass")
+
+
+def test_the_session_after_one_that_is_there_is_what_has_to_fit(tmp_path):
+    """The plan that is made in the evening after it says the same."""
+    first, second = window(date(2024, 3, 15), 2)
+    lab = Lab(tmp_path)
+    lab.run([first])
+    with lab.at(after(first)) as work:
+        assert plan_cycle(work, [first]).disk_bytes == 0
+        found = machine.disk(work).found
+    with lab.at(after(second)) as work:
+        needed = plan_cycle(work, [second]).disk_bytes
+    assert needed > 4 * 390 * 115, "four instruments' minutes alone"
+    assert f"the next session needs about {size_text(needed)}" in found
 
 
 @pytest.mark.parametrize(("shift_days", "status"), [(0, "pass"), (100, "warn"), (400, "fail")])
