@@ -20,7 +20,7 @@ from quant_assets.domain.hours import Hours
 from quant_assets.domain.instruments import minute_series
 from quant_assets.domain.tables import RAW_TWS_BARS, UNIVERSE
 from quant_assets.errors import ConfigurationError, NotPublishedError, QuantAssetsError, SourceUnavailableError
-from quant_assets.flows.ingest.minutes import contract_of
+from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.rows import MinuteRows
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition

@@ -21,7 +21,7 @@ from quant_assets.domain.tables import (
     UNIVERSE,
 )
 from quant_assets.flows.ingest import ingest_minutes
-from quant_assets.flows.ingest.minutes import minute_needs
+from quant_assets.flows.ingest.needs import minute_needs
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
 from quant_assets_tests.builders import instant

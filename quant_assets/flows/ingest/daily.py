@@ -20,7 +20,8 @@ from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, UNI
 from quant_assets.errors import QuantAssetsError, WrongUnitError
 from quant_assets.flows.ingest.judging import DailyJudge, Judged, Series, series_of
 from quant_assets.flows.ingest.ledger import CONFIRMATIONS, is_fatal, patience_of, read_ledger, settled, throttle_of
-from quant_assets.flows.ingest.minutes import GROUP, contract_of
+from quant_assets.flows.ingest.minutes import GROUP
+from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import DailyRows
 from quant_assets.flows.ingest.telling import Teller

@@ -10,7 +10,7 @@ import quant_assets
 from quant_assets.connectors.base import Contract, ContractDetails
 from quant_assets.domain.tables import RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.flows.ingest.ledger import throttle_of
-from quant_assets.flows.ingest.minutes import contract_of
+from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition

@@ -20,7 +20,7 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
-from quant_assets.flows.ingest.minutes import contract_of
+from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.rows import MinuteRows
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
