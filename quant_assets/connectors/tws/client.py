@@ -31,23 +31,28 @@ from quant_assets.connectors.tws.connection import Timeouts, TwsAddress, open_li
 from quant_assets.connectors.tws.facets import Connecting, Looking
 from quant_assets.connectors.tws.failures import (
     LinkDownError,
-    PortDroppedError,
-    PortRefusedError,
     Refusal,
     SourceTransientError,
     UnconfirmedContractError,
 )
 from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
-from quant_assets.connectors.tws.patience import AwayError, Doubt, RetryPolicy, is_no_doubt, may_pass, persist, recover
+from quant_assets.connectors.tws.patience import (
+    AwayError,
+    Doubt,
+    RetryPolicy,
+    is_no_doubt,
+    may_pass,
+    persist,
+    reach,
+    recover,
+)
 from quant_assets.domain.instruments import WhatToShow
 from quant_assets.errors import SourceTimeoutError, SourceUnavailableError, UnknownContractError
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_DROPS = 3
-"""As many times an unknown TWS may end the connection during the greeting; then it is misconfigured."""
 
 
 class TwsClient:
@@ -94,29 +99,8 @@ class TwsClient:
         elif self._waits or policy.is_reset(self._clock.now()):
             await recover(Connecting(self), self._clock, policy)
         else:
-            await self._reach(policy)
+            await reach(Connecting(self), self._clock, policy)
         return self
-
-    async def _reach(self, policy: RetryPolicy) -> None:
-        """Connect for the first time. A TWS that is not there is told at once.
-
-        One that ends the connection is asked again, some times; if nobody is there any more then, it restarts, and is
-        waited for.
-        """
-        for n_dropped in range(_DROPS):
-            try:
-                await self.connect()
-            except PortDroppedError:
-                if n_dropped == _DROPS - 1:
-                    raise
-                await self._clock.sleep(policy.wait_s(n_dropped + 1))
-            except PortRefusedError:
-                if not n_dropped:
-                    raise
-                await recover(Connecting(self), self._clock, policy)
-                return
-            else:
-                return
 
     async def __aexit__(self, *exc: object) -> None:
         if self._link:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type, stop_after_attempt
 
 from quant_assets.clock import Clock
-from quant_assets.connectors.tws.failures import UnconfirmedContractError
+from quant_assets.connectors.tws.failures import PortDroppedError, PortRefusedError, UnconfirmedContractError
 from quant_assets.errors import PacingError, RetryLater, SourceUnavailableError, UnknownContractError
 
 _log = logging.getLogger(__name__)
@@ -146,6 +146,35 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
         ):
             with attempt:
                 await source.ensure_ready()
+
+
+_DROPS: Final = 3
+"""As many times an unknown TWS may end the connection during the greeting; then it is misconfigured."""
+
+
+async def reach(source: Recovering, clock: Clock, policy: RetryPolicy) -> None:
+    """Connect for the first time. A TWS that is not there is told at once.
+
+    One that ends the connection is asked again, some times; if nobody is there any more then, it restarts, and is
+    waited for.
+
+    Raises:
+        SourceUnavailableError: nobody is there, or the restart lasted longer than the policy's patience.
+    """
+    for n_dropped in range(_DROPS):
+        try:
+            await source.ensure_ready()
+        except PortDroppedError:
+            if n_dropped == _DROPS - 1:
+                raise
+            await clock.sleep(policy.wait_s(n_dropped + 1))
+        except PortRefusedError:
+            if not n_dropped:
+                raise
+            await recover(source, clock, policy)
+            return
+        else:
+            return
 
 
 class _Teller:
