@@ -17,6 +17,11 @@ JOBS ?= 2
 BENCH ?=
 TESTS ?=
 
+# Whole scenarios that take a minute each; CI runs them in a step of their own.
+T := quant_assets_tests
+LONG := $(T)/contract/test_ib_async.py $(T)/contract/test_verify_elsewhere.py $(T)/contract/test_shipped_faults.py \
+        $(T)/e2e/test_bad_input.py $(T)/e2e/test_care.py
+
 # What pip has to agree with; a change of either file installs again.
 PINS := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt -e
@@ -41,7 +46,11 @@ demo: setup-quietly ## run everything once on the synthetic market and show the 
 
 .PHONY: test
 test: $(VENV)/.test ## run the tests (TESTS="path or options" narrows them, JOBS=1 runs them one by one)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(or $(TESTS),--ignore quant_assets_tests/browser)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(or $(TESTS),$(LONG:%=--ignore %) --ignore $(T)/browser)
+
+.PHONY: test-long
+test-long: $(VENV)/.test ## the other client library, the other Pythons, rehearsed outages, bad input, repairs
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(LONG)
 
 .PHONY: test-browser
 test-browser: $(VENV)/.test ## open the UI and the report in headless Chromium and look at them

@@ -36,7 +36,7 @@ def _names(path: Path) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return [entry.name for entry in entries if entry.is_dir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -52,7 +52,7 @@ def _directories(path: Path | str) -> list[tuple[str, str]]:
     try:
         with os.scandir(path) as entries:
             return [(entry.name, entry.path) for entry in entries if "=" in entry.name and entry.is_dir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
