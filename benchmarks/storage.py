@@ -14,6 +14,7 @@ from quant_assets.domain import quality
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.domain.tables import QUARANTINE_TWS_BARS as QUARANTINE
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
+from quant_assets.domain.tables.core import UTC_MICROS
 from quant_assets.domain.validation import validate
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.work import Work
@@ -122,6 +123,7 @@ def curating(scratch: Path, *, n_instruments: int, repeats: int) -> list[Line]:
         "con_id",
         pl.lit(opening(SESSION)).alias("opens_at"),
         pl.lit(opening(SESSION) + timedelta(minutes=390)).alias("closes_at"),
+        *(pl.lit(None, UTC_MICROS).alias(name) for name in ("pauses_at", "resumes_at")),
     )
     reference = pl.DataFrame(schema={"con_id": pl.Int64, "previous_close": pl.Float64})
     rows = pl.read_parquet(source)
