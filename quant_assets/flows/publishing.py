@@ -1,6 +1,7 @@
 """Publish only what passes: rules run before the commit, and what breaks a blocking one is never written."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,12 +110,22 @@ def publish_frame(
         StaleInputsError, DiskFullError: see `CuratedStore.write`.
     """
     ready = table.conform(frame)
-    judged = (*judge(table, ready), *findings)
+    with ThreadPoolExecutor(1) as hasher:  # hashing needs no lock of Python's, and the rules need nothing else
+        identity = hasher.submit(work.lake.curated.identity, table, ready)
+        judged = (*judge(table, ready), *findings)
     if any(finding.blocking and not finding.passed for finding in judged):
         return Published(table, partition, None, judged, metadata or {})
     known = _judged_inputs(table, inputs)
     warnings = {finding.check: finding.message for finding in judged if not finding.passed}
-    report = work.lake.curated.write(table, partition, ready, inputs=known, watermark=watermark, warnings=warnings)
+    report = work.lake.curated.write(
+        table,
+        partition,
+        ready,
+        inputs=known,
+        watermark=watermark,
+        warnings=warnings,
+        identity=identity.result(),
+    )
     return Published(table, partition, report, judged, metadata or {})
 
 

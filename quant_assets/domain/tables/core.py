@@ -108,7 +108,8 @@ class Table:
         problems = [*self._shape_problems(frame)]
         if problems:
             raise ShapeError(self.name, problems)
-        chosen = frame.select(self.schema.names())
+        names = self.schema.names()
+        chosen = frame if frame.columns == names else frame.select(names)
         is_ordered = in_strict_order(chosen, self.order)
         ordered = chosen if is_ordered else chosen.sort(self.order, nulls_last=True)
         is_unique = is_ordered and set(self.order) <= set(self.key)

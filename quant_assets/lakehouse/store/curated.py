@@ -118,6 +118,7 @@ class CuratedStore(Store):
         inputs: Mapping[str, str] | None = None,
         watermark: str = "",
         warnings: Mapping[str, str] | None = None,
+        identity: str = "",
     ) -> StorageReport:
         """Commit one partition, unless its content already stands.
 
@@ -128,6 +129,7 @@ class CuratedStore(Store):
             inputs: input name → content id that the frame was computed from.
             watermark: newest knowledge time among the inputs, ISO 8601 UTC.
             warnings: check that did not pass and does not block → what it said.
+            identity: the frame's content id, where the caller has it already (see `identity`).
 
         Raises:
             ShapeError: the frame differs from the declaration.
@@ -139,7 +141,7 @@ class CuratedStore(Store):
         footer = Footer(
             table=table.name,
             partition=partition.key,
-            content_id=content_id(ready, table.content_columns, table.key),
+            content_id=identity or self.identity(table, ready),
             n_rows=ready.height,
             inputs=dict(inputs or {}),
             watermark=watermark,
@@ -159,6 +161,11 @@ class CuratedStore(Store):
             before = self._readable(table, partition) if standing else None
             self._commit(table, [Ready(partition, file, ready, footer)])
         return self._compared(table, partition, footer, before, ready)
+
+    @staticmethod
+    def identity(table: Table, frame: pl.DataFrame) -> str:
+        """Return the content id of a frame that has conformed to its table, and so is in the table's order."""
+        return content_id(frame, table.content_columns, () if table.order == table.key else table.key)
 
     def _standing(self, table: Table, partition: Partition) -> Footer | None:
         """Return the footer that stands; a corrupt derived file is replaced, for it can be recomputed."""
@@ -209,7 +216,7 @@ class CuratedStore(Store):
 def _known_and_same(table: Table, before: pl.DataFrame, after: pl.DataFrame) -> tuple[int, int]:
     """Count the rows whose key stood before, and those of them whose content did; places tell when the keys agree."""
     key, content = list(table.key), list(table.content_columns)
-    if before.select(key).equals(after.select(key)):
+    if all(before.get_column(name).equals(after.get_column(name), null_equal=True) for name in key):
         old = before.select(pl.col(name).alias(f"_{name}") for name in content)
         same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"_{name}")) for name in content)
         return after.height, after.hstack(old).select(same.sum()).item()
