@@ -3,6 +3,10 @@
 A declaration becomes a `pandera.polars.DataFrameSchema` when it is first needed, and is kept: importing Pandera takes
 a second that readers need not pay. Every rule is one expression over whole columns; no rule runs per row. Frames are
 collected, because Pandera validates only the schema of a LazyFrame.
+
+Of a declaration two schemas are made of the same expressions: one that asks everything in one query, and one with a
+check per rule, which tells what is broken and where. Pandera collects several times per check, and most frames are
+sound: only those that are not are asked rule by rule.
 """
 
 from collections.abc import Callable, Iterable
@@ -59,42 +63,91 @@ def validate(table: Table, frame: pl.DataFrame) -> list[Failure]:
     import pandera.errors
     from pandera.config import ValidationDepth, config_context
 
-    try:
-        # Pandera can be switched off by the environment; what is published must not depend on that.
-        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+    # Pandera can be switched off by the environment; what is published must not depend on that.
+    with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+        try:
+            sound_model(table).validate(frame)
+        except (pandera.errors.SchemaError, pandera.errors.SchemaErrors):
+            pass
+        else:
+            return []
+        try:
             model(table).validate(frame, lazy=True)
-    except pandera.errors.SchemaErrors as errors:
-        return _failures(table, errors.schema_errors)
-    return []
+        except pandera.errors.SchemaErrors as errors:
+            return _failures(table, errors.schema_errors)
+    raise DefectError(f"A frame breaks the rules of table {table.name!r} taken together, but none of them by itself.")
 
 
 def model(table: Table) -> Any:
-    """Return the Pandera schema of a declaration (`pandera.polars.DataFrameSchema`), built once."""
+    """Return the Pandera schema of a declaration (`pandera.polars.DataFrameSchema`), a check per rule; built once."""
+    return _built(table)[0]
+
+
+def sound_model(table: Table) -> Any:
+    """Return the Pandera schema that passes the same frames as `model`, by one check over all rules; built once."""
+    return _built(table)[1]
+
+
+def _built(table: Table) -> tuple[Any, Any]:
     if id(table) not in _MODELS:
-        _MODELS[id(table)] = (table, _build(table))
+        _MODELS[id(table)] = table, (_by_rule(table), _at_once(table))
     return _MODELS[id(table)][1]
 
 
-_MODELS: dict[int, tuple[Table, Any]] = {}
+_MODELS: dict[int, tuple[Table, tuple[Any, Any]]] = {}
 """By identity, since a declaration holds a mapping and has no hash; the table is kept so that its id stays its own."""
 
 
-def _build(table: Table) -> Any:
+def _by_rule(table: Table) -> Any:
     import pandera.polars as pa
 
     columns = {
-        column.name: pa.Column(column.dtype, checks=_column_checks(column), nullable=column.nullable)
+        column.name: pa.Column(
+            column.dtype,
+            checks=[
+                pa.Check(_selects(rule), name=name, n_failure_cases=_EXAMPLES)
+                for name, rule in _column_rules(column).items()
+            ],
+            nullable=column.nullable,
+        )
         for column in table.columns
     }
-    checks = [pa.Check(_holds(sql), name=rule, n_failure_cases=_EXAMPLES) for rule, sql in table.row_rules.items()]
+    checks = [
+        pa.Check(_selects(pl.sql_expr(sql)), name=rule, n_failure_cases=_EXAMPLES)
+        for rule, sql in table.row_rules.items()
+    ]
     if table.key:
         checks.append(pa.Check(_is_unique(table), name="key_is_unique", n_failure_cases=_EXAMPLES))
     return pa.DataFrameSchema(columns, checks=checks, strict=True, name=table.name)
 
 
-def _column_checks(column: Column) -> list[Any]:
+def _at_once(table: Table) -> Any:
     import pandera.polars as pa
 
+    rules = [rule for column in table.columns for rule in _column_rules(column).values()]
+    rules += [pl.sql_expr(sql) for sql in table.row_rules.values()]
+    present = [_has_no_null(column) for column in table.columns if not column.nullable]
+    asked = [one.alias(str(place)) for place, one in enumerate([*present, *(rule.all() for rule in rules)])]
+
+    def is_sound(data: Any) -> bool:
+        holds = all(data.lazyframe.select(asked).collect().row(0)) if asked else True
+        return holds and not table.n_repeated_keys(data.lazyframe.select(table.key).collect())
+
+    columns = {column.name: pa.Column(column.dtype, nullable=True) for column in table.columns}
+    return pa.DataFrameSchema(columns, checks=[pa.Check(is_sound, name="sound")], strict=True, name=table.name)
+
+
+def _has_no_null(column: Column) -> pl.Expr:
+    """Return whether a column has no null; NaN counts as one."""
+    here = pl.col(column.name)
+    known = here.null_count() == 0
+    return known & ~here.is_nan().any() if column.dtype in _FLOATS else known
+
+
+_FLOATS = (pl.Float64, pl.Float32)
+
+
+def _column_rules(column: Column) -> dict[str, pl.Expr]:
     here = pl.col(column.name)
     rules: dict[str, pl.Expr] = {}
     if column.ge is not None:
@@ -103,19 +156,14 @@ def _column_checks(column: Column) -> list[Any]:
         rules["gt"] = here > column.gt
     if column.le is not None:
         rules["le"] = here <= column.le
-    if rules and column.dtype in (pl.Float64, pl.Float32):
+    if rules and column.dtype in _FLOATS:
         rules["finite"] = here.is_finite()
     if column.isin:
         rules["isin"] = here.is_in(list(column.isin))
-    return [pa.Check(_selects(rule), name=name, n_failure_cases=_EXAMPLES) for name, rule in rules.items()]
+    return rules
 
 
 def _selects(rule: pl.Expr) -> Callable[[Any], pl.LazyFrame]:
-    return lambda data: data.lazyframe.select(rule)
-
-
-def _holds(sql: str) -> Callable[[Any], pl.LazyFrame]:
-    rule = pl.sql_expr(sql)
     return lambda data: data.lazyframe.select(rule)
 
 

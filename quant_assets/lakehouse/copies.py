@@ -81,18 +81,23 @@ class CopyIndex:
     """The parsed Parquet footer."""
     stamp: tuple[int, int, int]
     """Inode, size and modification time of the file that all this was read from."""
-    _chunks: dict[tuple[int, str], Chunk | None] = field(default_factory=dict)
+    _chunks: dict[tuple[int, tuple[str, ...]], tuple[Chunk | None, ...]] = field(default_factory=dict)
 
     def runs_of(self, con_ids: Sequence[int]) -> list[Run]:
         """Return where the rows of some instruments are, ascending by instrument."""
         return [self.runs[one] for one in sorted(set(con_ids)) if one in self.runs]
 
-    def chunk(self, descriptor: int, group: int, name: str) -> Chunk | None:
-        """Return where the values of a column of a row group lie, or None when they have to be decoded."""
-        known = self._chunks.get((group, name), _UNKNOWN)
-        if known is _UNKNOWN:
-            known = self._chunks[group, name] = chunk_of(self.metadata, group, self.places[name], descriptor)
-        return cast("Chunk | None", known)
+    def chunks(self, descriptor: int, group: int, names: tuple[str, ...]) -> tuple[Chunk | None, ...]:
+        """Return where the values of each column of a row group lie, or None for one that has to be decoded.
+
+        Raises:
+            KeyError: the copy has no such column.
+        """
+        known = self._chunks.get((group, names))
+        if known is None:
+            known = tuple(chunk_of(self.metadata, group, self.places[name], descriptor) for name in names)
+            self._chunks[group, names] = known
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,7 @@ class MonthCopies:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._root = str(layout.lakehouse)
+        self._paths: dict[tuple[str, int, int], Path] = {}
 
     def index(self, table: Table, month: str) -> CopyIndex | None:
         """Return the index of a month's copy, or None where there is no readable one."""
@@ -138,7 +144,7 @@ class MonthCopies:
             session = partition.session
             month = session.year, session.month
             if month not in months:
-                path = self.layout.copy(table, month_of(session))
+                path = self._path(table, session)
                 months[month] = path, _index(path), []
             _, index, held = months[month]
             source = index.sources.get(session) if index else None
@@ -150,6 +156,12 @@ class MonthCopies:
         order = [day for share in shares for day in share.sessions] + list(files)
         is_ordered = all(one < other for one, other in pairwise(order))
         return Sourced(tuple(shares), tuple(files.values()), is_ordered)
+
+    def _path(self, table: Table, session: date) -> Path:
+        month = table.name, session.year, session.month
+        if month not in self._paths:
+            self._paths[month] = self.layout.copy(table, month_of(session))
+        return self._paths[month]
 
     def read(
         self, table: Table, shares: Sequence[Share], columns: Sequence[str], con_ids: Sequence[int] | None
@@ -176,7 +188,7 @@ class MonthCopies:
 
 def _index(path: Path) -> CopyIndex | None:
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116 - a path of pathlib takes as long as the question itself
         return _load(str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # the session files answer; `quant lake compact` makes it anew
@@ -219,7 +231,7 @@ def _picked(
     ]
     if not found:
         return table.empty().select(names)
-    plain = [name for name in names if all(_are_plain(*one, name) for one in found)]
+    plain = _plain_names(found, tuple(names))
     others = [name for name in names if name not in plain]
     parts = [_plain(found, plain)] if plain else []
     parts += [_decoded(table, found, others)] if others else []
@@ -230,21 +242,31 @@ _Found = Sequence[tuple[Share, IO[bytes], Sequence[Run]]]
 """Copies, their open files, and the rows that are read of each."""
 
 
-def _are_plain(share: Share, stream: IO[bytes], runs: Sequence[Run], name: str) -> bool:
-    descriptor = stream.fileno()
-    try:
-        return all(share.index.chunk(descriptor, run.group, name) for run in runs)
-    except KeyError as error:
-        raise CorruptCopyError(share.path, f"it has no column {error}") from None
+def _plain_names(found: _Found, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns that need no decoding in any of the row groups.
+
+    Raises:
+        CorruptCopyError: a copy lacks a column.
+    """
+    decoded: set[str] = set()
+    for share, stream, runs in found:
+        try:
+            laid = [share.index.chunks(stream.fileno(), run.group, names) for run in runs]
+        except KeyError as error:
+            raise CorruptCopyError(share.path, f"it has no column {error}") from None
+        for chunks in laid:
+            if None in chunks:
+                decoded |= {name for name, chunk in zip(names, chunks, strict=True) if chunk is None}
+    return tuple(name for name in names if name not in decoded) if decoded else names
 
 
-def _plain(found: _Found, names: Sequence[str]) -> pl.DataFrame:
+def _plain(found: _Found, names: tuple[str, ...]) -> pl.DataFrame:
     """Read columns that need no decoding."""
     stretches = []
     for share, stream, runs in found:
         descriptor, path, index = stream.fileno(), share.path, share.index
         for run in runs:
-            chunks = tuple(chunk for name in names if (chunk := index.chunk(descriptor, run.group, name)))
+            chunks = cast("tuple[Chunk, ...]", index.chunks(descriptor, run.group, names))
             stretches.append(Stretch(descriptor, path, chunks, run.start, run.rows))
     types = found[0][0].index.types
     return read_plain(stretches, names, [types[name] for name in names])
@@ -320,6 +342,3 @@ def _runs(groups: Sequence[Sequence[tuple[int, int]]]) -> dict[int, Run]:
         starts = accumulate((rows for _, rows in held), initial=0)
         runs |= {con_id: Run(group, start, rows) for (con_id, rows), start in zip(held, starts, strict=False)}
     return runs
-
-
-_UNKNOWN = object()

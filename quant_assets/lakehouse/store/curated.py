@@ -129,14 +129,14 @@ class CuratedStore(Store):
             inputs: input name → content id that the frame was computed from.
             watermark: newest knowledge time among the inputs, ISO 8601 UTC.
             warnings: check that did not pass and does not block → what it said.
-            identity: the frame's content id, where the caller has it already (see `identity`).
+            identity: the frame's content id, where the caller has conformed the frame already (see `identity`).
 
         Raises:
             ShapeError: the frame differs from the declaration.
             StaleInputsError: what stands was computed from newer inputs.
             DiskFullError: no space; what stood before still stands.
         """
-        ready, watermark = table.conform(frame), instant_text(watermark)
+        ready, watermark = frame if identity else table.conform(frame), instant_text(watermark)
         file = self.layout.file(table, partition)
         footer = Footer(
             table=table.name,
