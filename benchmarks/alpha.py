@@ -10,6 +10,7 @@ from measure import Line, seconds
 
 from quant_assets.clock import SystemClock
 from quant_assets.domain.calendar import TradingCalendar
+from quant_assets.domain.returns import closes_matrix, returns_matrix
 from quant_assets.domain.selection import Panel, select
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
 from quant_assets.flows.alpha import STEPS, verify_run
@@ -20,7 +21,7 @@ from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.settings.manifest import DataConfig, Profile, RiskConfig, SelectionConfig
 
 SESSION = date(2025, 12, 31)
-SELECTION_S, RUN_S, VERIFY = 2.0, 60.0, 2.0
+SELECTION_S, RETURNS_S, RUN_S, VERIFY = 2.0, 2.0, 60.0, 2.0
 
 
 def _prices(n_sessions: int, n: int) -> np.ndarray:
@@ -38,6 +39,21 @@ def selecting(n: int = 1000, n_sessions: int = 500) -> list[Line]:
         for _ in range(3)
     )
     return [_line(f"selection, {n} instruments x {n_sessions} sessions", SELECTION_S, took)]
+
+
+def returns(n: int = 1000, n_sessions: int = 250) -> list[Line]:
+    """Time the returns matrix, from rows of adjusted closes to the cases that are complete."""
+    sessions = TradingCalendar(("XNYS",)).window(SESSION, n_sessions)
+    bars = pl.DataFrame(
+        {
+            "session": sessions * n,
+            "con_id": np.repeat(np.arange(1, n + 1), n_sessions),
+            "adj_close": _prices(n_sessions, n).T.ravel(),
+        }
+    )
+    limits = {"floor_sessions": 2, "max_abs_return": 5.0, "max_missing_fraction": 0.1}
+    took = min(seconds(lambda: returns_matrix(closes_matrix(bars, sessions, range(1, n + 1)), **limits)) for _ in "123")
+    return [_line(f"returns matrix, {n} instruments x {n_sessions} sessions", RETURNS_S, took)]
 
 
 def _line(what: str, limit: float, took: float) -> Line:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
-from alpha import running, selecting
+from alpha import returns, running, selecting
 from cycles import cycles
 from ingest import ingesting
 from measure import markdown
@@ -35,6 +35,7 @@ def main() -> None:
             *curating(scratch, n_instruments=100 if small else 1000, repeats=3 if small else 5),
             *ingesting(small=small),
             *selecting(),
+            *returns(),
             *running(scratch, n=100 if small else 500),
             *cycles(scratch, ROOT),
         ]

@@ -26,14 +26,14 @@ def content_id(frame: pl.DataFrame, columns: Sequence[str], order: Sequence[str]
     kinds = {name: _kind(schema[name]) for name in columns}
     ordered = frame if not order or _is_ordered(frame, order) else frame.sort(order, nulls_last=True)
     digest.update(f"rows={ordered.height};".encode())
-    lengths, joined = _texts(ordered, [name for name, kind in kinds.items() if kind == "utf8"])
     for name, kind in kinds.items():
         column = ordered.get_column(name)
         digest.update(f"{name}:{kind};".encode())
         digest.update(_validity(column))
         if kind == "utf8":
-            digest.update(lengths[name].to_numpy().astype("<i8", copy=False).data)
-            digest.update(joined[name].encode())
+            lengths, joined = _texts(column)
+            digest.update(lengths)
+            digest.update(joined)
         else:
             digest.update(_numbers(column, kind))
     return digest.hexdigest()
@@ -74,12 +74,14 @@ def _kind(dtype: pl.DataType) -> str:
     raise TypeError(f"dtype {dtype} has no canonical form")
 
 
-def _texts(frame: pl.DataFrame, names: Sequence[str]) -> tuple[dict[str, pl.Series], dict[str, str]]:
-    """Return the lengths of each text column's values, and all of them joined; one query for all columns."""
-    texts = [pl.col(name).fill_null("") for name in names]
-    lengths = (text.str.len_bytes().cast(pl.Int64).implode().name.suffix("|n") for text in texts)
-    told = frame.select(*lengths, *(text.str.join("") for text in texts))
-    return {name: told[f"{name}|n"].item() for name in names}, {name: told[name].item() or "" for name in names}
+def _texts(column: pl.Series) -> tuple[memoryview, memoryview]:
+    """Return the lengths of a text column's values, and all of them joined: what Arrow holds, where each value ends."""
+    filled = column.fill_null("") if column.null_count() else column
+    held = filled.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, ends, joined = held.buffers()
+    offsets = np.frombuffer(ends, np.int64)[held.offset : held.offset + len(held) + 1]
+    lengths = np.diff(offsets).astype("<i8", copy=False)
+    return lengths.data, memoryview(joined or b"")[offsets[0] : offsets[-1]]
 
 
 def _validity(column: pl.Series) -> memoryview:

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from operator import attrgetter
+from functools import cached_property, reduce
+from operator import and_, attrgetter
 
 import polars as pl
 
@@ -165,7 +165,8 @@ class CuratedStore(Store):
     @staticmethod
     def identity(table: Table, frame: pl.DataFrame) -> str:
         """Return the content id of a frame that has conformed to its table, and so is in the table's order."""
-        return content_id(frame, table.content_columns, () if table.order == table.key else table.key)
+        varying = [name for name in table.key if name in table.order or not _is_constant(frame.get_column(name))]
+        return content_id(frame, table.content_columns, () if varying == list(table.order) else table.key)
 
     def _standing(self, table: Table, partition: Partition) -> Footer | None:
         """Return the footer that stands; a corrupt derived file is replaced, for it can be recomputed."""
@@ -213,15 +214,23 @@ class CuratedStore(Store):
         )
 
 
+def _is_constant(column: pl.Series) -> bool:
+    return column.is_empty() or (column.null_count() == 0 and bool(column.min() == column.max()))
+
+
 def _known_and_same(table: Table, before: pl.DataFrame, after: pl.DataFrame) -> tuple[int, int]:
     """Count the rows whose key stood before, and those of them whose content did; places tell when the keys agree."""
     key, content = list(table.key), list(table.content_columns)
-    if all(before.get_column(name).equals(after.get_column(name), null_equal=True) for name in key):
-        old = before.select(pl.col(name).alias(f"_{name}") for name in content)
-        same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"_{name}")) for name in content)
-        return after.height, after.hstack(old).select(same.sum()).item()
+    differing = {name for name in (*key, *content) if not _equal(before, after, name)}
+    if differing.isdisjoint(key):
+        kept = [after[name].eq_missing(before[name]) for name in content if name in differing]
+        return after.height, int(reduce(and_, kept).sum()) if kept else after.height
     known = after.join(before.select(key), on=key, how="semi", nulls_equal=True).height
     return known, after.join(before.select(content), on=content, how="semi", nulls_equal=True).height
+
+
+def _equal(before: pl.DataFrame, after: pl.DataFrame, name: str) -> bool:
+    return before.get_column(name).equals(after.get_column(name), null_equal=True)
 
 
 def _materialize(table: Table, partition: Partition) -> str:

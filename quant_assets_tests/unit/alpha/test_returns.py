@@ -12,7 +12,6 @@ from quant_assets.domain.returns import (
     simple_returns,
 )
 from quant_assets.errors import NotEnoughReturnsError, ShapeError
-from quant_assets_tests.unit.alpha import scenario
 
 DAYS = [date(2024, 1, day) for day in (2, 3, 4, 5)]
 LIMITS = {"floor_sessions": 3, "max_abs_return": 5.0, "max_missing_fraction": 0.5}
@@ -145,21 +144,3 @@ def test_the_certificate_has_a_row_per_instrument_with_its_span():
         ("NYSE:A", "kept", 2, DAYS[1]),
         ("NYSE:B", "dropped", 3, DAYS[0]),
     ]
-
-
-def test_a_thousand_instruments_take_less_than_two_seconds():
-    import time
-
-    sessions = scenario.weekdays(250)
-    frame = pl.DataFrame(
-        {
-            "session": sessions * 1000,
-            "con_id": np.repeat(np.arange(1, 1001), 250),
-            "adj_close": scenario.closes(250, 1000).T.ravel(),
-        }
-    )
-    start = time.perf_counter()
-    returns_matrix(
-        closes_matrix(frame, sessions, range(1, 1001)), floor_sessions=2, max_abs_return=9e9, max_missing_fraction=0.1
-    )
-    assert time.perf_counter() - start < 2.0

@@ -1,8 +1,8 @@
 """What Pandera models made from declarations say, each verdict written down by hand."""
 
 import math
-import time
 from datetime import UTC, date, datetime
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -187,23 +187,17 @@ def minute_bars(n_instruments):
     return frame.select(pl.col(name).cast(dtype) for name, dtype in CURATED_TWS_1M_BARS.schema.items())
 
 
-def fastest(work, n=5):
-    spent = []
-    for _ in range(n):
-        started = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - started)
-    return min(spent)
+def test_a_sound_frame_costs_the_same_few_queries_however_many_rules_its_table_has():
+    assert len(CURATED_TWS_1M_BARS.columns) > 2 * len(TABLE.columns)
+    assert queries(TABLE, things({}, {})) == queries(CURATED_TWS_1M_BARS, minute_bars(3)) <= 6
 
 
-def test_validating_a_session_of_1000_instruments_costs_no_more_than_storing_it(tmp_path):
-    frame = minute_bars(1_000)
-    assert frame.shape == (390_000, 21)
-    assert validate(CURATED_TWS_1M_BARS, frame) == []
+def queries(table, frame):
+    with mock.patch.object(pl.LazyFrame, "collect", autospec=True, side_effect=pl.LazyFrame.collect) as collect:
+        assert validate(table, frame) == []
+    return collect.call_count
 
-    def write_and_read():
-        frame.write_parquet(tmp_path / "x.parquet", compression="zstd")
-        pl.read_parquet(tmp_path / "x.parquet")
 
-    # Twice the target of 1.0: other work on the machine must not turn this test red; the benchmark holds the number.
-    assert fastest(lambda: validate(CURATED_TWS_1M_BARS, frame)) <= 2 * fastest(write_and_read)
+def test_a_broken_session_is_asked_rule_by_rule():
+    frame = minute_bars(3).with_columns(high=pl.lit(-1.0))
+    assert {failure.check for failure in validate(CURATED_TWS_1M_BARS, frame)} >= {"gt"}
