@@ -20,7 +20,7 @@ TESTS ?=
 # Whole scenarios that take a minute each; CI runs them in a step of their own.
 T := quant_assets_tests
 LONG := $(T)/contract/test_ib_async.py $(T)/contract/test_verify_elsewhere.py $(T)/contract/test_shipped_faults.py \
-        $(T)/e2e/test_bad_input.py $(T)/e2e/test_care.py
+        $(T)/contract/test_console.py $(T)/e2e/test_bad_input.py $(T)/e2e/test_care.py $(T)/e2e/test_quarantine.py
 
 # What pip has to agree with; a change of either file installs again.
 PINS := pyproject.toml constraints.txt
