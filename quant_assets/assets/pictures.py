@@ -62,4 +62,6 @@ def table(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else ("" if value is None else str(value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else " ".join(str(value).replace("|", r"\|").splitlines())

@@ -28,6 +28,7 @@ def jobs_and_triggers(
     alpha = dg.define_asset_job("alpha_cycle", selection=["candidates", *ALPHA])
     catalog = dg.define_asset_job("refresh_catalog", selection=["catalog"])
     compaction = dg.define_asset_job("compact", selection=["month_copies"])
+    auditing = dg.define_asset_job("audit_data", selection=["data_audit"])
 
     @dg.schedule(
         name="daily_data_cycle",
@@ -52,9 +53,20 @@ def jobs_and_triggers(
     def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         return dg.RunRequest(run_key=f"catalog|{context.scheduled_execution_time:%Y-%m-%d}")
 
+    @dg.schedule(
+        name="weekly_data_audit",
+        cron_schedule="0 18 * * 0",
+        execution_timezone="UTC",
+        job=auditing,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Every Sunday evening, six hours after the repair began, what is wrong with the data.",
+    )
+    def audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=f"audit|{context.scheduled_execution_time:%Y-%m-%d}")
+
     repair = repair_job()
     return (
-        [data, alpha, catalog, compaction, repair],
-        [daily, weekly, weekly_repair(catalogue, repair)],
+        [data, alpha, catalog, compaction, auditing, repair],
+        [daily, weekly, weekly_repair(catalogue, repair), audit],
         [repair_sensor(catalogue, repair)],
     )

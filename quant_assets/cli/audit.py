@@ -50,11 +50,12 @@ def verify(*, as_json: bool) -> None:
 
 
 @audit.command()
+@click.option("--peek", is_flag=True, help="News of quarantine stay news: for programs that nobody reads.")
 @json_option
-def data(*, as_json: bool) -> None:
+def data(*, peek: bool, as_json: bool) -> None:
     """Look for damage, altered words, what is missing, unexplained, stale or drifted, orphans, newly rejected rows."""
     with open_work() as work:
-        findings = audit_data(work)
+        findings = audit_data(work, peek=peek)
     if as_json:
         print_json([asdict(one) for one in findings])
     for one in () if as_json else findings:

@@ -46,8 +46,13 @@ class AuditFinding:
     mend: str = ""
 
 
-def audit_data(work: Work) -> list[AuditFinding]:
-    """Look at every table; what quarantine holds is remembered, so that the next audit tells what is new."""
+def audit_data(work: Work, *, peek: bool = False) -> list[AuditFinding]:
+    """Look at every table; what quarantine holds is remembered, so that the next audit tells what is new.
+
+    Args:
+        work: the unit of work.
+        peek: remember nothing: nobody may read these findings, and news stay news until somebody does.
+    """
     catalog = refresh_catalog(work, full=True)
     return [
         *(found for table in ALL for found in _of_table(table, catalog["tables"][table.name])),
@@ -58,7 +63,7 @@ def audit_data(work: Work) -> list[AuditFinding]:
         *_minutes(work),
         *_leftovers(work),
         *_orphans(work),
-        *_toxic(work),
+        *_toxic(work, peek=peek),
     ]
 
 
@@ -192,8 +197,8 @@ def _accounted(work: Work) -> Iterator[pl.DataFrame]:
 # ------------------------------------------------------------ quarantine
 
 
-def _toxic(work: Work) -> list[AuditFinding]:
-    """Tell what entered quarantine since the last audit; the first one tells of all that is there."""
+def _toxic(work: Work, *, peek: bool) -> list[AuditFinding]:
+    """Tell what entered quarantine since somebody last read an audit; the first one tells of all that is there."""
     before = _remembered(work)
     now = dict(_in_quarantine(work, before))
     fresh: dict[str, dict[date, int]] = {}
@@ -202,7 +207,8 @@ def _toxic(work: Work) -> list[AuditFinding]:
         for verdict, names in rows.items():
             if more := len(set(names) - set(known.get(verdict, ()))):
                 fresh.setdefault(verdict, {})[date.fromisoformat(key)] = more
-    write_text(work.layout.data_audit, json.dumps(now, sort_keys=True) + "\n")
+    if not peek:
+        write_text(work.layout.data_audit, json.dumps(now, sort_keys=True) + "\n")
     return [_told(verdict, by_session) for verdict, by_session in sorted(fresh.items())]
 
 

@@ -1,10 +1,13 @@
 """The data audit names what drifted, what is stale, what nobody owns and what is newly toxic, each with its mend."""
 
+import json
 from datetime import timedelta
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from quant_assets.cli import cli
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
     BAR_ACCOUNTING,
@@ -99,24 +102,40 @@ def test_minutes_that_nothing_explains_and_a_certificate_beyond_the_limits_are_n
     assert (severity, "0.77% of the expected minutes" in what) == ("warn", True)
 
 
+def reject(lab, place):
+    """Put one bar of the session into quarantine, and nothing else."""
+    row = lab.lake.raw.read(RAW_TWS_BARS, AT).sort("ts").slice(place, 1)
+    told = row.with_columns(verdict=pl.lit("bad_print"), rule=pl.lit("toxic_price"))
+    text = told.with_columns(rules=pl.lit("toxic_price"), evidence=pl.lit(""), transform_version=pl.lit("2"))
+    broke = [name for name in QUARANTINE_TWS_BARS.schema.names() if name.startswith("broke_")]
+    frame = text.with_columns(pl.lit(name == "broke_toxic_price").alias(name) for name in broke)
+    mark = f"2030-01-01T00:{place // 10:02}:00+00:00"
+    lab.lake.curated.write(QUARANTINE_TWS_BARS, AT, frame.select(QUARANTINE_TWS_BARS.schema.names()), watermark=mark)
+
+
 def test_a_row_that_takes_the_place_of_a_released_one_is_new(lab):
     """One bad print goes and another comes: as many as before, and not the same."""
-    raw = lab.lake.raw.read(RAW_TWS_BARS, AT).sort("ts")
 
     def rejected(place):
-        row = raw.slice(place, 1).with_columns(verdict=pl.lit("bad_print"), rule=pl.lit("toxic_price"))
-        text = row.with_columns(rules=pl.lit("toxic_price"), evidence=pl.lit(""), transform_version=pl.lit("2"))
-        broke = [name for name in QUARANTINE_TWS_BARS.schema.names() if name.startswith("broke_")]
-        frame = text.with_columns(pl.lit(name == "broke_toxic_price").alias(name) for name in broke)
-        mark = f"2030-01-01T00:{place // 10:02}:00+00:00"
-        lab.lake.curated.write(
-            QUARANTINE_TWS_BARS, AT, frame.select(QUARANTINE_TWS_BARS.schema.names()), watermark=mark
-        )
+        reject(lab, place)
         return [what for _, what, _ in of(lab, QUARANTINE_TWS_BARS.name) if "last audit" in what]
 
     assert rejected(100) == [f"bad_print rows that the last audit did not see: 1 in {SESSION}"]
     assert rejected(100) == []
     assert rejected(201) == [f"bad_print rows that the last audit did not see: 1 in {SESSION}"]
+
+
+def test_a_peek_leaves_news_to_whoever_reads_the_next_audit(lab, monkeypatch):
+    reject(lab, 100)
+    monkeypatch.setenv("QUANT_DATA", str(lab.root / "data"))
+    monkeypatch.setenv("QUANT_CONFIGS", str(lab.root / "configs"))
+
+    def news(*options):
+        told = CliRunner().invoke(cli, ["audit", "data", "--json", *options], catch_exceptions=False)
+        return [one["what"] for one in json.loads(told.stdout) if "last audit" in one["what"]]
+
+    told = [f"bad_print rows that the last audit did not see: 1 in {SESSION}"]
+    assert [news("--peek"), news("--peek"), news(), news(), news("--peek")] == [told, told, told, [], []]
 
 
 def test_files_that_no_partition_owns_are_named(lab):
