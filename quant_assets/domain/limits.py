@@ -1,6 +1,7 @@
 """Limits of a certificate: how much of a session may be lost, and of how many instruments."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from math import floor
 from typing import Final, Self
@@ -16,6 +17,7 @@ DEGRADED: Final = "lakehouse.max_degraded"
 _SHOWN: Final = 5
 _SERVED: Final = ("present", "vendor_filler", "quarantined", "imputed_quarantined")
 _SHUT: Final = ("closed", "half_day")
+_ENTRY: Final = re.compile(r"(.+) \d+ of \d+ minutes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,17 @@ def told(accounted: pl.DataFrame, limits: Limits) -> tuple[str, str]:
     degraded = rows.filter("is_degraded").select(minutes).to_series()
     accepted = rows.filter(pl.col("accepted") > 0).select(pl.format("{} {} minutes", "symbol", "accepted")).to_series()
     return "; ".join(degraded), "; ".join(accepted)
+
+
+def degraded_of(text: str, symbols: Collection[str]) -> list[str]:
+    """Return what a certificate says of those of its degraded instruments that have one of some symbols.
+
+    Args:
+        text: whom the certificate names as degraded, as `told` writes it.
+        symbols: as in the accounting, without an exchange.
+    """
+    entries = ((one, _ENTRY.fullmatch(one)) for one in text.split("; "))
+    return [one for one, match in entries if match and match[1] in symbols]
 
 
 def _named(rows: pl.DataFrame, part: str, whole: str) -> str:

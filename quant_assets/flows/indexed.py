@@ -108,7 +108,12 @@ def snapshot(work: Work, partition: Partition) -> Published:
         partition,
         frozen.frame,
         inputs=inputs,
-        metadata={"run_id": frozen.run_id, "stale": len(frozen.stale), "previous": previous.run_id if previous else ""},
+        metadata={
+            "run_id": frozen.run_id,
+            "stale": len(frozen.stale),
+            "degraded": "; ".join(frozen.degraded),
+            "previous": previous.run_id if previous else "",
+        },
     )
 
 

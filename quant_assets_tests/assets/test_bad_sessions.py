@@ -67,6 +67,26 @@ def test_a_good_session_beside_a_bad_one_has_its_own_metadata_and_version(late: 
     assert (made.tags or {})["dagster/data_version"] == made.metadata["content_id"].value
 
 
+def test_a_run_that_holds_a_degraded_instrument_says_so(tmp_path: Path):
+    """Of QTEB quarantine takes 40 of 390 minutes, more than 5 %; QMKT is sound, so the session is certified."""
+    session = "2025-11-26"
+    with House(tmp_path, symbols=["ARCA:QMKT", "NASDAQ:QTEB"]) as house:
+        house.run_data(session)
+        raw, at = house.work().lake.raw, Partition.from_key(session)
+        mine = raw.read(RAW_TWS_BARS, at).filter(pl.col("symbol") == "QTEB").sort("ts").head(40)
+        later = mine.with_columns(
+            (pl.col("low") - 1).alias("high"),  # below the low: such a bar cannot be
+            (pl.col("ingested_at") + timedelta(hours=1)).alias("ingested_at"),
+            pl.lit("late").alias("batch_id"),
+            pl.lit("late-000").alias("request_id"),
+        )
+        raw.append(RAW_TWS_BARS, at, later, "late")
+        house.run_data(session)
+        house.run(["candidates", "snapshots"], f"calm|{session}")
+        shown = house.last_materialization("snapshots", f"calm|{session}").metadata
+    assert shown["degraded"].value == "QTEB 40 of 390 minutes"
+
+
 def test_the_good_sessions_go_on_without_being_fetched_again(tmp_path: Path):
     with House(tmp_path, symbols=["NASDAQ:QENE"]) as house:
         house.run(DATA, BAD, GOOD[-1])

@@ -193,6 +193,8 @@ class ReportData:
     whys: Sequence[Reason]
     certificate: str
     """Id of the session's certificate; empty where the run keeps none."""
+    degraded: Sequence[str]
+    """Frozen instruments that the certificate names as degraded, with the minutes that they lost."""
     n_requests: int
     """TWS requests behind the frozen bars; 0 where the run keeps no record of them."""
     stale: Sequence[str]
@@ -209,6 +211,16 @@ class ReportData:
     def is_synthetic(self) -> bool:
         """Whether any instrument says of itself that it is synthetic."""
         return any("(synthetic)" in position.long_name.lower() for position in self.positions)
+
+    @property
+    def degraded_told(self) -> str:
+        """Who is degraded, and what that means here; empty where nobody is."""
+        if not self.degraded:
+            return ""
+        return (
+            f"Degraded, says the session's certificate, for minutes that quarantine took or nothing explains: "
+            f"{'; '.join(self.degraded)}. Weights rest on daily bars, which TWS serves apart from the minutes."
+        )
 
     @cached_property
     def held(self) -> list[Position]:

@@ -22,6 +22,7 @@ def render_markdown(data: ReportData) -> str:
         f"# Weights of {data.profile}, {data.session}",
         *([_SYNTHETIC] if data.is_synthetic else []),
         _lead(data),
+        *([data.degraded_told] if data.degraded else []),
         "## Weights",
         _table(["instrument", "sector", "weight", "share of risk"], positions),
         "## Selection",

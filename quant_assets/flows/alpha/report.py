@@ -64,6 +64,7 @@ def report_data(run: RunDirectory) -> ReportData:
         walked=run.read_json(WALKED) if run.file(WALKED).is_file() else None,
         whys=[_why(one) for one in explain_all(run, _EXPLAINED)],
         certificate=provenance_of(run)["certificate"],
+        degraded=provenance_of(run)["degraded"],
         n_requests=len({one["request_id"] for one in provenance_of(run)["requests"]}),
         stale=inputs["stale"],
         stale_policy=profile.data.stale_policy,

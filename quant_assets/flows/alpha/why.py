@@ -101,9 +101,13 @@ class _Files:
 
 
 def provenance_of(run: RunDirectory) -> dict[str, Any]:
-    """Return what a run keeps of where its bars came from: `certificate` of the session, `requests`, `quarantine`."""
+    """Return what a run keeps of where its bars came from.
+
+    Returns:
+        `certificate` of the session, and whom of the run it names as `degraded`; `requests`, `quarantine`.
+    """
     kept = run.read_json(PROVENANCE) if run.file(PROVENANCE).is_file() else {}
-    return {"certificate": "", "requests": [], "quarantine": [], **kept}
+    return {"certificate": "", "degraded": [], "requests": [], "quarantine": [], **kept}
 
 
 def explain(run: RunDirectory, symbol: str, requests: Sequence[Mapping[str, Any]] | None = None) -> Explanation:

@@ -40,12 +40,14 @@ class Previous:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A frozen run, its row of SNAPSHOTS, and what stale instruments it was allowed to hold."""
+    """A frozen run, its row of SNAPSHOTS, and what stale and degraded instruments it holds."""
 
     run: RunDirectory
     frame: pl.DataFrame
     inputs: dict[str, str]
     stale: tuple[str, ...]
+    degraded: tuple[str, ...]
+    """Instruments that the session's certificate names as degraded; none is kept out for it."""
     is_unchanged: bool
     """The run directory stood already, and nothing was written."""
 
@@ -110,7 +112,8 @@ def freeze(
         is_unchanged = not _write(run, request, gathered, {**described, **names})
         if evidence is not None and not run.file(PROVENANCE).exists() and not run.is_finished:
             told = evidence(gathered.bars, window)
-            run.write_json(PROVENANCE, {"certificate": gathered.certificate_id, **told})
+            certified = {"certificate": gathered.certificate_id, "degraded": list(gathered.degraded)}
+            run.write_json(PROVENANCE, certified | dict(told))
         if walked is not None and not run.file(WALKED).exists() and not run.is_finished:
             run.write_json(WALKED, walked)
         _log(RunLog(run, clock), request, gathered)
@@ -119,6 +122,7 @@ def freeze(
         frame=_row(run, request, described, root),
         inputs={f"{name}|{request.session}": footer.content_id for name, footer in gathered.footers.items()},
         stale=gathered.stale,
+        degraded=gathered.degraded,
         is_unchanged=is_unchanged,
     )
 
@@ -173,6 +177,8 @@ def _log(log: RunLog, request: Request, gathered: Gathered) -> None:
     if gathered.tolerated:
         policy = request.profile.data.stale_policy
         log.note("tolerated", status="warn" if policy == "warn" else "ok", policy=policy, problems=gathered.tolerated)
+    if gathered.degraded:
+        log.note("degraded", status="warn", instruments=gathered.degraded)
     log.note(
         "frozen",
         status="ok",

@@ -9,7 +9,7 @@ import polars as pl
 
 from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.certificates import Certificate, judged
-from quant_assets.domain.limits import Limits
+from quant_assets.domain.limits import Limits, degraded_of
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
 from quant_assets.flows.limits import beyond_today, ways_out
@@ -65,6 +65,8 @@ class Gathered:
     """What `stale_policy` let pass: short and stale histories."""
     certificate_id: str
     """The session's certificate, which covers what is frozen."""
+    degraded: tuple[str, ...]
+    """Frozen instruments that the certificate names as degraded, with the minutes that they lost."""
     bias: dict[str, Any]
     """What of the universe was never there to be judged; see `bias_meter`."""
 
@@ -96,6 +98,7 @@ def gather(store: Reader, request: Request) -> Gathered:
         stale=tuple(one["symbol"] for one in instruments if one["last_session"] != request.session.isoformat()),
         tolerated=tuple(text for one in instruments for text in _weaknesses(one, request)),
         certificate_id=certificate.certificate_id,
+        degraded=tuple(degraded_of(certificate.degraded, {one["symbol"].partition(":")[2] for one in instruments})),
         bias=bias_meter(frames["curated_tws_1d_bars"], frames["candidates"], request.window),
     )
 

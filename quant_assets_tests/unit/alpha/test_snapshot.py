@@ -12,6 +12,7 @@ import quant_assets
 from quant_assets.domain.limits import Limits
 from quant_assets.domain.tables import BAR_ACCOUNTING, CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS
 from quant_assets.errors import DefectError, SnapshotExistsError, SnapshotIncompleteError
+from quant_assets.flows.alpha import STEPS
 from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.runs import code, merkle_root, run_id
@@ -225,6 +226,36 @@ def test_a_stale_instrument_is_frozen_under_warn_and_allow_and_that_is_on_record
     assert [one["event"] for one in events] == ["tolerated", "frozen"]
     assert events[0]["policy"] == policy
     assert events[0]["problems"] == [f"NYSE:S102 (con_id 102) is stale: its last bar is of {world.sessions[-2]}"]
+
+
+def test_degraded_instruments_of_the_run_are_named_wherever_somebody_looks(tmp_path):
+    """S102 is in the run and is frozen all the same; of S999, which is not, the run says nothing."""
+    world, at = scenario.world(n=3), Partition(scenario.weekdays(1)[0])
+    said = world.store.read(CERTIFIED_SESSIONS, at)
+    text = "S102 40 of 390 minutes; S999 390 of 390 minutes"
+    world.store.put(CERTIFIED_SESSIONS, at, said.with_columns(degraded=pl.lit(text)))
+    given = (world.session, scenario.PROFILE, world.profile, world.sessions, world.clock)
+    snapshot = freeze(world.store, Layout(tmp_path), *given, evidence=lambda *_: {})
+    assert snapshot.degraded == ("S102 40 of 390 minutes",)
+    assert "NYSE:S102" in [one["symbol"] for one in snapshot.run.inputs["instruments"]]
+    assert snapshot.run.read_json("config/provenance.json")["degraded"] == ["S102 40 of 390 minutes"]
+    (event,) = [json.loads(line) for line in snapshot.run.read("audit.jsonl").splitlines() if b'"degraded"' in line]
+    assert (event["event"], event["status"], event["instruments"]) == ("degraded", "warn", ["S102 40 of 390 minutes"])
+    for step in STEPS:
+        step(snapshot.run, world.clock)
+    for name in ("reports/report.md", "reports/report.html"):
+        report = snapshot.run.read(name).decode()
+        assert "S102 40 of 390 minutes. Weights rest on daily bars" in report, name
+        assert "S999" not in report, name
+
+
+def test_a_sound_session_names_nobody(tmp_path):
+    world = scenario.world(n=3)
+    snapshot = world.freeze(Layout(tmp_path))
+    assert snapshot.degraded == ()
+    for step in STEPS:
+        step(snapshot.run, world.clock)
+    assert "egraded" not in snapshot.run.read("reports/report.md").decode()
 
 
 def test_candidates_that_accept_nobody_are_missing_input(tmp_path):

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from quant_assets.domain.limits import Limits, beyond, losses, taken, told
+from quant_assets.domain.limits import Limits, beyond, degraded_of, losses, taken, told
 from quant_assets.domain.tables import BAR_ACCOUNTING
 from quant_assets.domain.tables.bars import ACCOUNTING_REASONS
 from quant_assets_tests.builders import SESSION
@@ -80,6 +80,14 @@ def test_a_certificate_names_who_lost_too_much_and_what_was_accepted():
         "D 10 minutes",
     )
     assert losses(rows, LIMITS)["symbol"].to_list() == ["A", "B", "C", "D", "E", "G"], "F was closed"
+
+
+def test_of_the_degraded_those_of_some_symbols_are_told_and_no_namesakes_in_part():
+    rows = session(WHOLE, {"present": 386, "unexplained": 4}, GONE)
+    degraded, _ = told(rows.with_columns(pl.col("symbol").replace({"B": "BRK B", "C": "BRK"})), LIMITS)
+    assert degraded_of(degraded, {"BRK B", "A"}) == ["BRK B 4 of 390 minutes"]
+    assert degraded_of(degraded, {"BRK"}) == ["BRK 390 of 390 minutes"]
+    assert degraded_of("", {"A", ""}) == []
 
 
 def test_unexplained_minutes_count_filled_in_or_not_and_accepted_ones_do_not():
