@@ -20,8 +20,8 @@ BEGUN: Final = "_begun"
 """Ends the name of the event that tells of a line before it is there."""
 
 Line = dict[str, Any]
-_State = tuple[int, int, int]
-"""Inode, size and time of a file: another one means that something was appended or changed."""
+_State = tuple[int, int, int] | None
+"""Inode, size and time of a file, None where there is none: another one means that something changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,24 @@ class Words:
         return self.as_of is None or datetime.fromisoformat(line["timestamp"]) <= self.as_of
 
     def _all(self) -> tuple[Line, ...]:
-        """Return the proved words; they are judged again when the file is another one."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return ()
-        state = found.st_ino, found.st_size, found.st_mtime_ns
+        """Return the proved words; they are judged again when the file is another one.
+
+        No file is a file like any other: only the audit log knows whether there ever was one.
+        """
+        state = self._state()
         if state not in self._proved:
             lines, doubted = self._judged()
             if wrong := next((one for one in doubted if one.is_tampering), None):
                 raise BrokenChainError(self.path, wrong.line, wrong.detail, self.audit)
             self._proved[state] = lines
         return self._proved[state]
+
+    def _state(self) -> _State:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _judged(self) -> tuple[tuple[Line, ...], list[Doubt]]:
         """Return the lines, and what is wrong with them.
@@ -106,10 +112,10 @@ class Words:
         """
         lines, chain = dict(numbered(self.path)), verify(self.path)
         begun, said = self._anchors()
-        hashes = {line["hash"] for line in read(self.path)}
+        gone = said - {line["hash"] for line in read(self.path)}
         return tuple(lines.values()), [
             *(_of_chain(one) for one in chain),
-            *(_removed(one) for one in sorted(said - hashes)),
+            *([_all_removed(len(gone))] if gone and not self.path.exists() else map(_removed, sorted(gone))),
             *_unsaid(lines, begun, said),
         ]
 
@@ -148,6 +154,11 @@ def _of_chain(one: Finding) -> Doubt:
 
 def _removed(one: str) -> Doubt:
     told = f"the audit log tells of override {one[:12]}, which is not there"
+    return Doubt(0, "removed", told, is_tampering=True)
+
+
+def _all_removed(n: int) -> Doubt:
+    told = f"it is gone, and the audit log tells of {n} {'word' if n == 1 else 'words'} in it"
     return Doubt(0, "removed", told, is_tampering=True)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import timedelta
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
@@ -13,11 +14,13 @@ from quant_assets.cli import cli
 from quant_assets.control import audit
 from quant_assets.control.audit import GENESIS, AuditLog, digest
 from quant_assets.domain.quality import row_hash
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS
-from quant_assets.errors import BrokenChainError, QuantAssetsError, StaleInputsError
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, RAW_TWS_BARS
+from quant_assets.errors import BrokenChainError, QuantAssetsError
+from quant_assets.flows.curate import Curator
 from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.overriding import exhibit, override
 from quant_assets.flows.past import open_past
+from quant_assets.flows.slate import DERIVED, wipe
 from quant_assets.flows.words import Words, say
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.unit.flows.lab import after
@@ -140,10 +143,49 @@ def test_a_session_is_not_put_back_because_the_whole_file_is_gone(lab, toxic):
         override(work, "release", toxic["id"], by="anna", why="the tape says so")
     curated(lab)
     lab.lake.layout.overrides.unlink()
-    with pytest.raises(StaleInputsError):
+    with pytest.raises(
+        BrokenChainError, match=r"overrides\.jsonl: it is gone, .*1 word.* Restore overrides\.jsonl and"
+    ):
         curated(lab)
     with lab.at(after(NEXT)) as work:
-        assert [(one.line, one.problem) for one in work.words.doubts()] == [(0, "removed")]
+        assert [(one.line, one.problem, one.is_tampering) for one in work.words.doubts()] == [(0, "removed", True)]
+
+
+@pytest.mark.parametrize("action", ["release", "confirm"])
+@pytest.mark.parametrize("trouble", ["wiped", "newer answer", "emptied"])
+def test_a_word_is_not_lost_with_the_file_however_the_session_comes_to_be_curated_again(lab, toxic, action, trouble):
+    """No table stands that remembers the word, or something newer than the word makes the session due."""
+    speak(lab, action, toxic["id"])
+    curated(lab)
+    if trouble == "emptied":
+        lab.lake.layout.overrides.write_bytes(b"")
+    else:
+        lab.lake.layout.overrides.unlink()
+    if trouble == "newer answer":
+        raw = lab.lake.raw.read(RAW_TWS_BARS, AT).sort("con_id", "ts").head(1)
+        late = raw.with_columns(pl.col("ingested_at") + timedelta(days=9), batch_id=pl.lit("b9"), volume=pl.lit(1.0))
+        lab.lake.raw.append(RAW_TWS_BARS, AT, late, "b9")
+    else:
+        with lab.at(after(NEXT)) as work:
+            wipe(work, DERIVED)
+    before = lab.content()
+    with pytest.raises(BrokenChainError, match="audit log tells of"):
+        curated(lab)
+    with pytest.raises(BrokenChainError):
+        speak(lab, action, toxic["id"])
+    assert lab.content() == before
+
+
+def test_where_both_files_are_gone_on_purpose_the_rows_are_judged_without_words(lab, toxic):
+    speak(lab, "release", toxic["id"])
+    curated(lab)
+    for path in (lab.lake.layout.overrides, lab.lake.layout.audit):
+        path.rename(path.with_suffix(".aside"))
+    with lab.at(after(NEXT)) as work:
+        wipe(work, DERIVED)
+    curated(lab)
+    assert statuses(lab) == []
+    assert [one["id"] for one in rows(lab, rule="toxic_price")] == [toxic["id"]]
 
 
 def test_both_audits_name_the_line_and_the_mend(lab, toxic, quant):
@@ -249,6 +291,12 @@ def test_a_word_is_not_appended_to_a_chain_that_is_broken(tmp_path):
     assert (words.path.read_bytes(), log.path.read_bytes()) == before
 
 
-def test_without_words_the_audit_log_is_not_read(lab, monkeypatch):
-    monkeypatch.setattr("quant_assets.flows.words.read", None)
-    assert curated(lab)[0].is_committed
+def test_without_words_the_audit_log_is_read_once_to_know_that_there_were_none(lab, monkeypatch):
+    asked, real = [], audit.read
+    monkeypatch.setattr(
+        "quant_assets.flows.words.read", lambda path, **options: asked.append(path) or real(path, **options)
+    )
+    with lab.at(after(NEXT)) as work:
+        for session in (SESSION, NEXT, SESSION):
+            assert Curator(work).minute_bars(session)[0].is_committed
+    assert asked.count(lab.lake.layout.audit) == 1
