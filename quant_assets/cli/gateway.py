@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from quant_assets.cli.common import parse_day, print_json, print_table
+from quant_assets.cli.common import Finite, parse_day, print_json, print_table
 from quant_assets.control.stopping import until_stopped
 from quant_assets.flows.gate import open_market
 from quant_assets.settings.manifest import ReplayConfig
@@ -27,14 +27,14 @@ def gateway() -> None:
 @click.option("--seed", default=7, show_default=True, help="Seed of the synthetic market.")
 @click.option(
     "--time-scale",
-    type=click.FloatRange(0, 1e6, min_open=True),
+    type=Finite(0, 1e6, min_open=True),
     default=1.0,
     show_default=True,
     help="Let the pacing clock run this many times as fast.",
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0, 3600),
+    type=Finite(0, 3600),
     default=0.0,
     show_default=True,
     help="Answer historical requests after this many seconds.",

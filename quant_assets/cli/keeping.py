@@ -8,7 +8,7 @@ from datetime import date
 import click
 
 from quant_assets.assets.cycles import ALPHA, DATA
-from quant_assets.cli.common import json_option, open_work, print_json, print_table, span_from
+from quant_assets.cli.common import Finite, json_option, open_work, print_json, print_table, span_from
 from quant_assets.cli.flow import finish
 from quant_assets.domain.tables import ALL, BY_NAME
 from quant_assets.errors import CorruptCopyError
@@ -60,7 +60,9 @@ def compact(month: str, *, every: bool, verify: bool, dry_run: bool, as_json: bo
 
 
 @click.command()
-@click.option("--older-than", metavar="HOURS", type=float, default=24.0, show_default=True, help="Age of leftovers.")
+@click.option(
+    "--older-than", metavar="HOURS", type=Finite(0), default=24.0, show_default=True, help="Age of leftovers."
+)
 @dry_run_option
 @json_option
 def gc(older_than: float, *, dry_run: bool, as_json: bool) -> None:
@@ -69,8 +71,6 @@ def gc(older_than: float, *, dry_run: bool, as_json: bool) -> None:
     Results of stages that no run asked for in 30 days go as well: the next run that needs one computes it again.
     Session files and bronze are not even looked at, and whatever a snapshot, a run or a tag names stays.
     """
-    if older_than < 0:
-        raise click.BadParameter("an age cannot be negative", param_hint="--older-than")
     with open_work() as work:
         garbage = Garbage(work.lake, ALL, work.clock.now().timestamp(), older_than * _HOUR_S)
         items = garbage.survey() if dry_run else garbage.collect()

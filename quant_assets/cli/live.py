@@ -5,13 +5,13 @@ from dataclasses import asdict
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json
+from quant_assets.cli.common import Finite, json_option, open_work, print_json
 from quant_assets.flows.live import Round, capture, open_now
 
 
 @click.command()
 @click.option("--once", is_flag=True, help="One round, and end.")
-@click.option("--every", "every_s", type=click.FloatRange(min=10), metavar="SECONDS", help="Between rounds.")
+@click.option("--every", "every_s", type=Finite(min=10), metavar="SECONDS", help="Between rounds.")
 @click.option("--dry-run", is_flag=True, help="Show which exchanges are open, and ask nothing.")
 @json_option
 def live(*, once: bool, every_s: float | None, dry_run: bool, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner, print_table
+from quant_assets.cli.common import Finite, json_option, open_work, print_json, print_synthetic_banner, print_table
 from quant_assets.errors import VerificationError
 from quant_assets.settings import Settings
 
@@ -129,7 +129,12 @@ def diff(a: str, b: str, *, as_json: bool) -> None:
 
 @run.command()
 @click.argument("run", metavar="RUN")
-@click.option("--net-liquidation", type=float, metavar="AMOUNT", help="Worth of the account in the base currency.")
+@click.option(
+    "--net-liquidation",
+    type=Finite(0, min_open=True),
+    metavar="AMOUNT",
+    help="Worth of the account in the base currency.",
+)
 @click.option(
     "--positions", "file", type=click.Path(path_type=Path), help="CSV or Parquet: quantity, con_id or symbol."
 )
@@ -317,13 +322,17 @@ def _shown(value: object) -> str:
     return "—" if value is None else str(value)
 
 
+_RATE = Finite(0, min_open=True)
+
+
 def _rates(texts: tuple[str, ...]) -> dict[str, float]:
     """Parse `EUR=1.08`."""
     found = {}
     for text in texts:
         name, _, number = text.partition("=")
         try:
-            found[name.strip().upper()] = float(number)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not CURRENCY=RATE", param_hint="--rate") from None
+            found[name.strip().upper()] = _RATE.convert(number, None, None)
+        except click.BadParameter as error:
+            said = f"{text!r} is not CURRENCY=RATE: {error.message}"
+            raise click.BadParameter(said, param_hint="--rate") from None
     return found

@@ -280,6 +280,9 @@ def test_what_follows_in_the_pipe_of_a_closed_session_is_not_served():
         ("--time-scale", "-1", "0<x<=1000000"),
         ("--time-scale", "fast", "--time-scale"),
         ("--latency", "-1", "0<=x<=3600"),
+        ("--time-scale", "nan", "'nan' is not a finite number"),
+        ("--time-scale", "inf", "'inf' is not a finite number"),
+        ("--latency", "nan", "'nan' is not a finite number"),
     ],
 )
 def test_a_clock_that_cannot_be_is_a_usage_error_with_the_legal_range(option, value, legal):

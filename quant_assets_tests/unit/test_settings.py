@@ -135,6 +135,28 @@ def test_refusals_name_file_key_and_what_is_legal(manifest, changes, words):
         assert word in message
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("lakehouse.lock_wait_s", lambda x: {"lakehouse": {"lock_wait_s": x}}),
+        ("lakehouse.max_unexplained", lambda x: {"lakehouse": {"max_unexplained": x}}),
+        ("tws.request_timeout_s", lambda x: {"tws": {"request_timeout_s": x}}),
+        ("replay.time_scale", lambda x: {"replay": {"time_scale": x}}),
+        ("replay.positions.ARCA:QMKT", lambda x: {"replay": {"positions": {"ARCA:QMKT": x}}}),
+        ("risk.cluster_cap", lambda x: {"defaults": {"risk": {"cluster_cap": x}}}),
+        ("score_weights.momentum", lambda x: {"defaults": {"selection": {"score_weights": {"momentum": x}}}}),
+        ("vetoes.cvar.max", lambda x: {"defaults": {"selection": {"vetoes": {"cvar": {"max": x}}}}}),
+        ("max_jump", lambda x: {"quality": {"asset_classes": {"STK": {"max_jump": x}}}}),
+    ],
+)
+def test_no_number_of_the_configuration_is_none(manifest, key, changes, number):
+    """Python reads NaN and Infinity from JSON; a comparison with the first is never true, so no limit would hold."""
+    message = refusal(manifest(changes(number)))
+    assert key in message
+    assert "finite number" in message
+
+
 @pytest.mark.parametrize("name", ["../etc", "a/b", "a b", "", "é", "x" * 65])
 def test_unsafe_profile_names_are_refused(manifest, name):
     with pytest.raises(UnsafeNameError) as refused:

@@ -4,6 +4,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors: a misspelt key must never be a silent default."""
+    """Unknown keys are errors: a misspelt key must never be a silent default.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    So are numbers that are none: whatever is compared with NaN passes, and whatever waits for infinity never ends.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
