@@ -1,15 +1,15 @@
 """Tags: a state of the lakehouse by name. A tag holds content ids and an instant of knowledge, never a copy."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from quant_assets.domain.tables import ALL, BY_NAME, Table
 from quant_assets.errors import ConfigurationError, CorruptFileError, UnknownNameError
-from quant_assets.flows.past import PastLake, open_past
+from quant_assets.flows.past import open_past
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
@@ -48,6 +48,17 @@ class TagFinding:
     verdict: Verdict
     """same: it stands as tagged; proved: it was replaced, and what was known then still has the tagged content."""
     what: str = ""
+
+
+class _Named(NamedTuple):
+    """One partition of a tag."""
+
+    table: Table
+    partition: Partition
+    content: str
+
+
+_AS_OF_TAG = "replaced since; computed again as of the tag"
 
 
 def planned_tag(work: Work, name: str) -> Tag:
@@ -139,23 +150,30 @@ def verify_tag(work: Work, name: str) -> list[TagFinding]:
         UnknownNameError: there is no such tag.
     """
     tag = read_tag(work, name)
-    findings, replaced = [], []
-    for table, partition, content in _named(tag):
-        if _now(work, table, partition) == content:
-            findings.append(TagFinding(table.name, partition.key, "same"))
+    findings: list[TagFinding] = []
+    replaced: list[_Named] = []
+    for one in _named(tag):
+        if _now(work, one.table, one.partition) == one.content:
+            findings.append(TagFinding(one.table.name, one.partition.key, "same"))
         else:
-            replaced.append((table, partition, content))
-    if replaced:
-        with open_past(work, tag.created_at) as past:
-            findings += [_proved(work, past, *one) for one in replaced]
+            replaced.append(one)
+    as_of_tag = _given(work, tag.created_at, replaced)
+    behind: dict[str, list[_Named]] = {}
+    for one in replaced:
+        if one not in as_of_tag:
+            behind.setdefault(_made_at(work, tag, *one), []).append(one)
+    findings += [TagFinding(one.table.name, one.partition.key, "proved", _AS_OF_TAG) for one in as_of_tag]
+    for made_at, named in behind.items():
+        given = _given(work, datetime.fromisoformat(made_at), named) if made_at else []
+        findings += [_judged(work, one, made_at if one in given else "") for one in named]
     return findings
 
 
-def _named(tag: Tag) -> Iterable[tuple[Table, Partition, str]]:
+def _named(tag: Tag) -> Iterable[_Named]:
     for name, partitions in tag.tables.items():
         if name in BY_NAME:
             for key, content in partitions.items():
-                yield BY_NAME[name], Partition.from_key(key), content
+                yield _Named(BY_NAME[name], Partition.from_key(key), content)
 
 
 def _now(work: Work, table: Table, partition: Partition) -> str | None:
@@ -165,14 +183,28 @@ def _now(work: Work, table: Table, partition: Partition) -> str | None:
         return None
 
 
-def _proved(work: Work, past: PastLake, table: Table, partition: Partition, content: str) -> TagFinding:
-    then = _now(past.work, table, partition)
-    if then == content:
-        return TagFinding(table.name, partition.key, "proved", "replaced since; computed again as of the tag")
-    gone = _now(work, table, partition) is None
+def _given(work: Work, as_of: datetime, named: Sequence[_Named]) -> list[_Named]:
+    """Return those whose tagged content is what was known by an instant."""
+    if not named:
+        return []
+    with open_past(work, as_of) as past:
+        return [one for one in named if _now(past.work, one.table, one.partition) == one.content]
+
+
+def _made_at(work: Work, tag: Tag, table: Table, partition: Partition, content: str) -> str:
+    """Return when the tagged content was made; what had come between that and the tag it did not know."""
+    file, until = work.layout.file(table, partition), tag.created_at.isoformat()
+    return "" if table.append_only else work.lake.curated.manifest(table).committed_at(file, content, until)
+
+
+def _judged(work: Work, one: _Named, made_at: str) -> TagFinding:
+    if made_at:
+        what = f"replaced since; was behind at the tag, and is computed again as of {made_at}, when it was made"
+        return TagFinding(one.table.name, one.partition.key, "proved", what)
+    gone = _now(work, one.table, one.partition) is None
     what = "is gone" if gone else "holds other content"
-    why = "its runs hold it" if partition.profile else "and what was known then does not give the tagged content"
-    return TagFinding(table.name, partition.key, "differs", f"{what}; {why}")
+    why = "its runs hold it" if one.partition.profile else "and what was known then does not give the tagged content"
+    return TagFinding(one.table.name, one.partition.key, "differs", f"{what}; {why}")
 
 
 def _directory(work: Work) -> Path:

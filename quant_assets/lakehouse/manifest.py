@@ -9,7 +9,7 @@ from typing import Any
 
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.files import naming_full_disk, sweep_staged, write_text
-from quant_assets.lakehouse.footer import Footer, read_footer
+from quant_assets.lakehouse.footer import Footer, instant_text, read_footer
 from quant_assets.lakehouse.lines import GrowingLines
 
 
@@ -91,6 +91,21 @@ class Manifest:
         sweep_staged(self.path.parent)
         write_text(self.path, "".join(lines))
         return len(lines)
+
+    def committed_at(self, file: Path, content_id: str, until: str) -> str:
+        """Return when a content of a file was last committed or confirmed by an instant; empty where no line tells.
+
+        Args:
+            file: its path; what stands there by now may be something else.
+            content_id: of the content.
+            until: ISO 8601.
+        """
+        wanted, name = content_id.encode(), self._name(file)
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        about = (self._entry(line, number) for number, line in enumerate(lines, 1) if wanted in line)
+        fits = (one for one in about if one and one.path == name and one.footer.content_id == content_id)
+        told = (instant_text(one.committed_at) for one in fits)
+        return max((instant for instant in told if instant <= instant_text(until)), default="")
 
     def superseded(self, keep: Collection[str] = ()) -> int:
         """Return how many lines neither describe a file that stands nor have a content id in `keep`.

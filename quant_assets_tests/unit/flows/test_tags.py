@@ -12,7 +12,7 @@ from quant_assets.cli import cli
 from quant_assets.clock import ManualClock
 from quant_assets.domain.differences import difference
 from quant_assets.domain.features import GROUPS
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS
+from quant_assets.domain.tables import BY_NAME, CURATED_TWS_1M_BARS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS
 from quant_assets.errors import ConfigurationError, UnknownNameError, UnsafeNameError, VerificationError
 from quant_assets.flows.certify import certify
 from quant_assets.flows.derive import publish_group
@@ -86,6 +86,36 @@ def test_what_was_replaced_since_is_proved_from_what_was_known_then(told):
     assert {key for key, verdict in findings.items() if verdict == "proved"} == changed
     assert {name for name, _ in changed} >= {"raw_tws_bars", "curated_tws_1m_bars", "features_volume_1m_v1"}
     assert set(findings.values()) == {"same", "proved"}
+
+
+def test_a_tag_between_an_arrival_and_its_curation_is_proved_from_when_each_partition_was_made(tmp_path):
+    """The revision is there, and silver does not know it yet: such a state can be named, and be held to its word."""
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT",))
+    lab.run([SESSION])
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        publish_group(work, GROUPS["tv_technicals_1d", "v1"], SESSION)
+        assert certify(work, SESSION).is_committed
+    revise(lab)
+    with lab.at(LATE + timedelta(hours=1)) as work:
+        tagged = create_tag(work, "between").tables
+    lab.run([SESSION], LATE + timedelta(hours=2))
+    with lab.at(LATE + timedelta(days=1)) as work:
+        assert certify(work, SESSION).is_committed
+    now = content(lab.lake)
+    with lab.at(LATE + timedelta(days=2)) as work:
+        findings = {one.table: one for one in verify_tag(work, "between") if one.partition == AT.key}
+        replaced = {name for name, ids in tagged.items() if now[name, AT.key] != ids[AT.key]}
+        assert replaced >= {"curated_tws_1m_bars", "features_volume_1m_v1", "certified_sessions"}
+        assert {name: findings[name].verdict for name in replaced} == dict.fromkeys(replaced, "proved")
+        assert findings["raw_tws_bars"].verdict == "same"
+        assert f"as of {after(SESSION):%Y-%m-%d}" in findings["curated_tws_1m_bars"].what
+        for name in replaced:  # an index that was built anew has forgotten when replaced content was made
+            table = BY_NAME[name]
+            work.lake.curated.manifest(table).rebuild([work.layout.file(table, AT)], "2024-03-18T00:00:00+00:00")
+    with lab.at(LATE + timedelta(days=3)) as work:
+        lost = {one.table: one.what for one in verify_tag(work, "between") if one.verdict == "differs"}
+    assert set(lost) == replaced
+    assert all("what was known then does not give" in what for what in lost.values())
 
 
 def test_what_cannot_be_proved_is_an_error(tmp_path, monkeypatch):
