@@ -1,14 +1,12 @@
 """The alpha cycle: a frozen snapshot, and what is computed from it without a network."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
-from quant_assets.assets.discovery import SINGLE
+from quant_assets.assets.making import Finish, PublishOne, each, table_asset
 from quant_assets.assets.pictures import weight_pictures
-from quant_assets.assets.publish import Build, Events, publish
 from quant_assets.domain.tables import (
     REPORTS,
     RETURNS_MATRIX,
@@ -20,14 +18,6 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.flows import indexed
 from quant_assets.flows.judged import NO_FALLBACK, NOT_RELAXED, ROBUST, VERIFIED
-from quant_assets.flows.publishing import Published
-from quant_assets.flows.work import Work
-from quant_assets.lakehouse.layout import Partition
-from quant_assets.resources.work import WorkResource
-
-Publish = Callable[[Work, Partition], Published]
-Finish = Callable[[Work, Sequence[Partition]], Mapping[str, Any]]
-
 
 _FROZEN = ["candidates", "curated_tws_1d_bars", "instruments", "certified_sessions"]
 """What a snapshot copies, and the certificate that it insists on."""
@@ -36,12 +26,7 @@ _FROZEN = ["candidates", "curated_tws_1d_bars", "instruments", "certified_sessio
 def alpha_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     """Return the assets from `snapshots` to `report`, each standing on the one before."""
     return [
-        _asset(
-            catalogue,
-            SNAPSHOTS,
-            ["candidates", "curated_tws_1d_bars", "instruments", "certified_sessions"],
-            indexed.snapshot,
-        ),
+        _asset(catalogue, SNAPSHOTS, _FROZEN, indexed.snapshot),
         _asset(catalogue, RETURNS_MATRIX, ["snapshots"], indexed.returns_matrix),
         _asset(
             catalogue,
@@ -71,26 +56,11 @@ def _asset(
     catalogue: Catalogue,
     table: Table,
     deps: Sequence[str],
-    publish_one: Publish,
+    publish_one: PublishOne,
     finish: Finish | None = None,
     blocking: Mapping[str, str] | None = None,
     warning: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
-    name = "report" if table is REPORTS else table.name
-
-    @dg.multi_asset(
-        name=name,
-        specs=[catalogue.spec(table, deps=deps)],
-        check_specs=checks(name, blocking=blocking, warning=warning),
-        backfill_policy=SINGLE,
-    )
-    def body(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        work = quant.work
-
-        def build(_: Work, __: list[Partition]) -> Build:
-            return lambda partition: [publish_one(work, partition)]
-
-        pictures = (lambda partitions: finish(work, partitions)) if finish else None
-        yield from publish(context, work, [table], build, finish=pictures)
-
-    return body
+    spec = catalogue.spec(table, deps=deps)
+    check_specs = checks(spec.key.to_user_string(), blocking=blocking, warning=warning)
+    return table_asset([table], [spec], check_specs, each(publish_one), finish=finish)

@@ -3,9 +3,9 @@
 import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
-from quant_assets.assets.discovery import SINGLE
+from quant_assets.assets.making import table_asset
 from quant_assets.assets.pictures import coverage_pictures
-from quant_assets.assets.publish import Build, Events, publish
+from quant_assets.assets.publish import Build
 from quant_assets.domain.tables import (
     BAR_ACCOUNTING,
     CURATED_TWS_1D_BARS,
@@ -23,112 +23,101 @@ from quant_assets.flows.ingested import PERMITTED, PROVED, SERVED, SETTLED, raw_
 from quant_assets.flows.live import promote
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
-from quant_assets.resources.work import WorkResource
+
+_CURATED = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 
 
 def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     """Return `raw_tws_bars`, `raw_tws_daily_bars`, the curated bars with their quarantine, and the daily windows."""
-
-    @dg.multi_asset(
-        name="raw_tws_bars",
-        specs=[catalogue.spec(RAW_TWS_BARS, deps=["universe"], kinds=["tws"])],
-        check_specs=checks(
-            "raw_tws_bars",
-            blocking={SETTLED: "Every instrument of the universe has an answer to rely on: bars, or a firm no"},
-            warning={PERMITTED: "TWS refused no instrument for want of a subscription, or because it knows none"},
-            is_bronze=True,
-        ),
-        backfill_policy=SINGLE,
-    )
-    def raw_tws_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, partitions: list[Partition]) -> Build:
-            promote(work)
-            added = ingest_minutes(work, [partition.session for partition in partitions]).history_metadata()
-            return lambda partition: [raw_minutes(work, partition.session, added)]
-
-        yield from publish(context, quant.work, [RAW_TWS_BARS], build)
-
-    @dg.multi_asset(
-        name="raw_tws_daily_bars",
-        specs=[catalogue.spec(RAW_TWS_DAILY_BARS, deps=["universe"], kinds=["tws"])],
-        check_specs=checks(
-            "raw_tws_daily_bars",
-            blocking={SETTLED: "Every series of the universe has an answer to rely on: a vintage, or a firm no"},
-            warning={
-                SERVED: "Some vintage holds daily history of every instrument of the universe",
-                PROVED: "Something proves what TWS answered about every series; doubts are asked about again",
-            },
-            is_bronze=True,
-        ),
-        backfill_policy=SINGLE,
-        op_tags={"dagster/priority": "1"},  # before the minutes, whose completeness its volumes prove; no edge, for
-        # minutes do without: then a second answer has to confirm the first
-    )
-    def raw_tws_daily_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, partitions: list[Partition]) -> Build:
-            added = ingest_daily(work, [partition.session for partition in partitions]).history_metadata()
-            return lambda partition: [raw_daily(work, partition.session, added)]
-
-        yield from publish(context, quant.work, [RAW_TWS_DAILY_BARS], build)
-
-    @dg.multi_asset(
-        name="curated_tws_1m_bars",
-        specs=[
-            catalogue.spec(table, deps=["raw_tws_bars", "raw_tws_daily_bars", "adjustment_factors"])
-            for table in (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
-        ],
-        check_specs=[
-            *checks(
-                "curated_tws_1m_bars",
-                blocking={"accounted": "Every raw row is valid, in quarantine, or superseded by a newer answer"}
-                | BALANCE,
-                warning=EXPLANATION,
+    return [
+        table_asset(
+            [RAW_TWS_BARS],
+            [catalogue.spec(RAW_TWS_BARS, deps=["universe"], kinds=["tws"])],
+            checks(
+                "raw_tws_bars",
+                blocking={SETTLED: "Every instrument of the universe has an answer to rely on: bars, or a firm no"},
+                warning={PERMITTED: "TWS refused no instrument for want of a subscription, or because it knows none"},
+                is_bronze=True,
             ),
-            *checks("bar_accounting"),
-            *checks("quarantine_tws_bars"),
-            *checks(
-                "dq_metrics",
+            _raw_minutes,
+        ),
+        table_asset(
+            [RAW_TWS_DAILY_BARS],
+            [catalogue.spec(RAW_TWS_DAILY_BARS, deps=["universe"], kinds=["tws"])],
+            checks(
+                "raw_tws_daily_bars",
+                blocking={SETTLED: "Every series of the universe has an answer to rely on: a vintage, or a firm no"},
                 warning={
-                    "within_limits": "Coverage and the shares of bad rows keep to the limits of configs/manifest.json",
-                    "reconciled": "High, low, close and volume of the minutes equal the daily bar's, within tolerance",
+                    SERVED: "Some vintage holds daily history of every instrument of the universe",
+                    PROVED: "Something proves what TWS answered about every series; doubts are asked about again",
+                },
+                is_bronze=True,
+            ),
+            _raw_daily,
+            op_tags={"dagster/priority": "1"},  # before the minutes, whose completeness its volumes prove; no edge, for
+            # minutes do without: then a second answer has to confirm the first
+        ),
+        table_asset(
+            _CURATED,
+            [
+                catalogue.spec(table, deps=["raw_tws_bars", "raw_tws_daily_bars", "adjustment_factors"])
+                for table in _CURATED
+            ],
+            [
+                *checks(
+                    "curated_tws_1m_bars",
+                    blocking={"accounted": "Every raw row is valid, in quarantine, or superseded by a newer answer"}
+                    | BALANCE,
+                    warning=EXPLANATION,
+                ),
+                *checks("bar_accounting"),
+                *checks("quarantine_tws_bars"),
+                *checks(
+                    "dq_metrics",
+                    warning={
+                        "within_limits": "Coverage and the shares of bad rows keep to the limits of "
+                        "configs/manifest.json",
+                        "reconciled": "High, low, close and volume of the minutes equal the daily bar's, within "
+                        "tolerance",
+                    },
+                ),
+            ],
+            _curated_minutes,
+            finish=coverage_pictures,
+            can_subset=True,  # so that one of them can be named alone; the pass over the rows makes all
+        ),
+        table_asset(
+            [CURATED_TWS_1D_BARS],
+            [catalogue.spec(CURATED_TWS_1D_BARS, deps=["universe", "raw_tws_daily_bars"])],
+            checks(
+                "curated_tws_1d_bars",
+                warning={
+                    "daily_rows_sound": "No daily row breaks a price rule",
+                    "history_present": "Every instrument of the universe has daily history",
+                    "history_adjusted": "ADJUSTED_LAST speaks for the adj_close of every share",
                 },
             ),
-        ],
-        backfill_policy=SINGLE,
-        can_subset=True,  # so that one of them can be named alone; the pass over the rows makes all
-    )
-    def curated_tws_1m_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, _: list[Partition]) -> Build:
-            curator = Curator(work)
-            return lambda partition: curator.minute_bars(partition.session)
-
-        work = quant.work
-        yield from publish(
-            context,
-            work,
-            [CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS],
-            build,
-            finish=lambda partitions: coverage_pictures(work, partitions),
-        )
-
-    @dg.multi_asset(
-        name="curated_tws_1d_bars",
-        specs=[catalogue.spec(CURATED_TWS_1D_BARS, deps=["universe", "raw_tws_daily_bars"])],
-        check_specs=checks(
-            "curated_tws_1d_bars",
-            warning={
-                "daily_rows_sound": "No daily row breaks a price rule",
-                "history_present": "Every instrument of the universe has daily history",
-                "history_adjusted": "ADJUSTED_LAST speaks for the adj_close of every share",
-            },
+            _curated_daily,
         ),
-        backfill_policy=SINGLE,
-    )
-    def curated_tws_1d_bars(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, _: list[Partition]) -> Build:
-            curator = Curator(work)
-            return lambda partition: [curator.daily_bars(partition.session)]
+    ]
 
-        yield from publish(context, quant.work, [CURATED_TWS_1D_BARS], build)
 
-    return [raw_tws_bars, raw_tws_daily_bars, curated_tws_1m_bars, curated_tws_1d_bars]
+def _raw_minutes(work: Work, partitions: list[Partition]) -> Build:
+    promote(work)
+    added = ingest_minutes(work, [partition.session for partition in partitions]).history_metadata()
+    return lambda partition: [raw_minutes(work, partition.session, added)]
+
+
+def _raw_daily(work: Work, partitions: list[Partition]) -> Build:
+    added = ingest_daily(work, [partition.session for partition in partitions]).history_metadata()
+    return lambda partition: [raw_daily(work, partition.session, added)]
+
+
+def _curated_minutes(work: Work, _: list[Partition]) -> Build:
+    curator = Curator(work)
+    return lambda partition: curator.minute_bars(partition.session)
+
+
+def _curated_daily(work: Work, _: list[Partition]) -> Build:
+    curator = Curator(work)
+    return lambda partition: [curator.daily_bars(partition.session)]

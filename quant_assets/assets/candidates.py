@@ -3,13 +3,9 @@
 import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
-from quant_assets.assets.discovery import SINGLE
-from quant_assets.assets.publish import Build, Events, publish
+from quant_assets.assets.making import each, table_asset
 from quant_assets.domain.tables import CANDIDATES
 from quant_assets.flows.indexed import candidates as publish_candidates
-from quant_assets.flows.work import Work
-from quant_assets.lakehouse.layout import Partition
-from quant_assets.resources.work import WorkResource
 
 UPSTREAM = [
     "universe",
@@ -24,17 +20,5 @@ UPSTREAM = [
 
 def candidate_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     """Return `candidates`."""
-
-    @dg.multi_asset(
-        name="candidates",
-        specs=[catalogue.spec(CANDIDATES, deps=UPSTREAM)],
-        check_specs=checks("candidates"),
-        backfill_policy=SINGLE,
-    )
-    def candidates(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, _: list[Partition]) -> Build:
-            return lambda partition: [publish_candidates(work, partition)]
-
-        yield from publish(context, quant.work, [CANDIDATES], build)
-
-    return [candidates]
+    spec = catalogue.spec(CANDIDATES, deps=UPSTREAM)
+    return [table_asset([CANDIDATES], [spec], checks("candidates"), each(publish_candidates))]

@@ -3,7 +3,8 @@
 import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
-from quant_assets.assets.publish import Build, Events, publish
+from quant_assets.assets.making import table_asset
+from quant_assets.assets.publish import Build
 from quant_assets.domain.tables import ACCOUNTS, EXCHANGES, EXECUTION, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.flows.curate import DESCRIBED, Curator
 from quant_assets.flows.discover import Discovery
@@ -12,65 +13,56 @@ from quant_assets.flows.ingested import raw_details
 from quant_assets.flows.positions import publish_positions
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
-from quant_assets.resources.work import WorkResource
 
 _DIMENSION = (INSTRUMENTS, EXECUTION, EXCHANGES)
-SINGLE = dg.BackfillPolicy.single_run()
 
 
 def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
     """Return `universe`, `raw_instruments` and `instruments`."""
     held = [POSITIONS, ACCOUNTS] if catalogue.settings.manifest.positions.enabled else []
-
-    @dg.multi_asset(
-        name="universe",
-        specs=[catalogue.spec(UNIVERSE, kinds=["tws"]), *(catalogue.companion(table, kinds=["tws"]) for table in held)],
-        check_specs=checks("universe"),
-        backfill_policy=SINGLE,
-        can_subset=bool(held),  # so that one can be named alone; one question to TWS answers for all of them
-    )
-    def universe(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, _: list[Partition]) -> Build:
-            discovery = Discovery(work)
-            return lambda partition: [
-                *publish_positions(work, partition.session),
-                discovery.publish(partition.session),
-            ]
-
-        yield from publish(context, quant.work, [UNIVERSE, *held], build)
-
-    @dg.multi_asset(
-        name="raw_instruments",
-        specs=[catalogue.spec(RAW_INSTRUMENTS, deps=["universe"], kinds=["tws"])],
-        check_specs=checks(
-            "raw_instruments",
-            blocking={"every_member_known": "TWS describes every member of the universe"},
-            is_bronze=True,
+    return [
+        table_asset(
+            [UNIVERSE, *held],
+            [catalogue.spec(UNIVERSE, kinds=["tws"]), *(catalogue.companion(table, kinds=["tws"]) for table in held)],
+            checks("universe"),
+            _universe,
+            can_subset=bool(held),  # so that one can be named alone; one question to TWS answers for all of them
         ),
-        backfill_policy=SINGLE,
-    )
-    def raw_instruments(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, partitions: list[Partition]) -> Build:
-            added = ingest_details(work, [partition.session for partition in partitions]).metadata()
-            return lambda partition: [raw_details(work, partition.session, added)]
+        table_asset(
+            [RAW_INSTRUMENTS],
+            [catalogue.spec(RAW_INSTRUMENTS, deps=["universe"], kinds=["tws"])],
+            checks(
+                "raw_instruments",
+                blocking={"every_member_known": "TWS describes every member of the universe"},
+                is_bronze=True,
+            ),
+            _raw_instruments,
+        ),
+        table_asset(
+            _DIMENSION,
+            [catalogue.spec(table, deps=["raw_instruments"]) for table in _DIMENSION],
+            [
+                *checks(
+                    "instruments", warning={DESCRIBED: "TWS tells name, currency, zone, tick and industry of 95 %"}
+                ),
+                *(check for table in _DIMENSION[1:] for check in checks(table.name)),
+            ],
+            _instruments,
+            can_subset=True,  # so that one can be named alone; one pass over the details makes all three
+        ),
+    ]
 
-        yield from publish(context, quant.work, [RAW_INSTRUMENTS], build)
 
-    @dg.multi_asset(
-        name="instruments",
-        specs=[catalogue.spec(table, deps=["raw_instruments"]) for table in _DIMENSION],
-        check_specs=[
-            *checks("instruments", warning={DESCRIBED: "TWS tells name, currency, zone, tick and industry of 95 %"}),
-            *(check for table in _DIMENSION[1:] for check in checks(table.name)),
-        ],
-        backfill_policy=SINGLE,
-        can_subset=True,  # so that one can be named alone; one pass over the details makes all three
-    )
-    def instruments(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, _: list[Partition]) -> Build:
-            curator = Curator(work)
-            return lambda partition: curator.instruments(partition.session)
+def _universe(work: Work, _: list[Partition]) -> Build:
+    discovery = Discovery(work)
+    return lambda partition: [*publish_positions(work, partition.session), discovery.publish(partition.session)]
 
-        yield from publish(context, quant.work, _DIMENSION, build)
 
-    return [universe, raw_instruments, instruments]
+def _raw_instruments(work: Work, partitions: list[Partition]) -> Build:
+    added = ingest_details(work, [partition.session for partition in partitions]).metadata()
+    return lambda partition: [raw_details(work, partition.session, added)]
+
+
+def _instruments(work: Work, _: list[Partition]) -> Build:
+    curator = Curator(work)
+    return lambda partition: curator.instruments(partition.session)

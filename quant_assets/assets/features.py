@@ -3,13 +3,9 @@
 import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
-from quant_assets.assets.discovery import SINGLE
-from quant_assets.assets.publish import Build, Events, publish
+from quant_assets.assets.making import each, table_asset
 from quant_assets.domain.features import GROUPS, LABELS, FeatureGroup
 from quant_assets.flows.derive import CAUSAL, publish_group
-from quant_assets.flows.work import Work
-from quant_assets.lakehouse.layout import Partition
-from quant_assets.resources.work import WorkResource
 
 _CAUSALITY = "No value changes when later bars are cut off or changed, nor when other instruments are left out"
 
@@ -21,20 +17,9 @@ def feature_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
 
 def _group_asset(catalogue: Catalogue, group: FeatureGroup) -> dg.AssetsDefinition:
     table = group.table
-
-    @dg.multi_asset(
-        name=table.name,
-        specs=[catalogue.spec(table, deps=[group.inputs.table.name]).merge_attributes(metadata=_described(group))],
-        check_specs=checks(table.name, blocking={CAUSAL: _CAUSALITY}),
-        backfill_policy=SINGLE,
-    )
-    def body(context: dg.AssetExecutionContext, quant: WorkResource) -> Events:
-        def build(work: Work, _: list[Partition]) -> Build:
-            return lambda partition: [publish_group(work, group, partition.session)]
-
-        yield from publish(context, quant.work, [table], build)
-
-    return body
+    spec = catalogue.spec(table, deps=[group.inputs.table.name]).merge_attributes(metadata=_described(group))
+    publish_one = each(lambda work, partition: publish_group(work, group, partition.session))
+    return table_asset([table], [spec], checks(table.name, blocking={CAUSAL: _CAUSALITY}), publish_one)
 
 
 def _described(group: FeatureGroup) -> dict[str, dg.MetadataValue]:
