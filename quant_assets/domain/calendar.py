@@ -2,7 +2,7 @@
 
 import warnings
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
@@ -20,14 +20,20 @@ _HISTORY_START = date(2000, 1, 3)
 FOREIGN_EXCHANGE = "FX"
 """Our own calendar, because none is published: the trade dates of spot currencies, Monday to Friday."""
 FUTURES = "CMES"
+VOLATILITY_FUTURES = "XCBF"
+EUROPEAN_FUTURES = "XEUR"
 CONTINUOUS = "24/7"
 
 _NO_TIME = -(2**63)
 """No instant, in nanoseconds."""
-_TRADE_DATE_STARTS = {FOREIGN_EXCHANGE: time(17), FUTURES: time(17)}
+_TRADE_DATE_STARTS = dict.fromkeys((FOREIGN_EXCHANGE, FUTURES, VOLATILITY_FUTURES), time(17))
 """Local time at which a new trade date begins on the evening before; elsewhere a date begins at midnight."""
-_DAILY_BREAK = {FUTURES: time(16)}
-"""Local time at which trading pauses until the next trade date; exchange_calendars counts the pause as trading."""
+_DATED_AHEAD = (VOLATILITY_FUTURES,)
+"""Exchanges that trade on the morning of a holiday, for the trade date after it."""
+_DAILY_BREAK = time(16)
+"""Chicago's time at which futures pause until the next trade date."""
+_EUREX_SINCE_ASIA = (date(2018, 12, 10), time(0, 10))
+"""From which day on Eurex opens in Asia's morning, and when: in UTC, since it is an hour later in its own summer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +54,37 @@ def _exchange(name: str) -> _Exchange:
     if name == FOREIGN_EXCHANGE:
         return _spot_currencies()
     read = _published(name)
-    if name not in _DAILY_BREAK:
+    if name not in _WHOLE_DAY:
         return read
     zone = ZoneInfo(read.timezone)
-    capped = {
-        day: replace(hours, closes_at=min(hours.closes_at, _at(day, _DAILY_BREAK[name], zone)))
-        for day, hours in read.hours.items()
-    }
-    return _Exchange(capped, read.timezone)
+    return _Exchange({day: _WHOLE_DAY[name](day, hours, zone) for day, hours in read.hours.items()}, read.timezone)
+
+
+def _globex(day: date, published: Hours, zone: ZoneInfo) -> Hours:
+    """Return a trade date of CME without the pause after it, which exchange_calendars counts as trading."""
+    return replace(published, closes_at=min(published.closes_at, _at(day, _DAILY_BREAK, zone)))
+
+
+def _cfe(day: date, published: Hours, zone: ZoneInfo) -> Hours:
+    """Return a trade date of VIX futures; exchange_calendars has the daytime only, and with it the early closes."""
+    closes_at = published.closes_at
+    is_early = closes_at < _at(day, time(15), zone)
+    evening = _at(day - timedelta(days=1), _TRADE_DATE_STARTS[VOLATILITY_FUTURES], zone)
+    return Hours(evening, closes_at if is_early else _at(day, _DAILY_BREAK, zone))
+
+
+def _eurex(day: date, published: Hours, _: ZoneInfo) -> Hours:
+    """Return a day of the index and interest rate futures; exchange_calendars has the hours of the other products."""
+    since, opens = _EUREX_SINCE_ASIA
+    return replace(published, opens_at=datetime.combine(day, opens, UTC)) if day >= since else published
+
+
+_WHOLE_DAY: Mapping[str, Callable[[date, Hours, ZoneInfo], Hours]] = {
+    FUTURES: _globex,
+    VOLATILITY_FUTURES: _cfe,
+    EUROPEAN_FUTURES: _eurex,
+}
+"""From the published hours of an exchange to those around the clock, where its futures keep others."""
 
 
 def _at(day: date, clock: time, zone: ZoneInfo) -> datetime:
@@ -262,7 +291,8 @@ class TradingCalendar:
     def session_of(self, ts: pl.Expr) -> pl.Expr:
         """Return the session of a bar start, as the first calendar dates it."""
         starts = _TRADE_DATE_STARTS.get(self.names[0], time())
-        return session_of(ts, self.timezone, self.all_sessions, starts)
+        is_ahead = self.names[0] in _DATED_AHEAD
+        return session_of(ts, self.timezone, self.all_sessions, starts, is_ahead=is_ahead)
 
     def longest_gap(self, since: date) -> timedelta:
         """Return the longest time between two consecutive session days, which a freshness policy must outlast."""
@@ -270,7 +300,9 @@ class TradingCalendar:
         return max(after - before for before, after in pairwise(recent))
 
 
-def session_of(ts: pl.Expr, timezone: str, sessions: Sequence[date], day_starts: time = time()) -> pl.Expr:
+def session_of(
+    ts: pl.Expr, timezone: str, sessions: Sequence[date], day_starts: time = time(), *, is_ahead: bool = False
+) -> pl.Expr:
     """Return the session of a bar start: its local date, or the session before it where that date is none.
 
     A bar on a day without a session is kept with the session before it, so that it meets the membership rule of
@@ -281,13 +313,15 @@ def session_of(ts: pl.Expr, timezone: str, sessions: Sequence[date], day_starts:
         timezone: IANA zone of the exchange.
         sessions: all sessions of the exchange, ascending.
         day_starts: local time at which the next trade date begins; midnight is that of the date itself.
+        is_ahead: keep a bar on a day without a session with the session after it.
     """
     wall = ts.dt.convert_time_zone(timezone).dt.replace_time_zone(None)
     into_next = timedelta(days=1) - timedelta(hours=day_starts.hour, minutes=day_starts.minute)
     local = (wall if day_starts == time() else wall + into_next).dt.date()
     edges = pl.Series("edges", list(sessions), dtype=pl.Date)
-    index = pl.lit(edges).search_sorted(local, side="right")
-    return pl.lit(edges).gather((index.cast(pl.Int64) - 1).clip(lower_bound=0)).alias("session")
+    index = pl.lit(edges).search_sorted(local, side="left" if is_ahead else "right").cast(pl.Int64)
+    nearest = index.clip(upper_bound=len(edges) - 1) if is_ahead else (index - 1).clip(lower_bound=0)
+    return pl.lit(edges).gather(nearest).alias("session")
 
 
 def day_start(session: date) -> datetime:

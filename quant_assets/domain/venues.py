@@ -54,7 +54,7 @@ _ASSET_CLASS: Mapping[str, str] = {
 }
 _CURRENCY: Mapping[str, str] = {
     "XLON": "GBP",
-    **dict.fromkeys(("XETR", "XFRA", "XPAR", "XAMS", "XBRU", "XLIS", "XMIL", "XMAD", "XWBO", "XHEL"), "EUR"),
+    **dict.fromkeys(("XETR", "XFRA", "XPAR", "XAMS", "XBRU", "XLIS", "XMIL", "XMAD", "XWBO", "XHEL", "XEUR"), "EUR"),
     "XSWX": "CHF",
     "XSTO": "SEK",
     "XCSE": "DKK",

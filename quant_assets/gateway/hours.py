@@ -110,6 +110,10 @@ _PUBLISHED_SINCE: Final = date(2000, 1, 3)
 _GLOBEX: Final = "CMES"
 _GLOBEX_BREAK_S: Final = 3600
 """From 16:00 to 17:00 in Chicago nothing trades; the published calendar ends a session only with the break."""
+_CFE: Final = "XCBF"
+_EUREX: Final = "XEUR"
+_EUREX_WITH_ASIA: Final = np.datetime64("2018-12-10")
+_TEN_PAST_MIDNIGHT_S: Final = 600
 
 
 def trading_hours(calendar: str = "XNYS") -> TradingHours:
@@ -122,12 +126,31 @@ def _table(calendar: str) -> TradingHours:
     if calendar == SPOT_CURRENCIES:
         return _spot_currencies()
     found = _published(calendar)
+    if calendar == _CFE:
+        return _volatility_futures(found)
+    if calendar == _EUREX:
+        asian = found.sessions.astype("datetime64[s]").astype(np.int64) + _TEN_PAST_MIDNIGHT_S
+        opens = np.where(found.sessions >= _EUREX_WITH_ASIA, asian, found.opens)
+        return TradingHours.unbroken(found.sessions, opens, found.closes)
     if calendar != _GLOBEX:
         return found
     is_whole = found.closes - found.opens == 24 * _GLOBEX_BREAK_S
     return TradingHours.unbroken(
         found.sessions, found.opens, np.where(is_whole, found.closes - _GLOBEX_BREAK_S, found.closes)
     )
+
+
+def _volatility_futures(daytime: TradingHours) -> TradingHours:
+    """Trade dates from 17:00 of the evening before to 16:00 in Chicago, or to an early close of the daytime."""
+    chicago, days = ZoneInfo("America/Chicago"), daytime.sessions.astype(object)
+    opens = [datetime.combine(day - timedelta(days=1), time(17), chicago) for day in days]
+    usual = [datetime.combine(day, time(15, 15), chicago) for day in days]
+    late = [datetime.combine(day, time(16), chicago) for day in days]
+    begins, daytime_ends, ends = (
+        np.array([int(instant.timestamp()) for instant in column]) for column in (opens, usual, late)
+    )
+    closes = np.where(daytime.closes < daytime_ends, daytime.closes, ends)
+    return TradingHours.unbroken(daytime.sessions, begins, closes)
 
 
 def _spot_currencies() -> TradingHours:

@@ -48,7 +48,9 @@ def test_the_latest_session_lies_before_its_day_of_asking(now):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(["FX", "CMES", "24/7", "XLON", "XNYS"]), st.integers(0, 5000), st.integers(0, 1439))
+@given(
+    st.sampled_from(["FX", "CMES", "XCBF", "XEUR", "24/7", "XLON", "XNYS"]), st.integers(0, 5000), st.integers(0, 1439)
+)
 def test_every_minute_of_a_session_is_dated_to_it_on_every_exchange(name, place, minute):
     """Clock changes included: the minutes between opening and close belong to the session, and no other."""
     calendar = TradingCalendar((name,))

@@ -8,6 +8,7 @@ import pytest
 from quant_assets.domain import venues
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.errors import ConfigurationError
+from quant_assets.gateway.hours import trading_hours
 from quant_assets_tests.builders import instant
 
 MEMBERS = pl.DataFrame(
@@ -57,6 +58,38 @@ def test_the_futures_close_early_when_new_york_is_closed():
 
 
 @pytest.mark.parametrize(
+    ("calendar", "session", "opens", "closes", "n_minutes"),
+    [
+        ("XCBF", date(2026, 7, 15), "14 22:00", "15 21:00", 1380),  # 17:00 to 16:00 in Chicago, summer time
+        ("XCBF", date(2026, 11, 25), "24 23:00", "25 22:00", 1380),
+        ("XCBF", date(2026, 11, 23), "22 23:00", "23 22:00", 1380),  # a Monday opens on Sunday
+        ("XCBF", date(2026, 3, 9), "08 22:00", "09 21:00", 1380),  # on the evening after the clocks changed
+        ("XCBF", date(2026, 11, 27), "26 23:00", "27 18:15", 1155),  # after Thanksgiving: until 12:15
+        ("XEUR", date(2026, 7, 15), "15 00:10", "15 20:00", 1190),  # 02:10 to 22:00 in Frankfurt, summer time
+        ("XEUR", date(2026, 11, 25), "25 00:10", "25 21:00", 1250),  # 01:10 to 22:00
+        ("XEUR", date(2026, 3, 30), "30 00:10", "30 20:00", 1190),  # the first session of summer time
+        ("XEUR", date(2018, 12, 7), "07 07:00", "07 21:00", 840),  # before Asia's morning was part of the day
+        ("XEUR", date(2018, 12, 10), "10 00:10", "10 21:00", 1250),
+    ],
+)
+def test_futures_of_cfe_and_eurex_trade_beyond_the_day(calendar, session, opens, closes, n_minutes):
+    found = TradingCalendar((calendar,)).hours(session)
+    assert (f"{found.opens_at:%d %H:%M}", f"{found.closes_at:%d %H:%M}") == (opens, closes)
+    assert found.n_minutes == n_minutes
+
+
+@pytest.mark.parametrize("calendar", ["XCBF", "XEUR", "CMES"])
+def test_the_replay_gateway_keeps_the_same_hours_of_futures(calendar):
+    """Both sides work them out for themselves."""
+    served, ours = trading_hours(calendar), TradingCalendar((calendar,))
+    days = ours.between(date(2025, 1, 2), date(2026, 10, 30))
+    ordinals = list(served.between(days[0], days[-1]))
+    assert [served.session(one) for one in ordinals] == days
+    told = [(served.open_at(one), served.close_at(one)) for one in ordinals]
+    assert told == [(ours.hours(day).opens_at, ours.hours(day).closes_at) for day in days]
+
+
+@pytest.mark.parametrize(
     ("session", "london", "new_york"),
     [
         (date(2026, 3, 6), ("06 08:00", "06 16:30"), ("06 14:30", "06 21:00")),
@@ -91,6 +124,17 @@ def test_minutes_are_the_instruments_own():
         ("FX", "2026-10-23 21:05", date(2026, 10, 23)),  # after Friday's close: kept with Friday
         ("CMES", "2026-07-14 21:59", date(2026, 7, 14)),
         ("CMES", "2026-07-14 22:00", date(2026, 7, 15)),
+        ("XCBF", "2026-07-14 21:59", date(2026, 7, 14)),
+        ("XCBF", "2026-07-14 22:00", date(2026, 7, 15)),  # 17:00 in Chicago
+        ("XCBF", "2026-11-24 22:59", date(2026, 11, 24)),
+        ("XCBF", "2026-11-24 23:30", date(2026, 11, 25)),
+        ("XCBF", "2026-11-22 23:00", date(2026, 11, 23)),  # Sunday evening is Monday's
+        ("XCBF", "2026-01-18 23:00", date(2026, 1, 20)),  # the evening before Martin Luther King day, for Tuesday
+        ("XCBF", "2026-01-19 16:29", date(2026, 1, 20)),  # and its morning, until 10:30
+        ("XCBF", "2026-01-19 23:00", date(2026, 1, 20)),
+        ("XEUR", "2026-07-15 00:10", date(2026, 7, 15)),  # 02:10 in Frankfurt
+        ("XEUR", "2026-07-15 19:59", date(2026, 7, 15)),
+        ("XEUR", "2026-11-25 00:10", date(2026, 11, 25)),  # 01:10 in Frankfurt
         ("24/7", "2026-10-24 23:59", date(2026, 10, 24)),
         ("24/7", "2026-10-25 00:00", date(2026, 10, 25)),
         ("XNYS", "2024-01-03 00:30", date(2024, 1, 2)),  # post-market of the evening before
@@ -108,6 +152,11 @@ def test_configuration_names_what_is_not_known_or_known_otherwise():
     assert venues.calendar_name("CRYPTO", "PAXOS", ("XNYS",), {"CRYPTO": "24/5"}) == "24/5"
     with pytest.raises(ConfigurationError, match=r"STK on MOON follows.*\"MOON\": one of XNYS, XLON"):
         venues.calendar_name("STK", "MOON", ("XNYS", "XLON"))
+
+
+def test_a_future_of_eurex_is_asked_for_in_euros():
+    assert (venues.asset_class_at("EUREX"), venues.currency_at("EUREX")) == ("FUT", "EUR")
+    assert (venues.asset_class_at("CFE"), venues.currency_at("CFE")) == ("FUT", "USD")
 
 
 def test_every_known_calendar_exists():
