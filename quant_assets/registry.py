@@ -8,8 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from quant_assets.errors import INTERRUPTED, DefectError
+from quant_assets.errors import GIVEN_UP_CODE, INTERRUPTED, DefectError
 from quant_assets.flows.budget import OVER_BUDGET
+from quant_assets.flows.given_up import GIVEN_UP, sentences
 from quant_assets.flows.tracking import NOT_TRACKED
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
@@ -22,7 +23,7 @@ class RunOutcome:
     run_id: str
     success: bool
     failures: tuple[tuple[int, str], ...] = ()
-    """(exit code, sentence) of each failed step."""
+    """(exit code, sentence) of each failed step, and of each instrument that TWS refuses; that alone fails nothing."""
     requests: int = 0
     """Requests for data that were sent to TWS, by steps that failed, too; repetitions are among them."""
     rewritten: int = 0
@@ -34,8 +35,15 @@ class RunOutcome:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the worst failure's branch; 0 for success."""
-        return 0 if self.success else max((code for code, _ in self.failures), default=1)
+        """The exit code of the worst failure's branch; of a success, whether somebody was given up."""
+        if self.success:
+            return GIVEN_UP_CODE if self.given_up else 0
+        return max((code for code, _ in self.failures if code != GIVEN_UP_CODE), default=1)
+
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """A sentence for each instrument that TWS refuses."""
+        return tuple(sentence for code, sentence in self.failures if code == GIVEN_UP_CODE)
 
 
 class Registry:
@@ -110,18 +118,25 @@ def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
 
 
 def outcome_of(result: Any) -> RunOutcome:
-    """Return what a run that was executed in this process came to."""
+    """Return what a run that was executed in this process came to.
+
+    Whether the newest session is there is asked of every table on every run, and says nothing of the sessions that this
+    run was asked for: it is left to the UI and to `quant status`.
+    """
+    from quant_assets.assets.describe import LATEST_PRESENT
+
     steps = tuple(_failure(event) for event in result.all_node_events if event.is_step_failure)
     failures = steps or tuple(_run_failure(event) for event in result.all_events if event.is_failure)
     materializations = list(_materializations(result))
     counts = [materialization.metadata for materialization in materializations]
-    checks = result.get_asset_check_evaluations()
+    checks = [check for check in result.get_asset_check_evaluations() if not check.passed and not check.blocking]
+    refused = [row for check in checks if GIVEN_UP in check.metadata for row in check.metadata[GIVEN_UP].value]
     late = [str(one[OVER_BUDGET].value) for one in counts if OVER_BUDGET in one][-1:]
     told = [*late, *(str(one[NOT_TRACKED].value) for one in counts if NOT_TRACKED in one)]
     return RunOutcome(
         run_id=result.run_id,
         success=result.success,
-        failures=failures,
+        failures=(*failures, *((GIVEN_UP_CODE, sentence) for sentence in sentences(refused))),
         requests=requests_of(_told(result)),
         rewritten=sum(_number(one, "inserted") + _number(one, "updated") for one in counts),
         cached=tuple(sorted(_cached(result))),
@@ -129,7 +144,7 @@ def outcome_of(result: Any) -> RunOutcome:
             f"{check.asset_key.to_user_string()}: {check.check_name}"
             + (f" — {check.description}" if check.description else "")
             for check in checks
-            if not check.passed and not check.blocking
+            if GIVEN_UP not in check.metadata and check.check_name != LATEST_PRESENT
         )
         + tuple(told),
     )

@@ -19,11 +19,15 @@ from quant_assets.flows.accounting import CHECKS as BALANCE
 from quant_assets.flows.accounting import WARNINGS as EXPLANATION
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest import ingest_daily, ingest_minutes
-from quant_assets.flows.ingested import PERMITTED, PROVED, SERVED, SETTLED, raw_daily, raw_minutes
+from quant_assets.flows.ingested import PERMITTED, PROVED, RECOGNISED, SERVED, SETTLED, raw_daily, raw_minutes
 from quant_assets.flows.live import promote
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
+_GIVEN_UP = {
+    PERMITTED: "TWS refused no instrument for want of a subscription, or because of another session",
+    RECOGNISED: "TWS denied no instrument (error 200)",
+}
 _CURATED = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 
 
@@ -36,7 +40,7 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             checks(
                 "raw_tws_bars",
                 blocking={SETTLED: "Every instrument of the universe has an answer to rely on: bars, or a firm no"},
-                warning={PERMITTED: "TWS refused no instrument for want of a subscription, or because it knows none"},
+                warning=_GIVEN_UP,
                 is_bronze=True,
             ),
             _raw_minutes,
@@ -47,7 +51,8 @@ def bar_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
             checks(
                 "raw_tws_daily_bars",
                 blocking={SETTLED: "Every series of the universe has an answer to rely on: a vintage, or a firm no"},
-                warning={
+                warning=_GIVEN_UP
+                | {
                     SERVED: "Some vintage holds daily history of every instrument of the universe",
                     PROVED: "Something proves what TWS answered about every series; doubts are asked about again",
                 },

@@ -21,6 +21,7 @@ from quant_assets.errors import (
     UnknownNameError,
 )
 from quant_assets.flows.budget import OVER_BUDGET, over_budget
+from quant_assets.flows.given_up import GIVEN_UP
 from quant_assets.flows.publishing import Finding, Published
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -253,7 +254,8 @@ def _evidence(found: Sequence[tuple[Published, Finding]], n_partitions: int) -> 
     evidence: dict[str, Any] = {"partitions": n_partitions}
     for _, finding in found[-1:]:
         evidence |= {name: value for name, value in finding.metadata.items() if value not in ([], {})}
-    return evidence
+    given_up = [row for _, finding in found for row in finding.metadata.get(GIVEN_UP, [])]
+    return evidence | ({GIVEN_UP: given_up} if given_up else {})
 
 
 def _latest_present(work: Work, table: Table, key: dg.AssetKey) -> dg.AssetCheckResult:
@@ -261,11 +263,13 @@ def _latest_present(work: Work, table: Table, key: dg.AssetKey) -> dg.AssetCheck
     store = work.lake.raw if table.append_only else work.lake.curated
     published = store.newest(table)
     newest = published.session if published else None
+    is_present = newest is not None and newest >= latest
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=LATEST_PRESENT,
-        passed=newest is not None and newest >= latest,
+        passed=is_present,
         severity=dg.AssetCheckSeverity.WARN,
+        description=None if is_present else f"{latest} has closed, and the newest partition is {newest or 'none'}",
         metadata={"latest_session": str(latest), "newest_published": str(newest)},
     )
 

@@ -39,6 +39,10 @@ def demo(n_sessions: int, *, as_json: bool) -> None:
         data = _checked("data cycle", run_data(registry, sessions), quiet=as_json)
         runs = [_checked(f"alpha cycle, {one}", run_alpha(registry, [latest], one), quiet=as_json) for one in profiles]
         _show(work, latest, [data, *runs], as_json=as_json)
+    for sentence in data.given_up:
+        click.secho(f"given up: {sentence}", fg="yellow", err=True)
+    if data.exit_code:
+        click.get_current_context().exit(data.exit_code)
 
 
 def _checked(step: str, outcome: RunOutcome, *, quiet: bool) -> RunOutcome:

@@ -15,7 +15,7 @@ from quant_assets.cli.common import (
     session_options,
     sessions_from,
 )
-from quant_assets.errors import ConfigurationError
+from quant_assets.errors import GIVEN_UP_CODE, ConfigurationError
 from quant_assets.flows.work import Work
 from quant_assets.registry import Registry, RunOutcome, range_of
 from quant_assets.settings import Settings
@@ -157,17 +157,24 @@ def counted(outcome: RunOutcome) -> str:
 
 
 def finish(outcomes: Sequence[RunOutcome], *, as_json: bool) -> None:
-    """Tell what was done, and exit with the code of the worst failure."""
+    """Tell what was done, and exit with the code of the worst failure; without one, whether somebody was given up."""
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
     for outcome in outcomes:
         if not as_json:
-            state = "ok" if outcome.success else "FAILED"
-            click.echo(f"{state}: {counted(outcome)}")
+            click.echo(f"{_state(outcome)}: {counted(outcome)}")
         for warning in outcome.warnings:
             click.secho(f"warning: {warning}", fg="yellow", err=True)
-        for sentence in dict.fromkeys(sentence for _, sentence in outcome.failures):
-            click.secho(f"error: {sentence}", fg="red", err=True)
-    code = max(outcome.exit_code for outcome in outcomes)
-    if code:
+        for code, sentence in dict.fromkeys(outcome.failures):
+            is_given_up = code == GIVEN_UP_CODE
+            word, colour = ("given up", "yellow") if is_given_up else ("error", "red")
+            click.secho(f"{word}: {sentence}", fg=colour, err=True)
+    failed = [outcome for outcome in outcomes if not outcome.success]
+    if code := max(outcome.exit_code for outcome in failed or outcomes):
         click.get_current_context().exit(code)
+
+
+def _state(outcome: RunOutcome) -> str:
+    if not outcome.success:
+        return "FAILED"
+    return f"done, with {len(set(outcome.given_up))} given up" if outcome.given_up else "ok"

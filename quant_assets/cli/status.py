@@ -11,6 +11,7 @@ from quant_assets.domain.certificates import Certificate
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import published_certificates
 from quant_assets.flows.gate import STAGE
+from quant_assets.flows.given_up import recent_refusals, sentences
 
 _RARE = ("degraded", "accepted")
 """Columns of certificates that are shown where they hold anything."""
@@ -19,7 +20,7 @@ _SHOWN = 10
 
 
 @click.command()
-@click.option("--missing", is_flag=True, help="Name the missing sessions too.")
+@click.option("--missing", is_flag=True, help="Name the missing sessions too, and what TWS refuses.")
 @json_option
 def status(*, missing: bool, as_json: bool) -> None:
     """Show every table with its newest session and content id, and the certificates of the newest sessions."""
@@ -27,7 +28,8 @@ def status(*, missing: bool, as_json: bool) -> None:
         catalog = refresh_catalog(work)
         if as_json:
             told = [asdict(one) for one in published_certificates(work)]
-            print_json({**catalog, "ingestion": state_of(work, STAGE), "certificates": told})
+            refused = sentences(recent_refusals(work))
+            print_json({**catalog, "ingestion": state_of(work, STAGE), "certificates": told, "given_up": refused})
             return
         print_synthetic_banner(work.settings)
         _tell_ingestion(state_of(work, STAGE))
@@ -50,6 +52,8 @@ def status(*, missing: bool, as_json: bool) -> None:
             for name, entry in catalog["tables"].items():
                 for session in entry["missing_sessions"]:
                     click.echo(f"{name} lacks {session}")
+            for sentence in sentences(recent_refusals(work)):
+                click.echo(f"given up: {sentence}")
 
 
 def _tell_certificates(found: Sequence[Certificate]) -> None:

@@ -87,6 +87,8 @@ from quant_assets.errors.discovery import ScannerUnavailableError as ScannerUnav
 
 INTERRUPTED: Final = (130, "interrupted: what was committed stands; the same command goes on from there")
 """Exit code and sentence of a command that Ctrl-C or a termination signal ended."""
+GIVEN_UP_CODE: Final = 3
+"""Exit code of a run that published all it was asked for, but for instruments that TWS refuses until somebody acts."""
 
 # ---------------------------------------------------------------- retry later
 

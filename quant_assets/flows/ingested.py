@@ -1,6 +1,6 @@
 """Publishing bronze: the batches are committed already; what is judged is whether a session is complete enough."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -8,8 +8,9 @@ import polars as pl
 
 from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, Table
 from quant_assets.flows.curate import universe_of, unsettled
+from quant_assets.flows.given_up import GIVEN_UP, NO_PERMISSION, UNKNOWN, refusals, sentences
 from quant_assets.flows.ingest.daily import daily_needs, unproved, vintages_near
-from quant_assets.flows.ingest.ledger import REFUSED
+from quant_assets.flows.ingest.ledger import read_ledger
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA, Finding, Published
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.bronze_rules import broken_rules
@@ -19,6 +20,7 @@ from quant_assets.lakehouse.store import StorageReport
 
 SETTLED = "every_request_settled"
 PERMITTED = "every_instrument_permitted"
+RECOGNISED = "every_instrument_recognised"
 SERVED = "history_served"
 PROVED = "history_proved"
 KNOWN = "every_member_known"
@@ -53,13 +55,12 @@ def raw_minutes(work: Work, session: date, added: Mapping[str, int | float]) -> 
     missing = unsettled(work, session)
     ledger = raw.read(RAW_TWS_REQUESTS, partition).filter(pl.col("bar_size") == "1 min")
     newest = ledger.sort("asked_at").unique("con_id", keep="last", maintain_order=True)
-    refused = newest.filter(pl.col("outcome").is_in(REFUSED))
     outcomes = {f"outcome_{name}": n for name, n in newest.group_by("outcome").len().sort("outcome").iter_rows()}
     findings = (
         Finding(NOT_EMPTY, rows > 0, f"TWS has no bar of any instrument on {session}"),
         _schema(work, RAW_TWS_BARS, [partition]),
         Finding(SETTLED, missing.is_empty(), f"no reliable answer for {_some(missing)}; run the session again"),
-        Finding(PERMITTED, refused.is_empty(), f"refused: {_some(refused)}", blocking=False),
+        *_refused(ledger),
     )
     content = raw.content_id(RAW_TWS_BARS, partition)
     return _Found(RAW_TWS_BARS, partition, rows, content, findings, {**added, **outcomes}).published(work)
@@ -77,12 +78,15 @@ def raw_daily(work: Work, session: date, added: Mapping[str, int | float]) -> Pu
     open_ = pl.DataFrame(
         {"symbol": [contract.symbol for contract in (*needs.full, *needs.short)]}, {"symbol": pl.String}
     )
+    ledger = read_ledger(work, sorted({*vintages_near(work, session), work.latest_session()}))
+    asked = ledger.filter(pl.col("bar_size") == "1 day").join(universe_of(work, session), on="con_id", how="semi")
     findings = (
         Finding(NOT_EMPTY, known.height > 0, f"no daily history reaches back to {session}"),
         _schema(work, RAW_TWS_DAILY_BARS, near),
         Finding(SETTLED, open_.is_empty(), f"no reliable answer for {_some(open_)}; run the session again"),
         Finding(SERVED, absent.is_empty(), f"none for {_some(absent)}", blocking=False),
         Finding(PROVED, doubted.is_empty(), f"nothing proves the answers about {_some(doubted)}", blocking=False),
+        *_refused(asked),
     )
     content = combined_id(raw.content_id(RAW_TWS_DAILY_BARS, vintage) for vintage in near)
     return _Found(RAW_TWS_DAILY_BARS, Partition(session), known.height, content, findings, added).published(work)
@@ -100,6 +104,15 @@ def raw_details(work: Work, session: date, added: Mapping[str, int]) -> Publishe
     )
     content = raw.content_id(RAW_INSTRUMENTS, partition)
     return _Found(RAW_INSTRUMENTS, partition, rows.height, content, findings, added).published(work)
+
+
+def _refused(ledger: pl.DataFrame) -> Iterator[Finding]:
+    """Tell apart who lacks a subscription and whom TWS does not know; both are given up, and neither blocks."""
+    rows = refusals(ledger)
+    for check, outcome in ((PERMITTED, NO_PERMISSION), (RECOGNISED, UNKNOWN)):
+        found = [row for row in rows if row["outcome"] == outcome]
+        text = "; ".join(sentences(found)[:_SHOWN])
+        yield Finding(check, not found, text, blocking=False, metadata={GIVEN_UP: found})
 
 
 def _schema(work: Work, table: Table, partitions: Sequence[Partition]) -> Finding:

@@ -99,6 +99,7 @@ RAW_TWS_SCHEDULES = Table(
     ),
     producer="raw_tws_bars",
     append_only=True,
+    on_request=True,
 )
 
 RAW_TWS_DAILY_BARS = Table(

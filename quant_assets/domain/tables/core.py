@@ -51,7 +51,8 @@ class Table:
     may_be_empty: bool = False
     """True where zero rows is a legal answer; everywhere else an empty partition is an error."""
     on_request: bool = False
-    """True where a session need not have a partition: the table exists where the manifest asks for it."""
+    """True where a session need not have a partition: the table exists where the manifest asks for it, or
+    where an answer gives a reason to ask."""
     sort_by: tuple[str, ...] = ()
     row_rules: Mapping[str, str] = field(default_factory=dict)
     """Rule name → SQL condition over the columns that every row keeps, for example `high >= low`."""
