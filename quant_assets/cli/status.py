@@ -10,8 +10,10 @@ from quant_assets.cli.pause import state_of
 from quant_assets.domain.certificates import Certificate
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import published_certificates
+from quant_assets.flows.discover import set_aside
 from quant_assets.flows.gate import STAGE
 from quant_assets.flows.given_up import recent_refusals, sentences
+from quant_assets.flows.work import Work
 
 _RARE = ("degraded", "accepted")
 """Columns of certificates that are shown where they hold anything."""
@@ -28,7 +30,7 @@ def status(*, missing: bool, as_json: bool) -> None:
         catalog = refresh_catalog(work)
         if as_json:
             told = [asdict(one) for one in published_certificates(work)]
-            refused = sentences(recent_refusals(work))
+            refused = _given_up(work)
             print_json({**catalog, "ingestion": state_of(work, STAGE), "certificates": told, "given_up": refused})
             return
         print_synthetic_banner(work.settings)
@@ -52,8 +54,13 @@ def status(*, missing: bool, as_json: bool) -> None:
             for name, entry in catalog["tables"].items():
                 for session in entry["missing_sessions"]:
                     click.echo(f"{name} lacks {session}")
-            for sentence in sentences(recent_refusals(work)):
+            for sentence in _given_up(work):
                 click.echo(f"given up: {sentence}")
+
+
+def _given_up(work: Work) -> list[str]:
+    """Return a sentence for each instrument that TWS refused lately, or that discovery left out because of it."""
+    return sentences([*recent_refusals(work), *set_aside.recent(work)])
 
 
 def _tell_certificates(found: Sequence[Certificate]) -> None:

@@ -37,7 +37,7 @@ def refusals(ledger: pl.DataFrame) -> list[dict[str, Any]]:
         "outcome",
         pl.concat_str(*_SERIES, separator=" ").alias("series"),
         pl.col("session").cast(pl.String),
-        "detail",
+        pl.concat_str("detail", pl.lit(f" {_LATER}")),
     )
     return found.sort("symbol", "con_id", "series", "session").to_dicts()
 
@@ -64,4 +64,4 @@ def _sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     series = ", ".join(sorted({row["series"] for row in rows if row["series"]}))
     first, until = rows[0]["session"], last["session"]
     window = first if first == until else f"{first}..{until}"
-    return f"{last['symbol']}: {last['outcome'].replace('_', ' ')}, {series} of {window}. {last['detail']} {_LATER}"
+    return f"{last['symbol']}: {last['outcome'].replace('_', ' ')}, {series} of {window}. {last['detail']}"

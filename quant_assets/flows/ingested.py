@@ -93,14 +93,31 @@ def raw_daily(work: Work, session: date, added: Mapping[str, int | float]) -> Pu
 
 
 def raw_details(work: Work, session: date, added: Mapping[str, int]) -> Published:
-    """Judge the contract details of a session: every member of the universe has some."""
+    """Judge the contract details of a session: whom TWS no longer describes is given up, and the others go on."""
     partition, raw = Partition(session), work.lake.raw
     rows = raw.read(RAW_INSTRUMENTS, partition, ["con_id"])
-    absent = universe_of(work, session).join(rows, on="con_id", how="anti")
+    absent = universe_of(work, session).join(rows, on="con_id", how="anti").sort("symbol", "con_id")
+    undescribed = [
+        {
+            "con_id": con_id,
+            "symbol": symbol,
+            "outcome": UNKNOWN,
+            "series": "contract details",
+            "session": str(session),
+            "detail": f"TWS describes {exchange}:{symbol} no longer (error 200: no security definition); {_GONE}.",
+        }
+        for con_id, symbol, exchange in absent.select("con_id", "symbol", "exchange").iter_rows()
+    ]
     findings = (
         Finding(NOT_EMPTY, rows.height > 0, "no contract details"),
         _schema(work, RAW_INSTRUMENTS, [partition]),
-        Finding(KNOWN, absent.is_empty(), f"TWS has none for {_some(absent)}; {_GONE}"),
+        Finding(
+            KNOWN,
+            absent.is_empty(),
+            f"TWS has none for {_some(absent)}; {_GONE}",
+            blocking=False,
+            metadata={GIVEN_UP: undescribed},
+        ),
     )
     content = raw.content_id(RAW_INSTRUMENTS, partition)
     return _Found(RAW_INSTRUMENTS, partition, rows.height, content, findings, added).published(work)

@@ -52,6 +52,11 @@ class Published:
         """Return the same with more metadata."""
         return replace(self, metadata={**self.metadata, **extra})
 
+    def with_finding(self, finding: Finding) -> "Published":
+        """Return the same with a finding, in the place of one of the same check."""
+        others = [one for one in self.findings if one.check != finding.check]
+        return replace(self, findings=(*others, finding))
+
 
 def unchanged(work: Work, table: Table, partition: Partition, inputs: Mapping[str, str]) -> Published | None:
     """Return what stands, when it was computed from exactly these inputs and judged by today's rules; else None.

@@ -22,8 +22,8 @@ from quant_assets.flows.care import repair_plan
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
-from quant_assets.flows.ingest import ingest_daily, ingest_minutes
-from quant_assets.flows.ingested import raw_daily
+from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
+from quant_assets.flows.ingested import raw_daily, raw_details
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.settings import Settings
@@ -114,6 +114,25 @@ def test_mode_10_a_true_200_sets_its_instrument_aside_and_the_others_go_on(tmp_p
         ingest_minutes(work, [MONDAY])
         assert outcomes(work)["QTEB"][0] == "unknown_contract"
         assert sorted(minutes(work)) == ["QFIA", "QHEA", "QMKT"]
+
+
+def test_mode_10_a_member_that_tws_describes_no_longer_is_given_up_and_the_others_go_on(tmp_path):
+    with opened(settings_in(tmp_path), [MONDAY]):
+        pass
+    denial = {"fault": "unknown_contract", "request": "contract_details", "symbol": "QTEB", "every": 1}
+    settings = settings_in(tmp_path, denial)
+    with TwsGate(settings) as gate:
+        work = Work(settings, gate)
+        ingest_details(work, [MONDAY])
+        judged = raw_details(work, MONDAY, {})
+        described = [one.report.rows for one in Curator(work).instruments(MONDAY)[:1] if one.report]
+    assert judged.is_committed
+    (found,) = [finding for finding in judged.findings if not finding.passed]
+    assert (found.check, found.blocking) == ("every_member_known", False)
+    (row,) = found.metadata["given_up"]
+    assert (row["symbol"], row["outcome"], row["session"]) == ("QTEB", "unknown_contract", "2025-03-03")
+    assert "NASDAQ:QTEB no longer (error 200" in row["detail"]
+    assert described == [3]
 
 
 def test_mode_10_a_false_200_sets_nothing_aside(tmp_path):

@@ -85,3 +85,49 @@ def test_once_permitted_a_repair_brings_what_was_given_up(tmp_path: Path) -> Non
     mended = project.quant("repair", "--sessions", str(SESSION))
     assert mended.returncode == 0, mended.stderr
     assert project.bars(str(SESSION)) == {"QTEA": 390, "QFIB": 390}
+
+
+DENIED = {"fault": "unknown_contract", "request": ["history", "contract_details"], "symbol": "QTEA"}
+NEXT = "2026-11-18"
+
+
+def rehearse_next_day(project: Project, *faults: dict[str, Any]) -> None:
+    """Play faults to a run that asks anew for all it was told before."""
+    rehearse(project, *faults)
+    file = project.root / "configs" / "manifest.json"
+    content = json.loads(file.read_text())
+    content["lakehouse"]["fetch_throttle_hours"] = 0
+    file.write_text(json.dumps(content))
+
+
+def test_a_listed_symbol_that_was_known_and_is_denied_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.quant("flow", "data", "--session", str(SESSION)).returncode == 0
+    rehearse_next_day(project, DENIED)
+    done = project.quant("flow", "data", "--session", NEXT)
+    assert done.returncode == GIVEN_UP, done.stderr
+    assert project.bars(NEXT) == {"QCOA": 390, "QFIB": 390, "QUTC": 390}
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("given up: ")]
+    for word in (
+        "NYSE:QTEA",
+        "unknown contract",
+        "list:mine",
+        NEXT,
+        "error 200",
+        f"knew it on {SESSION}",
+        "Take it out",
+    ):
+        assert word in line, line
+    shown = project.quant("status", "--missing")
+    assert line in shown.stdout.splitlines()
+    again = project.quant("flow", "data", "--session", NEXT)
+    assert (again.returncode, line in again.stderr.splitlines()) == (GIVEN_UP, True), "what stands says it, too"
+
+
+def test_a_listed_symbol_that_nobody_ever_knew_is_a_mistake_in_the_list(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    rehearse(project, DENIED)
+    done = project.quant("flow", "data", "--session", str(SESSION))
+    assert done.returncode == 2
+    assert "TWS knows no such instrument: NYSE:QTEA." in done.stderr
+    assert not (project.data / "lakehouse" / "discovery" / "universe").exists()

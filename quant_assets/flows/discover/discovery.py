@@ -1,6 +1,7 @@
 """Discovery: the union of every active profile's lists, scanners and screens, as con_ids."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -8,7 +9,7 @@ import polars as pl
 
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import ConfigurationError, CorruptFileError, EmptyUniverseError, LiveOnlyError
-from quant_assets.flows.discover import members
+from quant_assets.flows.discover import members, set_aside
 from quant_assets.flows.discover.export import export, recorded
 from quant_assets.flows.discover.lookup import resolve
 from quant_assets.flows.discover.scan import Found, live_of, scan_live, screen_before
@@ -35,7 +36,8 @@ def standing_universe(work: Work, session: date, config_id: str) -> Published | 
     expected = {_CONFIG: config_id, **held_id(work, session)}
     if footer is None or {k: footer.inputs.get(k) for k in (_CONFIG, POSITIONS)} != {POSITIONS: None, **expected}:
         return None
-    return unchanged(work, UNIVERSE, Partition(session), footer.inputs)
+    standing = unchanged(work, UNIVERSE, Partition(session), footer.inputs)
+    return set_aside.with_standing(standing, footer.inputs) if standing else None
 
 
 class Discovery:
@@ -45,6 +47,8 @@ class Discovery:
         self._work = work
         self._sources = load_sources(work)
         self._listed: Found | None = None
+        self._denied: list[dict[str, Any]] = []
+        """Listed symbols that are set aside, as rows of `given_up.refusals`."""
         self._scanned: Found | None = None
 
     def publish(self, session: date) -> Published:
@@ -53,7 +57,7 @@ class Discovery:
         Raises:
             EmptyUniverseError: no source names any instrument for this session.
             LiveOnlyError: the session is past, and a profile has live scanners alone (or is strict about them).
-            ConfigurationError: TWS does not know symbols of a list, names every one; or the file of candidates is of
+            ConfigurationError: TWS never knew symbols of a list, names every one; or the file of candidates is of
                 another session.
             InvalidRecordsError: a strict source names records that cannot be used.
         """
@@ -78,8 +82,11 @@ class Discovery:
             raise EmptyUniverseError(session, self._sources.labels)
         inputs = {_CONFIG: self._sources.config_id, **held_id(work, session)}
         inputs |= {k: v for part in parts for k, v in part.inputs.items()}
+        aside = [{**row, "session": str(session)} for row in self._denied]
+        inputs |= {set_aside.INPUT: json.dumps(aside, sort_keys=True)} if aside else {}
         told = self._record(session, frame, parts, live_skipped)
-        published = publish_frame(work, UNIVERSE, partition, frame, inputs=inputs, metadata=told)
+        findings = [set_aside.finding(aside)]
+        published = publish_frame(work, UNIVERSE, partition, frame, inputs=inputs, findings=findings, metadata=told)
         export(work, session, frame)
         return published
 
@@ -129,14 +136,27 @@ class Discovery:
         return found
 
     def _refuse_unknown(self, unknown: list[str], found: Found) -> None:
-        lists = sorted({named.source for named in self._sources.named if named.name in unknown})
-        if self._sources.strict_lists:
+        """Drop names that TWS denies; strict about a list, only those that it knew before, and each is told of.
+
+        Raises:
+            ConfigurationError: a strict list has names that TWS never knew.
+        """
+        lists = self._lists_with(unknown)
+        if not self._sources.strict_lists:
+            found.refuse(", ".join(lists), dict.fromkeys(unknown, "not known to TWS"), strict=False)
+            return
+        before = set_aside.last_known(self._work, unknown)
+        if wrong := [name for name in unknown if name not in before]:
             raise ConfigurationError(
-                ", ".join(lists),
-                f"TWS knows no such instrument: {', '.join(unknown)}.",
+                ", ".join(self._lists_with(wrong)),
+                f"TWS knows no such instrument: {', '.join(wrong)}.",
                 "Correct the EXCHANGE:SYMBOL, or take it out of the list.",
             )
-        found.refuse(", ".join(lists), dict.fromkeys(unknown, "not known to TWS"), strict=False)
+        self._denied = [set_aside.denied(name, ", ".join(self._lists_with([name])), before[name]) for name in unknown]
+        found.refuse(", ".join(lists), dict.fromkeys(unknown, "known before, and denied by TWS"), strict=False)
+
+    def _lists_with(self, names: Sequence[str]) -> list[str]:
+        return sorted({named.source for named in self._sources.named if named.name in names})
 
     def _from_scanners(self) -> Found:
         if self._scanned is None:

@@ -60,7 +60,7 @@ class DiscoveryConfig(Strict):
     """Bars behind the indicators that a TradingView scanner filters and ranks by."""
     strict: bool = True
     """A record that TWS does not know, or that is malformed, fails discovery; else it is dropped and counted.
-    A scanner's own `strict` goes before this."""
+    A scanner's own `strict` goes before this. A listed symbol that TWS knew before is set aside and named."""
 
 
 class FeaturesConfig(Strict):
