@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -12,7 +12,7 @@ from uuid import uuid4
 import polars as pl
 
 from quant_assets.clock import Clock, SystemClock
-from quant_assets.connectors.base import BarSource, Contract
+from quant_assets.connectors.base import BarSource, Contract, ContractDetails
 from quant_assets.connectors.tws.pacing import Pacer, PacingBudget
 from quant_assets.connectors.tws.retry import RetryPolicy
 from quant_assets.control.audit import AuditLog
@@ -90,6 +90,11 @@ class Work:
     def lake(self) -> Lakehouse:
         """The stores."""
         return Lakehouse(self.layout, run_id=self.run_id, clock=self.clock)
+
+    @cached_property
+    def described(self) -> dict[int, tuple[ContractDetails, datetime]]:
+        """Contract details that TWS told here, by con_id, and when: it is asked once, whoever wants them."""
+        return {}
 
     @cached_property
     def calendar(self) -> TradingCalendar:

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import yaml
 
-from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
+from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import ConfigurationError, LockHeldError, SourceUnavailableError
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.curate import Curator
@@ -114,6 +114,25 @@ def test_mode_10_a_true_200_sets_its_instrument_aside_and_the_others_go_on(tmp_p
         ingest_minutes(work, [MONDAY])
         assert outcomes(work)["QTEB"][0] == "unknown_contract"
         assert sorted(minutes(work)) == ["QFIA", "QHEA", "QMKT"]
+
+
+def test_what_discovery_heard_is_what_asking_again_would_bring(tmp_path):
+    """Contract details are asked for once a run; a run that finds the universe made asks by con_id, and stores the same."""
+    with opened(settings_in(tmp_path / "once"), [MONDAY]) as (work, gate):
+        ingest_details(work, [MONDAY])
+        assert gate._embedded
+        assert gate._embedded.counts()["contract_details"] == len(SYMBOLS)
+        heard = work.lake.raw.read(RAW_INSTRUMENTS, Partition(MONDAY))
+    settings = settings_in(tmp_path / "twice")
+    with opened(settings, [MONDAY]):
+        pass
+    with TwsGate(settings) as gate:
+        work = Work(settings, gate)
+        ingest_details(work, [MONDAY])
+        asked_anew = work.lake.raw.read(RAW_INSTRUMENTS, Partition(MONDAY))
+    provenance = ["batch_id", "ingested_at"]
+    assert heard.drop(provenance).sort("con_id").equals(asked_anew.drop(provenance).sort("con_id"))
+    assert heard.height == len(SYMBOLS)
 
 
 def test_mode_10_a_member_that_tws_describes_no_longer_is_given_up_and_the_others_go_on(tmp_path):

@@ -19,7 +19,8 @@ from quant_assets.lakehouse.layout import Partition
 def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     """Bring the contract details of each session's universe into `raw_instruments`.
 
-    An answer younger than the fetch throttle serves every session of the run; one request per instrument at the most.
+    An answer younger than the fetch throttle serves every session of the run, and so does what discovery was told in
+    it; one request per instrument at the most.
 
     An instrument that TWS no longer knows gets no row: the others go on, and the session's check names it.
 
@@ -34,9 +35,11 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     to_ask = missing.join(known, on="con_id", how="anti").unique("con_id", keep="last", maintain_order=True)
     if not to_ask.is_empty():
         contracts = [contract_of(row) for row in to_ask.sort("con_id").iter_rows(named=True)]
-        with report.measured(work):
-            answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
-        fetched = _as_rows(work, [one for found in answers for one in found], contracts)
+        unheard = [one for one in contracts if one.con_id not in work.described]
+        if unheard:
+            with report.measured(work):
+                work.gate.run(lambda opened: ask_details(work, opened, unheard))
+        fetched = _as_rows(work, contracts)
         known = pl.concat([known, fetched])
         report.n_rows = fetched.height
     batch_id = work.new_batch_id()
@@ -70,21 +73,24 @@ def recent_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
 
 
 async def ask_details(work: Work, opened: OpenSource, contracts: Sequence[Contract]) -> list[list[ContractDetails]]:
-    """Ask for each contract; TWS answers these at once, and they are not paced like history.
+    """Ask for each contract of which this unit of work was told nothing yet; TWS answers at once, and does not pace it.
 
-    A contract that TWS does not know gives an empty list.
+    A contract that TWS does not know gives an empty list. What is remembered is a single instrument at the place that
+    was asked for: without one TWS names every venue, with a symbol alone perhaps several instruments.
     """
-    with work.progress.task("contract details", total=len(contracts)) as task:
-        return await opened.source.details_of(contracts, lambda contract: task.advance(note=contract.symbol))
+    told = dict(work.described)
+    to_ask = [contract for contract in contracts if contract.con_id not in told]
+    with work.progress.task("contract details", total=len(to_ask)) as task:
+        found = await opened.source.details_of(to_ask, lambda contract: task.advance(note=contract.symbol))
+    now, answers = work.clock.now(), iter(found)
+    for contract, answer in zip(to_ask, found, strict=True):
+        if contract.exchange and len({one.con_id for one in answer}) == 1:
+            work.described[answer[0].con_id] = (answer[0], now)
+    return [[told[one.con_id][0]] if one.con_id in told else next(answers) for one in contracts]
 
 
-def _as_rows(work: Work, details: Sequence[ContractDetails], contracts: Sequence[Contract]) -> pl.DataFrame:
-    asked = {contract.con_id for contract in contracts}
-    now = work.clock.now()
-    rows = [
-        asdict(one)
-        | {"session": now.date(), "batch_id": "", "ingested_at": now, "pipeline_version": quant_assets.__version__}
-        for one in details
-        if one.con_id in asked
-    ]
-    return RAW_INSTRUMENTS.frame(rows).unique("con_id", keep="first", maintain_order=True)
+def _as_rows(work: Work, contracts: Sequence[Contract]) -> pl.DataFrame:
+    heard = [work.described[one.con_id] for one in contracts if one.con_id in work.described]
+    constants = {"batch_id": "", "pipeline_version": quant_assets.__version__}
+    rows = [asdict(details) | {"session": at.date(), "ingested_at": at, **constants} for details, at in heard]
+    return RAW_INSTRUMENTS.frame(rows)

@@ -1,6 +1,6 @@
 """The plan of a data cycle: requests by kind, pacing, bytes, and what is settled already. Nothing is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -17,7 +17,14 @@ from quant_assets.flows.ingest.daily import daily_needs, n_series
 from quant_assets.flows.ingest.details import missing_details, recent_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.needs import minute_needs, plan_for
-from quant_assets.flows.plan.foresight import ForeseenWork, Resolved, estimated_universe, for_profiles, of_profiles
+from quant_assets.flows.plan.foresight import (
+    SCANNER,
+    ForeseenWork,
+    Resolved,
+    estimated_universe,
+    for_profiles,
+    of_profiles,
+)
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -192,7 +199,9 @@ def plan_cycle(work: Work, sessions: Sequence[date], profile: str = "") -> Cycle
         sessions=tuple(sessions),
         n_instruments=members["con_id"].n_unique(),
         universe=universe,
-        details=_details(foreseen, sessions, members["con_id"].n_unique()),
+        details=_details(
+            foreseen, sessions, members["con_id"].n_unique(), _discovered(work, sources, universes, resolved)
+        ),
         minutes=minutes,
         n_rereads=len(needs.rereads),
         daily=daily,
@@ -235,18 +244,33 @@ def _universe(work: Work, sources: Sources, sessions: Sequence[date], resolved: 
     to_publish = tuple(day for day in sessions if standing_universe(work, day, config_id) is None)
     if not to_publish:
         return UniversePlan((), is_estimated=False, n_details=0, n_scans=0)
-    fresh = resolved.rows.filter(pl.col("observed_at") >= work.clock.now() - throttle_of(work))
-    names = {named.name for named in sources.named} - set(Resolved(fresh).by_name)
+    names = _unresolved(work, sources, resolved)
     live = [one.scanner for one in sources.asked if one.scanner.is_live and work.latest_session() in to_publish]
     n_found = sum(scanner.n_rows for scanner in live)
     n_scans = sum(scanner.source == "tws" for scanner in live)
     return UniversePlan(to_publish, is_estimated=True, n_details=len(names) + n_found, n_scans=n_scans)
 
 
-def _details(work: Work, sessions: Sequence[date], n_instruments: int) -> DetailsPlan:
-    to_ask = missing_details(work, sessions).join(recent_details(work, sessions), on="con_id", how="anti")
-    n_requests = to_ask["con_id"].n_unique()
-    return DetailsPlan(n_requests, n_instruments - n_requests)
+def _unresolved(work: Work, sources: Sources, resolved: Resolved) -> set[str]:
+    """Return the names that discovery asks TWS for, once it has to publish any universe."""
+    fresh = resolved.rows.filter(pl.col("observed_at") >= work.clock.now() - throttle_of(work))
+    return {named.name for named in sources.named} - set(Resolved(fresh).by_name)
+
+
+def _discovered(
+    work: Work, sources: Sources, universes: Mapping[date, pl.DataFrame], resolved: Resolved
+) -> pl.DataFrame:
+    """Return the con_id of whom discovery hears of from TWS: what it hears is not asked for again."""
+    names = sorted(_unresolved(work, sources, resolved))
+    by_name = pl.concat_str("exchange", pl.lit(":"), "symbol").is_in(names) | pl.col("symbol").is_in(names)
+    scanned = pl.col("sources").str.contains(SCANNER, literal=True) & (pl.col("session") == work.latest_session())
+    return pl.concat([UNIVERSE.empty(), *universes.values()]).filter(by_name | scanned).select("con_id").unique()
+
+
+def _details(work: Work, sessions: Sequence[date], n_instruments: int, discovered: pl.DataFrame) -> DetailsPlan:
+    lacking = missing_details(work, sessions).join(recent_details(work, sessions), on="con_id", how="anti")
+    to_ask = lacking.join(discovered, on="con_id", how="anti")
+    return DetailsPlan(to_ask["con_id"].n_unique(), n_instruments - lacking["con_id"].n_unique())
 
 
 def _daily(work: Work, sessions: Sequence[date], members: pl.DataFrame) -> SeriesPlan:

@@ -18,7 +18,8 @@ from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore, Lakehouse
 from quant_assets.settings.names import split_qualified
 
-_SCANNER = "scanner:"
+SCANNER = "scanner:"
+"""Before the name of a scanner, among the sources of a member."""
 
 
 class _ForeseenStore(CuratedStore):
@@ -120,7 +121,7 @@ def _unresolved(name: str, con_id: int) -> dict[str, object]:
 
 
 def _scanned(sources: Sources, resolved: Resolved) -> Iterable[dict[str, object]]:
-    found = resolved.rows.filter(pl.col("sources").str.contains(_SCANNER, literal=True))
+    found = resolved.rows.filter(pl.col("sources").str.contains(SCANNER, literal=True))
     if found.height:
         yield from found.iter_rows(named=True)
         return
@@ -128,7 +129,7 @@ def _scanned(sources: Sources, resolved: Resolved) -> Iterable[dict[str, object]
     for place, (name, profile, scanner) in enumerate(live.values()):
         for rank in range(scanner.n_rows):
             row = _unresolved(f"SCAN{rank}", -1_000_000 - 1000 * place - rank)
-            yield row | {"sources": f"{_SCANNER}{name}", "profiles": profile}
+            yield row | {"sources": f"{SCANNER}{name}", "profiles": profile}
 
 
 def of_profiles(universe: pl.DataFrame, profiles: Collection[str]) -> pl.DataFrame:

@@ -86,7 +86,7 @@ def planned(root: Path, sessions: list[date]) -> dict[str, int]:
 
 def test_the_gateway_receives_what_was_planned_and_the_second_plan_is_empty(house):
     before = planned(house, SESSIONS)
-    assert before == {"contract_details": 12, "scanner": 0, "history": 6 * 2 + 6 * 2}
+    assert before == {"contract_details": 6, "scanner": 0, "history": 6 * 2 + 6 * 2}
     assert not (house / "data").exists(), "a plan writes nothing"
 
     assert asked(run_cycle(house, SESSIONS)) == before
@@ -107,7 +107,7 @@ def test_other_exchanges_and_kinds_of_instruments_are_planned_before_any_of_them
     manifest["lakehouse"]["calendars"] = ["XNYS", "XLON", "FX", "24/7"]
     file.write_text(json.dumps(manifest))
     before = planned(house, SESSIONS[:1])
-    assert before == {"contract_details": 8, "scanner": 0, "history": 4 + 2 + 2 + 1 + 1}
+    assert before == {"contract_details": 4, "scanner": 0, "history": 4 + 2 + 2 + 1 + 1}
     assert asked(run_cycle(house, SESSIONS[:1])) == before
 
 
@@ -145,6 +145,7 @@ def test_a_scanner_is_an_upper_bound_and_the_output_says_so(house):
     assert any("scanner" in note for note in plan.notes())
     got = asked(run_cycle(house, [latest]))
     assert got["scanner"] == bound["scanner"] == 1
+    assert bound["contract_details"] == 6 + 5, "each name, and each that the scanner may find"
     assert all(got[kind] <= bound[kind] for kind in got)
     assert plan_cycle(work_of(house), [latest]).n_requests == 0
 
@@ -201,17 +202,17 @@ def test_the_command_prints_a_table_and_exact_json(quant):
     span = f"{SESSIONS[0]}..{SESSIONS[-1]}"
     shown = quant("--sessions", span)
     assert shown.exit_code == 0, shown.output
-    assert "36 requests" in shown.output
+    assert "30 requests" in shown.output
     assert "history, 1 min" in shown.output
     assert "estimated from the newest universe and the lists" in shown.output
 
     exact = json.loads(quant("--sessions", span, "--json").output)
     assert exact["requests"] == {
-        "contract_details": 12,
+        "contract_details": 6,
         "scanner": 0,
         "history_1_min": 12,
         "history_1_day": 12,
-        "total": 36,
+        "total": 30,
     }
     assert exact["is_estimated"] is True
     assert exact["pacing_seconds"] == pytest.approx(0.0, abs=1.0)
