@@ -50,7 +50,7 @@ def test_the_second_run_asks_nothing_and_rewrites_nothing(lab):
     sessions = window(SESSION, 2)
     first = lab.run(sessions)
     before = files(lab.root)
-    assert first.requests == 4 + 4 + 4 * 2 + 4 * 2  # names, details, minutes, two daily series
+    assert first.requests == 4 + 4 * 2 + 4 * 2  # names, minutes, two daily series
     second = lab.run(sessions)
     assert second.requests == 0
     assert files(lab.root) == before
@@ -245,7 +245,10 @@ def test_a_refusal_is_told_and_is_not_asked_again_before_the_throttle(lab):
     with lab.at(after(SESSION)) as work:
         published = raw_minutes(work, SESSION, {})
         assert published.is_committed
-        assert [f.message for f in published.findings if not f.passed] == ["refused: 1 instruments: QUTB"]
+        (told,) = [f for f in published.findings if not f.passed]
+        assert told.check == "every_instrument_permitted"
+        assert told.message.startswith(f"QUTB: no permission, 1 min TRADES of {SESSION}. TWS refused 1 ")
+        assert f"(error 354: {text}). Subscribe to" in told.message
     assert lab.run([SESSION]).requests == 0
     lab.options = {}
     assert lab.run([SESSION], after(SESSION) + timedelta(hours=13)).requests == 3
@@ -270,11 +273,11 @@ def test_an_instrument_without_bars_is_an_outcome_and_is_not_asked_again(lab):
         assert asked == [("no_data", "", "21 D"), ("truncated", "", "20 Y"), ("no_trades", "agreement", "21 Y")]
     by_minute = ledger.filter(pl.col("bar_size") == "1 min").select("outcome", "proof").rows()
     assert by_minute == [("no_data", "daily")]
-    assert first.requests == 2 + 2 + (2 + 6) + 1 + 2, "names, details, days, one head timestamp, minutes"
+    assert first.requests == 2 + (2 + 6) + 1 + 2, "names, days, one head timestamp, minutes"
     assert all(one.is_committed for one in first.published)
     assert lab.run([session]).requests == 0
     following = window(date(2024, 12, 4), 1)
-    assert lab.run(following).requests == 2 + 2 + (2 + 1) + 4, "and QMKT's session before is read once more"
+    assert lab.run(following).requests == 2 + (2 + 1) + 4, "and QMKT's session before is read once more"
     assert lab.run(following).requests == 0
 
 
@@ -330,20 +333,22 @@ def test_an_instrument_that_tws_no_longer_knows_does_not_stop_the_others(lab):
         report = ingest_details(work, [SESSION])
         assert report.n_rows == 3
         judged = raw_details(work, SESSION, {})
-        assert not judged.is_committed
-        assert "QFID" in judged.reason
-        assert "configs/lists" in judged.reason
+        assert judged.is_committed
+        (told,) = [f for f in judged.findings if not f.passed]
+        assert "QFID" in told.message
+        assert "configs/lists" in told.message
+        assert [row["symbol"] for row in told.metadata["given_up"]] == ["QFID"]
     lab.options = {}
     with lab.at(after(SESSION)) as work:
         assert ingest_details(work, [SESSION]).n_requests == 1
-        assert raw_details(work, SESSION, {}).is_committed
+        assert all(f.passed for f in raw_details(work, SESSION, {}).findings)
 
 
 def test_a_new_member_is_fetched_and_the_others_are_left_alone(lab):
     lab.run([SESSION])
     lab.symbols = [*lab.symbols, "NASDAQ:QFIA"]
     ran = lab.run([SESSION])
-    assert ran.requests == 1 + 1 + 1 + 2
+    assert ran.requests == 1 + 1 + 2
     assert lab.run([SESSION]).requests == 0
 
 
@@ -408,7 +413,7 @@ def test_the_next_day_fetches_short_overlaps_only(lab):
     lab.run(days[:1])
     for day in days[1:]:
         ran = lab.run([day])
-        assert ran.requests == 4 + 4 + (4 + 4) + 8, "and the session before is read once more"
+        assert ran.requests == 4 + (4 + 4) + 8, "and the session before is read once more"
         rows = lab.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(day))
         assert rows.filter(~pl.col("is_full")).group_by("con_id", "what_to_show").len()["len"].to_list()
         frame = daily(lab, day)
@@ -431,7 +436,7 @@ def test_a_split_between_vintages_fetches_the_whole_window_on_the_new_basis(lab)
     lab.symbols = [f"{exchange}:{split['symbol']}", "ARCA:QMKT"]
     lab.run([before])
     ran = lab.run([day])
-    assert ran.requests == 2 + 2 + (2 + 2) + 4 + 2, "and the session before is read once more"
+    assert ran.requests == 2 + (2 + 2) + 4 + 2, "and the session before is read once more"
     rows = lab.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(day)).filter(pl.col("symbol") == split["symbol"])
     assert rows["is_full"].all()
     frame = daily(lab, day).filter(pl.col("symbol") == split["symbol"])
