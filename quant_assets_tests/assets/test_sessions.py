@@ -172,7 +172,7 @@ def test_the_first_run_says_how_often_it_asked(lived_in: House):
     shown = {asset: found["tws_requests"] for asset, _, found in metadata(lived_in.runs[0]) if "tws_requests" in found}
     assert shown["raw_tws_bars"] == 6, "one week-long request per instrument covers the three sessions"
     assert shown["raw_tws_daily_bars"] == 2 * 6, "two price bases per instrument, one window each"
-    assert (shown["universe"], shown["raw_instruments"]) == (6, 6), "once by name, and once by con_id"
+    assert (shown["universe"], shown["raw_instruments"]) == (6, 0), "by name; what one is told serves both"
 
 
 def test_the_first_run_says_what_it_planned_and_how_long_that_was_to_take(lived_in: House):

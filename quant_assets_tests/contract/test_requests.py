@@ -74,7 +74,8 @@ def test_a_clean_run_and_the_same_again(house):
     assert outcome.success, outcome.failures
     assert outcome.requests == counted
     n = 3 + 2  # listed, and found by the scanner
-    assert counted == 1 + n + 2 * n + n, "scan, details, two daily series, minutes"
+    fewest = 1 + n + 2 * n + n  # scan, details, two daily series, minutes
+    assert fewest <= counted < fewest + n, "an answer may come late, but nobody's details are asked for twice"
     again, counted = house.run()
     assert (again.success, again.requests, counted) == (True, 0, 0)
 
