@@ -183,6 +183,29 @@ PAUSES = {"TSEJ": (datetime(2024, 3, 15, 2, 30, tzinfo=UTC), datetime(2024, 3, 1
 """11:30 to 12:30 in Tokyo."""
 
 
+def test_regular_hours_of_a_future_are_its_daytime_and_of_a_pair_its_whole_trade_date(market):
+    """Winter in Chicago: 08:30 to 16:00 is 14:30 to 22:00 UTC. Only whole sessions are those of the bars."""
+    now = datetime(2026, 11, 13, 23, 30, tzinfo=UTC)
+
+    async def asked():
+        with gateway(market, clock=ScaledClock(1, now)) as running:
+            async with client_of(running) as client:
+                found = []
+                for terms in (("CME", "QESZ6", "FUT", "USD"), ("IDEALPRO", "EUR.USD", "CASH", "USD")):
+                    (details,) = await client.contract_details(Contract.listed(*terms))
+                    named = Contract.listed(*terms, con_id=details.con_id)
+                    for use_rth in (True, False):
+                        (one,) = await client.schedule(named, now, 1, use_rth=use_rth)
+                        found.append(f"{one.session} {one.opens_at:%m-%d %H:%M} {one.closes_at:%m-%d %H:%M}")
+                return found
+
+    assert asyncio.run(asked()) == [
+        "2026-11-13 11-13 14:30 11-13 22:00",
+        "2026-11-13 11-12 23:00 11-13 22:00",
+        *["2026-11-13 11-12 22:15 11-13 22:00"] * 2,
+    ]
+
+
 @pytest.mark.parametrize("terms", ELSEWHERE, ids=lambda terms: terms[1])
 def test_what_trades_elsewhere_is_found_and_served_in_its_own_session(market, terms):
     what, opens, zone = ELSEWHERE[terms]
@@ -194,7 +217,7 @@ def test_what_trades_elsewhere_is_found_and_served_in_its_own_session(market, te
                 (details,) = await client.contract_details(contract)
                 named = Contract.listed(*terms, con_id=details.con_id)
                 until = NOW.replace(hour=0) if terms[2] == "CRYPTO" else NOW  # the coins' Friday is not over
-                (hours,) = await client.schedule(named, until, 1)
+                (hours,) = await client.schedule(named, until, 1, use_rth=False)
                 answer = await client.bars(BarRequest(named, hours.closes_at, "1 D", what_to_show=what, use_rth=False))
                 return details, hours, answer.bars
 

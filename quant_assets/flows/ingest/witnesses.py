@@ -94,6 +94,11 @@ async def beginning_of(source: BarSource, contract: Contract, vintage: date) -> 
     return Beginning(head.date() if head and head.date() <= vintage else None)
 
 
+def is_regular(contract: Contract) -> bool:
+    """Return whether the sessions of an instrument are regular hours; those of a future begin on the evening before."""
+    return minute_series(contract.sec_type, use_rth=True).use_rth
+
+
 async def closed_days(work: Work, source: BarSource, contract: Contract, days: Sequence[date]) -> list[date]:
     """Return those of some days on which, TWS says, the instrument's exchange did not open.
 
@@ -101,8 +106,9 @@ async def closed_days(work: Work, source: BarSource, contract: Contract, days: S
     """
     calendar = work.calendar_for(contract)
     n_sessions = len(calendar.between(min(days), max(days))) + 1
+    end = calendar.hours(max(days)).closes_at + _AFTER_THE_CLOSE
     try:
-        told = await source.schedule(contract, calendar.hours(max(days)).closes_at + _AFTER_THE_CLOSE, n_sessions)
+        told = await source.schedule(contract, end, n_sessions, use_rth=is_regular(contract))
     except QuantAssetsError as error:
         _log.warning("no schedule of %s, so the calendar stands: %s", contract, error)
         return []
