@@ -25,7 +25,7 @@ from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import DailyRows
 from quant_assets.flows.ingest.telling import Teller
-from quant_assets.flows.ingest.witnesses import beginning_of, renewed
+from quant_assets.flows.ingest.witnesses import beginning_of, renewed, traded_since
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -333,6 +333,7 @@ class _DailyIngest:
         for _ in range(1 + CONFIRMATIONS):
             if doubted:
                 await self._ask_beginnings(doubted)
+                await self._ask_ends(doubted)
                 await renewed(self._opened.source)
                 asked = [self._judge.recut(one, first) for one in doubted]
             doubted = []
@@ -350,6 +351,17 @@ class _DailyIngest:
         for contract in silent:
             if told := await beginning_of(self._opened.source, contract, self._vintage):
                 self._judge.heard(contract, told)
+
+    async def _ask_ends(self, doubted: Sequence[Judged]) -> None:
+        """Ask TWS for the newest 1-minute bars of instruments whose days end early, once a run and instrument."""
+        lasts: dict[Contract, date] = {}
+        for one in doubted:
+            if last := self._judge.ends_early(one):
+                lasts[one.contract] = max(last, lasts.get(one.contract, last))
+        for contract, last in lasts.items():
+            traded = await traded_since(self._work, self._opened, contract, last, self._vintage)
+            if traded is not None:
+                self._judge.heard_since(contract, last, traded)
 
     # ------------------------------------------------------------ asking and committing
 
