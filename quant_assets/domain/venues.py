@@ -124,7 +124,7 @@ Told = tuple[tuple[date, Hours | None], ...]
 _NOTHING_TOLD: Mapping[str, Told] = {}
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def calendar(name: str, told: Told = ()) -> TradingCalendar:
     """Return the calendar of one exchange, or of one of its instruments; what is told goes before what is published."""
     return TradingCalendar((name,), told=told)

@@ -194,14 +194,17 @@ def test_regular_hours_of_a_future_are_its_daytime_and_of_a_pair_its_whole_trade
                 for terms in (("CME", "QESZ6", "FUT", "USD"), ("IDEALPRO", "EUR.USD", "CASH", "USD")):
                     (details,) = await client.contract_details(Contract.listed(*terms))
                     named = Contract.listed(*terms, con_id=details.con_id)
+                    found.append(details.liquid_hours.split(";")[0])
                     for use_rth in (True, False):
                         (one,) = await client.schedule(named, now, 1, use_rth=use_rth)
                         found.append(f"{one.session} {one.opens_at:%m-%d %H:%M} {one.closes_at:%m-%d %H:%M}")
                 return found
 
     assert asyncio.run(asked()) == [
+        "20261116:0830-20261116:1600",
         "2026-11-13 11-13 14:30 11-13 22:00",
         "2026-11-13 11-12 23:00 11-13 22:00",
+        "20261115:1715-20261116:1700",
         *["2026-11-13 11-12 22:15 11-13 22:00"] * 2,
     ]
 
