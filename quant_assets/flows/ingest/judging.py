@@ -1,7 +1,7 @@
 """Judging the daily answers of one run: against the calendar, who else knows, and what arrived before them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -165,13 +165,13 @@ class DailyJudge:
         """Note what TWS said of an instrument's first bar."""
         self._beginnings[contract.con_id] = beginning
 
-    def ends_early(self, judged: Judged) -> date | None:
-        """Return the last session of an answer that ends before its window does, if nobody has spoken of the rest."""
-        verdict = judged.verdict
-        if verdict is None or not verdict.is_short or verdict.is_contradicted or verdict.proof:
-            return None
-        last = max(verdict.sessions)
-        return last if self._quiet_after.get(judged.contract.con_id, date.max) > last else None
+    def early_ends(self, doubted: Iterable[Judged]) -> dict[Contract, date]:
+        """Return the last session of instruments whose days end before their window, if nobody spoke of the rest."""
+        lasts: dict[Contract, date] = {}
+        for one in doubted:
+            if (verdict := one.verdict) and verdict.is_short and not verdict.is_contradicted:
+                lasts[one.contract] = max(*verdict.sessions, lasts.get(one.contract, date.min))
+        return {one: last for one, last in lasts.items() if self._quiet_after.get(one.con_id, date.max) > last}
 
     def heard_since(self, contract: Contract, last: date, traded: Collection[date]) -> None:
         """Note on which sessions an instrument traded after one, by its 1-minute bars; on none, it was quiet."""
