@@ -84,6 +84,8 @@ def _tell_certificates(found: Sequence[Certificate]) -> None:
     for one in found:
         for problem in one.beyond:
             click.secho(f"{one.session} does not keep today's limits: {problem}", fg="yellow")
+        for told in one.behind if one.state == "behind" else ():
+            click.secho(f"{one.session} is behind: {told}; `quant flow data --session {one.session}`", fg="yellow")
 
 
 def _tell_ingestion(state: dict[str, object]) -> None:

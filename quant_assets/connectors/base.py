@@ -217,8 +217,10 @@ class BarSource(Protocol):
         """Return the bars of one request, or raise; a partial answer is never returned."""
         ...
 
-    async def schedule(self, contract: Contract, end: datetime, n_sessions: int) -> list[SessionHours]:
-        """Return the last `n_sessions` sessions that end before `end`, ascending."""
+    async def schedule(
+        self, contract: Contract, end: datetime, n_sessions: int, *, use_rth: bool = True
+    ) -> list[SessionHours]:
+        """Return the last `n_sessions` sessions that end before `end`, ascending: regular hours, or whole ones."""
         ...
 
     async def head_timestamp(self, contract: Contract, what_to_show: WhatToShow, *, use_rth: bool) -> datetime | None:

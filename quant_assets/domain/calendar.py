@@ -26,6 +26,8 @@ CONTINUOUS = "24/7"
 
 _NO_TIME = -(2**63)
 """No instant, in nanoseconds."""
+_OWN = ":"
+"""Between the calendar of an exchange and the con_id of an instrument that keeps hours of its own there."""
 _TRADE_DATE_STARTS = dict.fromkeys((FOREIGN_EXCHANGE, FUTURES, VOLATILITY_FUTURES), time(17))
 """Local time at which a new trade date begins on the evening before; elsewhere a date begins at midnight."""
 _DATED_AHEAD = (VOLATILITY_FUTURES,)
@@ -44,9 +46,25 @@ class _Exchange:
     timezone: str
 
 
+def own_calendar(name: str, con_id: int) -> str:
+    """Return the name of one instrument's calendar: its exchange's, where TWS has told nothing of the instrument."""
+    return f"{name}{_OWN}{con_id}"
+
+
+def exchange_calendar(name: str) -> str:
+    """Return the calendar of the exchange, of one of its instruments' calendar too."""
+    return name.partition(_OWN)[0]
+
+
+def owner_of(name: str) -> tuple[str, int] | None:
+    """Return the exchange's calendar and the con_id in the name of an instrument's own one."""
+    exchange, _, con_id = name.partition(_OWN)
+    return (exchange, int(con_id)) if con_id else None
+
+
 @lru_cache(maxsize=32)
 def _exchange(name: str) -> _Exchange:
-    """Read a calendar once; sessions up to a year ahead are known.
+    """Read the calendar of an exchange once; sessions up to a year ahead are known.
 
     Raises:
         ConfigurationError: there is no such exchange.
@@ -145,7 +163,7 @@ class TradingCalendar:
     @cached_property
     def _tables(self) -> list[Mapping[date, Hours]]:
         """The hours of each exchange."""
-        tables: list[Mapping[date, Hours]] = [_exchange(name).hours for name in self.names]
+        tables: list[Mapping[date, Hours]] = [_exchange(exchange_calendar(name)).hours for name in self.names]
         if not self.told:
             return tables
         assert len(tables) == 1
@@ -286,12 +304,12 @@ class TradingCalendar:
     @property
     def timezone(self) -> str:
         """Time zone of the first calendar, in which sessions are dated."""
-        return _exchange(self.names[0]).timezone
+        return _exchange(exchange_calendar(self.names[0])).timezone
 
     def session_of(self, ts: pl.Expr) -> pl.Expr:
         """Return the session of a bar start, as the first calendar dates it."""
-        starts = _TRADE_DATE_STARTS.get(self.names[0], time())
-        is_ahead = self.names[0] in _DATED_AHEAD
+        name = exchange_calendar(self.names[0])
+        starts, is_ahead = _TRADE_DATE_STARTS.get(name, time()), name in _DATED_AHEAD
         return session_of(ts, self.timezone, self.all_sessions, starts, is_ahead=is_ahead)
 
     def longest_gap(self, since: date) -> timedelta:

@@ -1,12 +1,12 @@
 """Which exchange's hours an instrument keeps, by its asset class and the exchange that lists it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 
 import polars as pl
 
-from quant_assets.domain.calendar import CONTINUOUS, FOREIGN_EXCHANGE, TradingCalendar
+from quant_assets.domain.calendar import CONTINUOUS, FOREIGN_EXCHANGE, TradingCalendar, own_calendar, owner_of
 from quant_assets.domain.hours import HOURS, Hours
 from quant_assets.errors import ConfigurationError
 
@@ -42,6 +42,12 @@ _EXCHANGES: Mapping[str, str] = {
     "XSES": "SGX",
     "XBOM": "NSE BSE",
 }
+
+_ON_ONE_TIMETABLE = ("STK", "ETF", "CRYPTO")
+"""TWS security types that keep the hours of their exchange, whatever the instrument."""
+_NEVER_TOLD = ("CRYPTO",)
+"""TWS security types of which no schedule can speak against the calendar: a UTC day never ends early, and TWS dates its
+sessions by another clock."""
 
 BY_EXCHANGE: Mapping[str, str] = {code: name for name, codes in _EXCHANGES.items() for code in codes.split()}
 """TWS exchange code -> calendar."""
@@ -118,9 +124,9 @@ Told = tuple[tuple[date, Hours | None], ...]
 _NOTHING_TOLD: Mapping[str, Told] = {}
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def calendar(name: str, told: Told = ()) -> TradingCalendar:
-    """Return the calendar of one exchange; what is told of it goes before what is published."""
+    """Return the calendar of one exchange, or of one of its instruments; what is told goes before what is published."""
     return TradingCalendar((name,), told=told)
 
 
@@ -149,6 +155,29 @@ def calendar_name(
         f"it is not known which calendar {asset_class} on {exchange or 'no exchange'} follows.",
         f'Add "{exchange or asset_class}": one of {", ".join(configured)}, or another calendar.',
     )
+
+
+def is_scheduled(asset_class: str) -> bool:
+    """Return whether TWS's schedule can speak of the sessions of a TWS security type."""
+    return asset_class not in _NEVER_TOLD
+
+
+def timetable_name(calendar: str, asset_class: str, con_id: int) -> str:
+    """Return the name under which an instrument's hours are told: its exchange's for shares, else its own."""
+    return calendar if asset_class in _ON_ONE_TIMETABLE else own_calendar(calendar, con_id)
+
+
+def timetables_of(named: pl.DataFrame, told: Iterable[str]) -> pl.DataFrame:
+    """Return con_id and calendar of each instrument: its own one where something was told of it.
+
+    Args:
+        named: con_id, calendar of its exchange.
+        told: names of timetables.
+    """
+    own = [(*owned, name) for name in told if (owned := owner_of(name))]
+    found = pl.DataFrame(own, schema={"calendar": pl.String, "con_id": pl.Int64, "own": pl.String}, orient="row")
+    joined = named.join(found, on=["calendar", "con_id"], how="left", maintain_order="left")
+    return joined.select("con_id", pl.coalesce("own", "calendar").alias("calendar"))
 
 
 def calendars_of(

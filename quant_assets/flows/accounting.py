@@ -59,7 +59,7 @@ def accounted(
         day_volumes: con_id, day_volume of the session's daily bar.
         vintages: rows of `raw_tws_daily_bars` near the session.
     """
-    named = work.calendars_of(members)
+    named = work.timetables_of(members)
     lives = _lives(work, session, named, vintages)
     volumes = day_volumes.select("con_id", pl.col("day_volume").alias("daily_volume"))
     return account(

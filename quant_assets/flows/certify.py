@@ -8,7 +8,7 @@ from quant_assets.domain.accounting import equation
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import QUARANTINED, UNEXPLAINED, Limits, beyond, told
 from quant_assets.domain.tables import BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
-from quant_assets.errors import CorruptFileError
+from quant_assets.errors import BrokenChainError, CorruptFileError
 from quant_assets.flows.accounting import balance
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
@@ -39,7 +39,7 @@ def certify(work: Work, session: date) -> Published:
     found = {name: footer for name, footer in footers.items() if footer}
     raw_id = work.lake.raw.input_id(RAW_TWS_BARS, partition)
     inputs = {name: footer.content_id for name, footer in found.items()} | {RAW_TWS_BARS.name: raw_id}
-    inputs |= Limits.of(work.settings.manifest.lakehouse).as_inputs()
+    inputs |= {"overrides": work.words.id_of(session), **Limits.of(work.settings.manifest.lakehouse).as_inputs()}
     if len(found) == len(footers) and (standing := unchanged(work, CERTIFIED_SESSIONS, partition, inputs)):
         return standing
     account = _account(work, session, found)
@@ -93,9 +93,11 @@ def _absent(session: date, absent: Sequence[str]) -> str:
 
 
 def _older(session: date, stale: Sequence[tuple[str, str]]) -> str:
-    return "; ".join(
-        f"{name} was made from an older {source}; run `quant flow data --session {session}`" for name, source in stale
-    )
+    return "; ".join(f"{told}; run `quant flow data --session {session}`" for told in _in_words(stale))
+
+
+def _in_words(stale: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"{name} was made from an older {source}" for name, source in stale]
 
 
 def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None = None) -> list[tuple[str, str]]:
@@ -110,12 +112,24 @@ def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None =
     footers = {name: footer for name, footer in stored.items() if footer}
     raw_id = work.lake.raw.input_id(RAW_TWS_BARS, Partition(session))
     stands = {name: footer.content_id for name, footer in footers.items()} | {RAW_TWS_BARS.name: raw_id}
+    stands |= _words_id(work, session)
     return [
-        (name, source)
+        (name, _WORDS if source == "overrides" else source)
         for name, footer in footers.items()
         for source, used in footer.inputs.items()
         if source in stands and stands[source] != used
     ]
+
+
+_WORDS = "overrides.jsonl"
+
+
+def _words_id(work: Work, session: date) -> dict[str, str]:
+    """Return the id of what people said about a session; nothing while that cannot be proved, as audits tell."""
+    try:
+        return {"overrides": work.words.id_of(session)}
+    except BrokenChainError:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +181,9 @@ def certificate_of(work: Work, session: date) -> Certificate:
         return Certificate(session, "none")  # damaged, or of an earlier release
     footers = _footers(work, session)
     standing = {name: footer.content_id if footer else None for name, footer in footers.items()}
+    found = {name: footer for name, footer in footers.items() if footer}
     problems = beyond_today(work.lake.curated, session, Limits.of(work.settings.manifest.lakehouse))
-    return judged(session, rows, standing, list(problems.values()))
+    return judged(session, rows, standing, list(problems.values()), _in_words(stale_tables(work, session, found)))
 
 
 def published_certificates(work: Work, newest: int | None = None) -> list[Certificate]:

@@ -384,7 +384,7 @@ def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
 
 def _expected_days(work: Work, members: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
     """Return con_id and n_expected: on how many of the sessions its own exchange was open."""
-    named = work.calendars_of(members)
+    named = work.timetables_of(members)
     counts = {name: sum(map(work.calendar_named(name).is_session, sessions)) for name in named["calendar"].unique()}
     n_expected = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_expected")
     return named.select("con_id", n_expected)

@@ -97,7 +97,7 @@ def open_now(work: Work) -> list[Open]:
     staged = _staged_until(work)
     found = []
     for row in work.lake.curated.read(UNIVERSE, stored[-1]).sort("con_id").iter_rows(named=True):
-        calendar = work.calendar_of(row["asset_class"], row["exchange"])
+        calendar = work.calendar_for(contract_of(row))
         for day in (now.date(), now.date() + timedelta(days=1)):  # a trade date may begin on the evening before
             hours = calendar.hours_on(day)
             if hours and hours.opens_at <= now < hours.closes_at:

@@ -118,9 +118,20 @@ class Work:
         lakehouse = self.settings.manifest.lakehouse
         return venues.calendars_of(members, lakehouse.calendars, lakehouse.venues)
 
+    def timetables_of(self, members: pl.DataFrame) -> pl.DataFrame:
+        """Return con_id and, as `calendar`, the sessions that it keeps: its exchange's, unless TWS told its own.
+
+        Args:
+            members: con_id, asset_class, exchange.
+
+        Raises:
+            ConfigurationError: see `calendars_of`.
+        """
+        return venues.timetables_of(self.calendars_of(members), self.told)
+
     @cached_property
     def told(self) -> Mapping[str, venues.Told]:
-        """Hours in which TWS's schedule differs from a calendar, by calendar: the newest answer of each session."""
+        """Hours in which TWS's schedule differs from a calendar, by timetable: the newest answer of each session."""
         raw = self.lake.raw
         frames = [raw.read(RAW_TWS_SCHEDULES, partition) for partition in raw.partitions(RAW_TWS_SCHEDULES)]
         if not frames:
@@ -150,7 +161,7 @@ class Work:
         Raises:
             ConfigurationError: see `calendars_of`.
         """
-        return venues.hours_of(session, self.calendars_of(members), self.told)
+        return venues.hours_of(session, self.timetables_of(members), self.told)
 
     def minutes_of(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
         """Return the minutes of a session: session, ts, minute; with con_id where members keep different hours.
@@ -162,32 +173,37 @@ class Work:
         Raises:
             ConfigurationError: see `calendars_of`.
         """
-        named = self.calendars_of(members)
+        named = self.timetables_of(members)
         names = named["calendar"].unique().to_list()
         if len(names) == 1 and (only := self.calendar_named(names[0])).is_session(session):
             return only.minutes([session])
         return venues.minutes_of(session, named, self.told)
-
-    def calendar_of(self, asset_class: str, exchange: str) -> TradingCalendar:
-        """Return the calendar of one instrument's exchange.
-
-        Raises:
-            ConfigurationError: see `calendars_of`.
-        """
-        lakehouse = self.settings.manifest.lakehouse
-        return self.calendar_named(venues.calendar_name(asset_class, exchange, lakehouse.calendars, lakehouse.venues))
 
     def calendar_named(self, name: str) -> TradingCalendar:
         """Return a calendar by its name; hours that TWS tells otherwise go before what is published."""
         return venues.calendar(name, self.told.get(name, ()))
 
     def calendar_for(self, contract: Contract) -> TradingCalendar:
-        """Return the calendar of the exchange that a contract is listed on.
+        """Return the sessions that a contract keeps: those of the exchange that lists it, unless TWS told its own.
 
         Raises:
             ConfigurationError: see `calendars_of`.
         """
-        return self.calendar_of(contract.sec_type, contract.venue)
+        calendar, own = self._names_of(contract)
+        return self.calendar_named(own if own in self.told else calendar)
+
+    def timetable_of(self, contract: Contract) -> str:
+        """Return the name under which TWS's schedule of a contract is kept.
+
+        Raises:
+            ConfigurationError: see `calendars_of`.
+        """
+        return self._names_of(contract)[1]
+
+    def _names_of(self, contract: Contract) -> tuple[str, str]:
+        lakehouse = self.settings.manifest.lakehouse
+        calendar = venues.calendar_name(contract.sec_type, contract.venue, lakehouse.calendars, lakehouse.venues)
+        return calendar, venues.timetable_name(calendar, contract.sec_type, contract.con_id)
 
     @cached_property
     def audit(self) -> AuditLog:

@@ -11,7 +11,7 @@ from quant_assets.gateway import accounts, messages
 from quant_assets.gateway.accounts import NOTHING, Portfolio
 from quant_assets.gateway.faults import MomentKind
 from quant_assets.gateway.history import HistoryService, Refusal
-from quant_assets.gateway.hours import ZONE, TradingHours, exchange_date
+from quant_assets.gateway.hours import ZONE, TradingHours, exchange_date, regular
 from quant_assets.gateway.market import Instrument, Market
 from quant_assets.gateway.ranking import SCAN_CODES
 from quant_assets.gateway.requests import WireContract, number
@@ -112,15 +112,15 @@ def contract_details(desk: Desk, fields: Sequence[str]) -> bytes:
 
 
 def whole_days(hours: TradingHours, now: datetime, instrument: Instrument) -> tuple[str, str]:
-    """Return the hours of what trades around the clock: trading and liquid hours are the same."""
+    """Return the hours of what trades around the clock; only a future's liquid hours are fewer."""
     zone = ZoneInfo(instrument.timezone)
     first = hours.closed_by(now)
-    texts = [
-        _span(start, end, zone)
-        for n in range(first, min(first + _DAYS_OF_HOURS, len(hours.opens)))
-        for start, end in hours.intervals(n)
-    ]
-    return ";".join(texts), ";".join(texts)
+    days = range(first, min(first + _DAYS_OF_HOURS, len(hours.opens)))
+    trading, liquid = (
+        ";".join(_span(start, end, zone) for n in days for start, end in kept.intervals(n))
+        for kept in (hours, regular(hours, instrument.sec_type, instrument.timezone))
+    )
+    return trading, liquid
 
 
 def hours_texts(hours: TradingHours, now: datetime, instrument: Instrument | None = None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from quant_assets.gateway import messages
 from quant_assets.gateway.encoding import FORMAT_EPOCH, BodyCache, encoded
-from quant_assets.gateway.hours import WIRE_ZONE, ZONE, TradingHours, exchange_date
+from quant_assets.gateway.hours import WIRE_ZONE, ZONE, TradingHours, exchange_date, regular
 from quant_assets.gateway.market import CRYPTO_TRADES, VALUES, Instrument, Market
 from quant_assets.gateway.requests import HistoryRequest
 from quant_assets.gateway.validation import BAR_SECONDS, end_instant, parsed_duration, window_start
@@ -95,6 +95,8 @@ class HistoryService:
 
     def _schedule(self, request: HistoryRequest, instrument: Instrument, now: datetime) -> tuple[bytes, int]:
         hours = self._market.schedule_of(instrument)
+        if request.use_rth:
+            hours = regular(hours, instrument.sec_type, instrument.timezone)
         sessions = window_of(request, now, hours).sessions
         if not sessions:
             raise _no_data(request, instrument)

@@ -103,6 +103,23 @@ def exchange_date(instant: datetime) -> date:
     return instant.astimezone(ZONE).date()
 
 
+_DAYTIME: Final = (time(8, 30), time(16))
+"""Regular hours of a future, at its exchange; its whole session begins on the evening before."""
+
+
+@lru_cache(maxsize=8)
+def regular(hours: TradingHours, sec_type: str, zone: str) -> TradingHours:
+    """Return what useRTH leaves of sessions: of a future its daytime, of everything else all."""
+    if sec_type != "FUT":
+        return hours
+    place = ZoneInfo(zone)
+    start, end = (
+        np.array([int(datetime.combine(day, clock, place).timestamp()) for day in hours.sessions.astype(object)])
+        for clock in _DAYTIME
+    )
+    return TradingHours.unbroken(hours.sessions, np.maximum(hours.opens, start), np.minimum(hours.closes, end))
+
+
 SPOT_CURRENCIES: Final = "FX"
 """IDEALPRO's trade dates; no calendar of it is published."""
 _PUBLISHED_SINCE: Final = date(2000, 1, 3)

@@ -122,7 +122,7 @@ class Market(Protocol):
         ...
 
     def schedule_of(self, instrument: Instrument) -> TradingHours:
-        """Return the sessions that a schedule request is told."""
+        """Return the sessions that a schedule request is told; without regard to useRTH."""
         ...
 
     def instruments(self, as_of: datetime) -> Sequence[Instrument]:

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from quant_assets.settings import Settings
 from quant_assets_tests.unit.connectors.tws_peer import error as error_message
 from quant_assets_tests.unit.connectors.tws_peer import frame
 from quant_assets_tests.unit.doctor.test_machine_checks import house
+from quant_assets_tests.unit.flows.test_schedules import with_session
 
 MAIN = "from quant_assets.cli import main; main()"
 REMOTE = ("port", "API handshake", "server version", "accounts", "clock", "contract details", "market data")
@@ -45,14 +46,15 @@ def of(checks: list[Check], name: str) -> Check:
 @contextmanager
 def gateway(**options: object) -> Iterator[EmbeddedGateway]:
     clock = options.pop("clock", None) or ScaledClock(1)
-    with EmbeddedGateway(SyntheticMarket(seed=7), None, clock, **options) as running:
+    market = SyntheticMarket(7, options.pop("hours", None))
+    with EmbeddedGateway(market, None, clock, **options) as running:
         yield running
 
 
 def test_replay_mode_examines_the_embedded_gateway(tmp_path):
     found = statuses(examine(house(tmp_path), root=tmp_path))
     assert {found[name] for name in REMOTE} == {"pass"}
-    assert found["head timestamp"] == "pass"
+    assert (found["sessions"], found["head timestamp"]) == ("pass", "pass")
     assert threading.active_count() == 1 or all(t.name != "replay-gateway" for t in threading.enumerate())
 
 
@@ -67,7 +69,8 @@ def test_few_requests_are_sent_and_none_that_is_no_question(tmp_path):
         examine(live(tmp_path, running.port), root=tmp_path)
         counts = running.counts()
         assert not running.history_ledger.still_open()
-    assert counts["history"] == counts["contract_details"] == counts["head_timestamp"] == 1
+    assert counts["contract_details"] == counts["head_timestamp"] == 1
+    assert counts["history"] == 2, "bars of one session, and the schedule of the last weeks"
     assert set(counts) <= {
         "handshake",
         "start_api",
@@ -216,6 +219,18 @@ def test_an_instrument_without_a_first_bar_is_a_warning(tmp_path):
     with gateway(faults=none) as running:
         check = of(examine(live(tmp_path, running.port), root=tmp_path), "head timestamp")
     assert (check.status, check.found) == ("warn", "TWS knows of no bar of ARCA:QMKT")
+
+
+def test_a_session_that_no_configured_calendar_opens_is_found_in_the_schedule(tmp_path):
+    """Nothing else can find it: a day without a partition is never asked about."""
+    saturday, now = date(2026, 11, 14), datetime(2026, 11, 20, 22, 30, tzinfo=UTC)
+    with gateway(clock=ScaledClock(1, now), hours=with_session(saturday)) as running:
+        check = of(examine(live(tmp_path, running.port), root=tmp_path, clock=ScaledClock(1, now)), "sessions")
+    assert (check.status, check.found) == (
+        "warn",
+        "ARCA:QMKT traded on 2026-11-14, a day that no configured calendar opens",
+    )
+    assert "lakehouse.calendars" in check.mend
 
 
 def test_a_run_that_uses_tws_is_not_disturbed(tmp_path):

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from quant_assets.clock import ManualClock, ScaledClock, SystemClock
+from quant_assets.clock import ManualClock, ScaledClock
 from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws import (
     Need,
@@ -53,8 +53,9 @@ from quant_assets.errors import (
 )
 from quant_assets.flows.gate import TwsGate
 from quant_assets.gateway.embedded import EmbeddedGateway
-from quant_assets.gateway.faults import FaultEngine, FaultLine, FaultScript
+from quant_assets.gateway.faults import FaultEngine, FaultLine, FaultScript, vocabulary
 from quant_assets.gateway.rules import Rules
+from quant_assets.gateway.server import Gateway
 from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.settings import Settings
 
@@ -70,11 +71,32 @@ SCALE = 2000
 PATIENT = Timeouts(connect_s=10, history_s=30, lookup_s=30, probe_s=5.0, idle_s=15.0)
 QUICK = Timeouts(connect_s=1.5, history_s=1.0, lookup_s=1.0, probe_s=3.0, idle_s=15.0)
 """For requests that never get an answer; long enough for a busy machine to give the others theirs."""
-WATCHFUL = Timeouts(connect_s=1.5, history_s=60, lookup_s=60, probe_s=1.0, idle_s=0.5)
+WATCHFUL = Timeouts(connect_s=1.5, history_s=3600, lookup_s=3600, probe_s=1.0, idle_s=0.5)
+"""Requests outlast every test, so that only silence can end one."""
 POLICY = RetryPolicy(attempts=5, reset=DailyWindow(time(23, 40), time(1, 50)))
+WITHOUT_END = 1e9
+"""Seconds of trouble that ends when the test says so."""
 MARKET = SyntheticMarket(seed=7)
 CONTRACTS = [Contract(found.symbol, found.con_id) for found in MARKET.instruments(NOW)]
 STRANGER = Contract("NOPE", 999)
+
+
+class WitnessedClock(ScaledClock):
+    """The gateway's clock, for a pacer whose waits are noted as they are decided: when, and how many seconds.
+
+    A busy machine makes a wait late and shortens what is left of it, but never lengthens what is asked for.
+    """
+
+    def __init__(self, scale: float, start: datetime) -> None:
+        super().__init__(scale, start)
+        self.slept: list[tuple[float, float]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append((self.monotonic(), seconds))
+        await super().sleep(seconds)
+
+    def slept_between(self, earlier: float, later: float) -> float:
+        return sum(seconds for at, seconds in self.slept if earlier < at < later)
 
 
 @dataclass
@@ -95,6 +117,18 @@ class Scene:
     async def broken_at(self) -> None:
         while not self.strikes():  # noqa: ASYNC110 - it is on the gateway's thread
             await asyncio.sleep(0.002)
+
+    def mend_farm(self, broken: str) -> None:
+        """End the trouble of a farm, as TWS tells it."""
+        event = vocabulary.EVENTS[broken]
+
+        def mend(gateway: Gateway) -> None:
+            gateway.muted.remove(event.mutes)
+            gateway.standing.clear()
+            for notice in event.then_says:
+                gateway.broadcast(*notice)
+
+        self.running.call(mend)
 
     def asked_at(self) -> list[float]:
         return [entry.at for entry in self.running.history_ledger.entries]
@@ -119,17 +153,18 @@ async def scene(
     policy: RetryPolicy = POLICY,
     in_flight: int = 6,
     latency_s: float = 0.0,
+    waits: WitnessedClock | None = None,
+    journal: Path | None = None,
 ) -> AsyncIterator[Scene]:
     """Afterwards no rule has been broken, and nothing is open at the gateway any more."""
     clock = ScaledClock(scale, start)
     with EmbeddedGateway(MARKET, Rules(), clock, faults=script(*lines), latency_s=latency_s) as running:
-        pacer = Pacer(PacingBudget(in_flight=in_flight), clock)
+        pacer = Pacer(PacingBudget(in_flight=in_flight), waits or clock, journal)
         address = TwsAddress(port=running.port)
         async with TwsClient(address, clock, timeouts, pacer=pacer, patience=policy) as client:
             yield Scene(running, client, pacer, policy)
-        async with asyncio.timeout(10):
-            while running.history_ledger.still_open():  # noqa: ASYNC110 - it is on the gateway's thread
-                await asyncio.sleep(0.005)
+        while running.history_ledger.still_open():  # noqa: ASYNC110 - it is on the gateway's thread
+            await asyncio.sleep(0.005)
         assert running.history_ledger.breaches() == []
         assert running.gateway.rate_breaches == 0
 
@@ -146,31 +181,37 @@ def assert_whole(outcomes: Sequence[Outcome], contracts: Sequence[Contract], day
 
 
 def run(coroutine: Any) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(60):
-            await coroutine
-
-    asyncio.run(bounded())
+    """Run a scenario. One that hangs is ended by the bound of the whole suite, which no scenario comes near."""
+    asyncio.run(coroutine)
 
 
 # ---------------------------------------------------------------- 1 pacing
 
 
 @pytest.mark.parametrize("fault", ["pacing", "pacing_localised"])
-def test_mode_01_pacing_pauses_everything_longer_each_time(fault):
-    """Seven refusals in a row: 15 s, doubled each time, 10 minutes at the most."""
+def test_mode_01_pacing_pauses_everything_longer_each_time(fault, tmp_path):
+    """Seven refusals in a row: 15 s, doubled each time, 10 minutes at the most, and each is waited out and no more.
+
+    From the fourth on the rate, halved four times to three requests in ten minutes, may ask for more than the pause.
+    """
+    pauses, longest = (15, 30, 60, 120, 240, 480, 600), (15, 30, 60, 600, 600, 600, 600)
+    base_s = 0.1
+    policy, waits = RetryPolicy(attempts=10, base_s=base_s, cap_s=base_s), WitnessedClock(SCALE, NOW)
+    line = {"fault": fault, "request": "history", "times": 7}
 
     async def scenario() -> None:
-        policy = RetryPolicy(attempts=10, base_s=0.1, cap_s=0.1)
-        async with scene({"fault": fault, "request": "history", "times": 7}, policy=policy, in_flight=1) as on:
+        async with scene(line, policy=policy, in_flight=1, waits=waits, journal=tmp_path / "pacing.jsonl") as on:
             outcomes = await on.carry_out(CONTRACTS[:2])
             assert_whole(outcomes, CONTRACTS[:2])
-            pauses = [later - earlier for earlier, later in pairwise(on.asked_at())][:7]
-            for pause, least in zip(pauses, (15, 30, 60, 120, 240, 480, 600), strict=True):
-                assert least - 0.1 <= pause < least + 600, "the pause, and after it the lowered rate"
+            asked = list(pairwise(on.asked_at()))[:7]
+            for (refused_at, again_at), least, most in zip(asked, pauses, longest, strict=True):
+                assert again_at - refused_at >= least - 0.1, "nothing is asked in the pause, by the gateway's clock"
+                assert waits.slept_between(refused_at, again_at) <= most + base_s, "the pause or the rate, not both"
             assert on.pacer.share < 0.1
 
     run(scenario())
+    noted = [json.loads(line) for line in (tmp_path / "pacing.jsonl").read_text().splitlines() if "paused" in line]
+    assert tuple(line["length"] for line in noted) == pauses
 
 
 def test_mode_01_a_refusal_pauses_the_other_instruments_too():
@@ -320,9 +361,7 @@ def test_mode_05_half_open_peer_is_found_out_by_its_silence(line):
 
     async def scenario() -> None:
         async with scene(line, timeouts=WATCHFUL) as on:
-            began = machine.monotonic()
             assert_whole(await on.carry_out(CONTRACTS[:6]), CONTRACTS[:6])
-            assert machine.monotonic() - began < 30
             assert on.client.epoch >= 2
 
     run(scenario())
@@ -403,33 +442,42 @@ def test_mode_06_an_outage_beyond_the_budget_ends_the_plan_and_says_that_it_resu
 
 def test_mode_07_a_broken_history_farm_pauses_history_only():
     async def scenario() -> None:
-        line = {"fault": "history_farm_broken", "request": "history", "nth": 3, "lasts": 8000}
-        async with scene(line, in_flight=2) as on:
+        line = {"fault": "history_farm_broken", "request": "history", "nth": 3, "lasts": WITHOUT_END}
+        async with scene(line, in_flight=2, policy=RetryPolicy(outage_s=WITHOUT_END)) as on:
             work = asyncio.create_task(on.carry_out(CONTRACTS[:6]))
             await on.broken_at()
-            began = on.pacer.clock.monotonic()
-            assert await on.client.contract_details(CONTRACTS[0])
-            assert on.pacer.clock.monotonic() - began < 6000, "contracts are looked up meanwhile"
+            await on.client.current_time()  # the notice came before this answer, so the client has read it
+            assert await on.client.contract_details(CONTRACTS[0]), "contracts are looked up meanwhile"
+            n_asked = len(on.asked_at())
+            assert n_asked <= 4, "the third, and what was in flight beside it"
+            on.mend_farm("history_farm_broken")
             assert_whole(await work, CONTRACTS[:6])
+            assert len(on.asked_at()) - n_asked >= 3
+
+    run(scenario())
+
+
+def test_mode_07_nothing_of_history_is_asked_while_its_farm_is_broken():
+    async def scenario() -> None:
+        line = {"fault": "history_farm_broken", "request": "history", "nth": 3, "lasts": 8000}
+        async with scene(line, in_flight=2) as on:
+            assert_whole(await on.carry_out(CONTRACTS[:6]), CONTRACTS[:6])
             broken_at = on.running.gateway.strikes[0].at
-            late = [at for at in on.asked_at() if broken_at + 8000 <= at]
-            assert len(late) >= 3
+            assert len([at for at in on.asked_at() if broken_at + 8000 <= at]) >= 3
 
     run(scenario())
 
 
 def test_mode_07_a_broken_contract_farm_pauses_lookups_only():
     async def scenario() -> None:
-        line = {"fault": "secdef_farm_broken", "request": "history", "lasts": 8000}
-        async with scene(line, policy=RetryPolicy(cap_s=30)) as on:
+        line = {"fault": "secdef_farm_broken", "request": "history", "lasts": WITHOUT_END}
+        async with scene(line, policy=RetryPolicy(cap_s=30, outage_s=WITHOUT_END)) as on:
             await on.carry_out(CONTRACTS[:1])
-            broken_at = on.running.gateway.strikes[0].at
             lookup = asyncio.create_task(on.client.contract_details(CONTRACTS[0]))
-            assert_whole(await on.carry_out(CONTRACTS[1:6]), CONTRACTS[1:6])
-            assert on.pacer.clock.monotonic() - broken_at < 7500, "history did not wait"
+            assert_whole(await on.carry_out(CONTRACTS[1:6]), CONTRACTS[1:6])  # history does not wait
             assert on.running.counts()["contract_details"] == 0, "nothing was asked in vain"
+            on.mend_farm("secdef_farm_broken")
             assert (await lookup)[0].con_id == CONTRACTS[0].con_id
-            assert on.pacer.clock.monotonic() - broken_at >= 8000
 
     run(scenario())
 
@@ -704,9 +752,8 @@ def test_mode_12_no_more_than_six_are_open_and_each_exit_frees_its_slot():
             assert 2 <= most <= 6
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            async with asyncio.timeout(2):
-                while on.running.history_ledger.still_open():  # noqa: ASYNC110 - it is on the gateway's thread
-                    await asyncio.sleep(0.002)
+            while on.running.history_ledger.still_open():  # noqa: ASYNC110 - it is on the gateway's thread
+                await asyncio.sleep(0.002)
             assert on.running.history_ledger.outcomes()["cancelled"] >= 1
 
     run(scenario())
@@ -786,40 +833,33 @@ def test_mode_15_the_journal_forgets_what_is_over(tmp_path: Path):
 
 
 def test_mode_15_a_pause_outlives_the_process_that_was_refused(tmp_path: Path):
-    clock, journal = ScaledClock(100), tmp_path / "pacing.jsonl"
+    clock, journal = ManualClock(NOW), tmp_path / "pacing.jsonl"
     refused = Pacer(PacingBudget(), clock, journal)
     assert refused.refused() == 15
+    clock.advance(4)
     heir = Pacer(PacingBudget(), clock, journal)
 
-    async def wait() -> float:
+    async def wait() -> None:
         async with heir.slot(Paced("this", "group")):
-            return clock.monotonic()
+            pass
 
-    began = clock.monotonic()
-    assert asyncio.run(wait()) - began > 10
+    asyncio.run(wait())
+    assert clock.slept == [11]
     assert heir.share < 0.6
 
 
 def test_mode_15_a_request_without_an_end_counts_too(tmp_path: Path):
-    journal = tmp_path / "pacing.jsonl"
+    clock, journal = ManualClock(NOW), tmp_path / "pacing.jsonl"
+    request = plan_minutes([Need(CONTRACTS[0], WEEK[0])], HOURS)[0].request
 
-    async def killed() -> None:
-        clock = SystemClock()
-        turn = Pacer(PacingBudget(), clock, journal).slot(a_request())
-        await turn.__aenter__()
+    async def scenario() -> None:
+        killed = Pacer(PacingBudget(), clock, journal).slot(request)
+        await killed.__aenter__()
+        clock.advance(4)
+        async with Pacer(PacingBudget(), clock, journal).slot(request):
+            assert clock.slept == [15], "TWS may have seen it as late as this very moment"
 
-    async def next_one() -> float:
-        clock = ScaledClock(100)
-        pacer = Pacer(PacingBudget(), clock, journal)
-        began = clock.monotonic()
-        async with pacer.slot(a_request()):
-            return clock.monotonic() - began
-
-    def a_request() -> Any:
-        return plan_minutes([Need(CONTRACTS[0], WEEK[0])], HOURS)[0].request
-
-    asyncio.run(killed())
-    assert asyncio.run(next_one()) >= 14.9
+    run(scenario())
 
 
 def test_a_link_error_names_address_and_mend():

@@ -397,3 +397,69 @@ def test_mode_02_minutes_are_not_explained_by_a_daily_series_that_is_in_doubt(tm
         ingest_daily(repaired(work), [MONDAY])
         ingest_minutes(repaired(work), [MONDAY])
         assert minutes(work)["QTEB"] == 390
+
+
+# ---------------------------------------------------------------- daily series that end too early, and alike
+
+
+def one_series(root: Path, *lines: dict[str, Any]) -> Settings:
+    """A pair instead of the share: it has one daily series."""
+    settings = daily_settings(root, *lines)
+    listed = yaml.safe_dump({"symbols": ["ARCA:QMKT", "IDEALPRO:EUR.USD"]})
+    (settings.configs / "lists" / "four.yaml").write_text(listed)
+    return settings
+
+
+def test_mode_02_14_two_answers_of_the_only_daily_series_that_end_alike_are_not_believed(tmp_path):
+    """No minutes are stored, no other series speaks: TWS's newest minutes do, and the third answer is right."""
+    lies = on("EUR", "shift", what="MIDPOINT", bar_size="1 day", times=2)
+    with opened(one_series(tmp_path, lies), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        said = series_said(work, "MIDPOINT", "EUR.USD")
+        assert [proof for _, proof in said] == ["", "", "complete"]
+        assert (days(work, "QMKT")["TRADES"], days(work, "EUR.USD")["MIDPOINT"]) == (30, 32), "and two US holidays"
+        assert asked(gate) == 2 + 3 + 1, "two series of the fund, three answers, and the newest minutes once"
+        assert repair_plan(work).holes.is_empty()
+
+
+def test_mode_02_14_all_series_dated_four_weeks_back_are_not_believed(tmp_path):
+    lies = [on("QTEB", "shift", what=what, bar_size="1 day", times=2) for what in ("TRADES", "ADJUSTED_LAST")]
+    with opened(daily_settings(tmp_path, *lies), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        assert days(work) == days(work, "QMKT")
+        assert asked(gate) == 2 + 2 * 3 + 1, "one look at the minutes serves both series"
+        assert repair_plan(work).holes.is_empty()
+
+
+@pytest.mark.parametrize("fault", ["shift", "empty", "no_permission"])
+def test_mode_02_14_minutes_that_tell_nothing_prove_no_end(tmp_path, fault):
+    """Whatever is asked of the instrument is wrong: its days stay in doubt, and are repaired once TWS tells the truth."""
+    days_back = [on("QTEB", "shift", what=what, bar_size="1 day", times=3) for what in ("TRADES", "ADJUSTED_LAST")]
+    lines = (*days_back, on("QTEB", fault, bar_size="1 min"))
+    with opened(daily_settings(tmp_path, *lines), [MONDAY]) as (work, _):
+        ingest_daily(work, [MONDAY])
+        for what in ("TRADES", "ADJUSTED_LAST"):
+            assert [proof for _, proof in series_said(work, what)] == [""] * 3
+        (hole,) = repair_plan(work).holes.iter_rows(named=True)
+        assert "nothing shows that it did not trade since" in hole["detail"]
+        assert "QTEB" in warned(raw_daily(work, MONDAY, {}))["history_proved"]
+        ingest_daily(repaired(work), [MONDAY])
+        assert days(work) == days(work, "QMKT")
+        assert repair_plan(work).holes.is_empty()
+
+
+def test_mode_02_14_the_newest_minutes_speak_against_an_end_however_often_it_is_repeated(tmp_path):
+    ends = [on("QTEB", "shift", what=what, bar_size="1 day") for what in ("TRADES", "ADJUSTED_LAST")]
+    with opened(daily_settings(tmp_path, *ends), [MONDAY]) as (work, _):
+        ingest_daily(work, [MONDAY])
+        (hole,) = repair_plan(work).holes.iter_rows(named=True)
+        assert "yet it traded on 5 sessions" in hole["detail"], "those of a week, the longest request for minutes"
+
+
+def test_mode_02_14_an_end_is_believed_once_tws_has_no_minutes_after_it(tmp_path):
+    ends = [on("QTEB", "shift", what=what, bar_size="1 day") for what in ("TRADES", "ADJUSTED_LAST")]
+    with opened(daily_settings(tmp_path, *ends, on("QTEB", "no_data", bar_size="1 min")), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        for what in ("TRADES", "ADJUSTED_LAST"):
+            assert [proof for _, proof in series_said(work, what)] == ["", "agreement"]
+        assert asked(gate) == 2 + 2 * 2 + 1

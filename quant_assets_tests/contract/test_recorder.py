@@ -281,15 +281,13 @@ def test_the_end_of_either_side_reaches_the_other(tmp_path):
             ib = new_client()
             await ib.connectAsync("127.0.0.1", relay.port, clientId=3, timeout=5)
             gateway.kick(abort=True)
-            async with asyncio.timeout(5):
-                while ib.isConnected():  # noqa: ASYNC110 - the library's state
-                    await asyncio.sleep(0.01)
+            while ib.isConnected():  # noqa: ASYNC110 - the library's state
+                await asyncio.sleep(0.01)
             await ib.connectAsync("127.0.0.1", relay.port, clientId=3, timeout=5)
             assert len(gateway.sessions) == 1
             ib.disconnect()
-            async with asyncio.timeout(5):
-                while gateway.sessions:  # noqa: ASYNC110 - the gateway's state
-                    await asyncio.sleep(0.01)
+            while gateway.sessions:  # noqa: ASYNC110 - the gateway's state
+                await asyncio.sleep(0.01)
 
     asyncio.run(scenario())
 

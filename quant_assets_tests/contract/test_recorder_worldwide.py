@@ -115,7 +115,7 @@ async def ask_everything(
             for what in daily_series(contract.sec_type):
                 asked[what] = BarRequest(contract, None, "20 D", "1 day", what)
             answers |= {(name, key): (await client.bars(request)).bars for key, request in asked.items()}
-            answers[name, "schedule"] = await client.schedule(contract, end, 8)
+            answers[name, "schedule"] = await client.schedule(contract, end, 8, use_rth=series.use_rth)
     return answers
 
 

@@ -258,13 +258,16 @@ class TwsClient:
             raise SourceTransientError(call.what, 0, str(error)) from error
         return BarAnswer(request, frame, asked_at, self._clock.now(), text)
 
-    async def schedule(self, contract: Contract, end: datetime, n_sessions: int) -> list[SessionHours]:
-        """Return the last `n_sessions` sessions that end before `end`, ascending."""
+    async def schedule(
+        self, contract: Contract, end: datetime, n_sessions: int, *, use_rth: bool = True
+    ) -> list[SessionHours]:
+        """Return the last `n_sessions` sessions that end before `end`, ascending: regular hours, or whole ones."""
+        within_s = self._timeouts.history_s
 
         async def ask() -> Any:
             async with self._turn(Paced.about(contract, "SCHEDULE", end, n_sessions)):
                 return await self._look_up(
-                    lambda tws: requests.schedule_call(tws, contract, end, n_sessions, self._timeouts.history_s)
+                    lambda tws: requests.schedule_call(tws, contract, end, n_sessions, within_s, use_rth=use_rth)
                 )
 
         answer = await self._patiently(ask, self)

@@ -21,6 +21,8 @@ T = TypeVar("T")
 NEW_YORK: Final = ZoneInfo("America/New_York")
 _RESET_GRACE: Final = timedelta(minutes=10)
 """TWS needs some minutes after the reset before it answers again."""
+_MOST_DOUBLINGS: Final = 64
+"""Any wait has reached its cap by then; a long outage takes more attempts than a float has powers of two."""
 
 
 @runtime_checkable
@@ -88,7 +90,7 @@ class RetryPolicy:
 
     def wait_s(self, attempt: int) -> float:
         """Seconds to wait after that many failures."""
-        full = min(self.cap_s, self.base_s * 2.0 ** (attempt - 1))
+        full = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS))
         return full * (1 - self.jitter * Random(f"{self.seed}:{attempt}").random())  # noqa: S311 - spreads load
 
     def wait(self, state: RetryCallState) -> float:

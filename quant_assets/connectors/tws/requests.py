@@ -28,10 +28,12 @@ def bars_call(client: Any, request: BarRequest, timeout_s: float) -> Call:
     return Call(str(request), send, timeout_s, client.cancelHistoricalData, farm="historical")
 
 
-def schedule_call(client: Any, contract: Contract, end: datetime, n_sessions: int, timeout_s: float) -> Call:
+def schedule_call(
+    client: Any, contract: Contract, end: datetime, n_sessions: int, timeout_s: float, *, use_rth: bool
+) -> Call:
     """Trading sessions, which travel as a historical request."""
     target = library.to_library_contract(contract)
-    series = (f"{n_sessions} D", "1 day", "SCHEDULE", True, EPOCH_SECONDS)
+    series = (f"{n_sessions} D", "1 day", "SCHEDULE", use_rth, EPOCH_SECONDS)
 
     def send(request_id: int) -> None:
         client.reqHistoricalData(request_id, target, library.end_text(end), *series, False, [])

@@ -35,6 +35,8 @@ class DailyVerdict:
     """Those of the window that the answer has, and its last one."""
     is_outside: bool = False
     """Whether all that it has lies before the window."""
+    is_short: bool = False
+    """Whether sessions of the window come after its last bar."""
     is_contradicted: bool = False
     """Whether somebody else knows that the instrument traded after all that the answer has."""
 
@@ -57,20 +59,25 @@ class DailyVerdict:
         detail = f"{self.detail}; yet it traded on {_named(after)}"
         return replace(self, outcome=outcome, proof="", detail=detail, is_contradicted=True)
 
-    def confirmed_by(self, earlier: Collection[Self], beginning: Beginning | None = None) -> Self:
+    def confirmed_by(
+        self, earlier: Collection[Self], beginning: Beginning | None = None, *, is_quiet: bool = False
+    ) -> Self:
         """Return it as proved when an earlier answer, cut differently, has the same sessions.
 
-        A nothing that is heard again needs more, for whoever lies once lies alike: TWS has to know of no first bar.
-        What has one is in doubt until an answer shows where it ends. Volumes in another unit are mended in TWS, and
-        never believed.
+        Whoever lies once lies alike, so that a nothing that is heard again needs more: TWS has to know of no first bar.
+        What has one is in doubt until an answer shows where it ends. An end that is heard again needs silence after it.
+        Volumes in another unit are mended in TWS, and never believed.
 
         Args:
             earlier: verdicts on answers to other requests.
             beginning: what TWS said of the first bar; None when it has not told.
+            is_quiet: TWS was asked for 1-minute bars after the last one, and has none.
         """
         same = [one for one in earlier if one.sessions == self.sessions and one.outcome != "wrong_unit"]
         if self.proof or self.outcome == "wrong_unit" or self.is_contradicted or not same:
             return self
+        if self.sessions and self.is_short and not is_quiet:
+            return replace(self, detail=f"{self.detail}; {_AGAIN}, and nothing shows that it did not trade since")
         if self.sessions:
             outcome = "no_trades" if self.is_outside else "bars"
             return replace(self, outcome=outcome, proof="agreement", detail=f"{self.detail}; {_AGAIN}")
@@ -131,7 +138,7 @@ def judge_daily(
         return DailyVerdict("wrong_unit", detail=f"{bars.height} bars with volumes in lots of 100", sessions=found)
     if last < expected[-1] and first < earliest:
         text = f"asked for {earliest} to {expected[-1]}, got {first} to {last}"
-        return DailyVerdict("shifted", detail=text, sessions=found, is_outside=not inside)
+        return DailyVerdict("shifted", detail=text, sessions=found, is_outside=not inside, is_short=True)
     known = frozenset(stored["session"].to_list())
     lacking = [day for day in expected if day not in found and (day > first or day in known)]
     if not lacking:
@@ -141,8 +148,9 @@ def judge_daily(
     if ends_alike and all(day > last for day in lacking):
         said = "bars" if inside else "no_trades"
         return DailyVerdict(said, "agreement", f"{text}; so did the vintage of {newest_vintage}", found)
-    said = "truncated" if last < expected[-1] else "unconfirmed"
-    return DailyVerdict(said, "", text, found, is_outside=not inside)
+    is_short = last < expected[-1]
+    said = "truncated" if is_short else "unconfirmed"
+    return DailyVerdict(said, "", text, found, is_outside=not inside, is_short=is_short)
 
 
 def _is_in_lots(bars: pl.DataFrame, stored: pl.DataFrame) -> bool:

@@ -79,7 +79,7 @@ RAW_TWS_SCHEDULES = Table(
     zone="bronze",
     key=("calendar", "session", "request_id"),
     columns=(
-        Column("calendar", pl.String, "name", "Calendar whose sessions and hours were in question"),
+        Column("calendar", pl.String, "name", "Calendar in question, `CALENDAR:con_id` where it is one instrument's"),
         c.SESSION,
         Column("opens_at", UTC_MICROS, "UTC instant", "Opening; null where TWS has no session", nullable=True),
         Column("closes_at", UTC_MICROS, "UTC instant", "Close; likewise", nullable=True),
@@ -94,8 +94,9 @@ RAW_TWS_SCHEDULES = Table(
     ),
     grain="(calendar, session, request): the hours in TWS's schedule",
     description=(
-        "Sessions of an exchange as TWS's schedule has them, where bars spoke against the calendar or the schedule "
-        "differs from it. The newest row of a session overrules the calendar, in every rebuild."
+        "Sessions of an exchange, or of a future, a pair or another instrument with hours of its own, as TWS's "
+        "schedule has them, where bars spoke against the calendar or the schedule differs from it. The newest row of a "
+        "session overrules the calendar, in every rebuild."
     ),
     producer="raw_tws_bars",
     append_only=True,

@@ -1,7 +1,7 @@
 """Checks of TWS, from the port to one bar: at most one small request of each kind, and none is an order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,13 +20,15 @@ from quant_assets.flows.work import Work
 from quant_assets.settings.names import split_qualified
 
 CONNECTION: Final = ("port", "API handshake", "server version", "accounts", "clock")
-QUESTIONS: Final = ("contract details", "market data", "head timestamp")
+QUESTIONS: Final = ("contract details", "market data", "sessions", "head timestamp")
 SHARES_SINCE: Final = 175
 """Server version from which history of US stocks counts volume in shares."""
 _LATE_S: Final = 2.0
 _PATIENCE_S: Final = 20.0
 """Long enough for the rule of identical requests: 15 s."""
 _WRONG_S: Final = 60.0
+_LATE_SESSIONS: Final = 20
+"""Sessions of TWS's schedule that are compared with the calendar."""
 
 
 class DoctorsClient(TwsClient):
@@ -134,11 +136,15 @@ async def _questions(patient: Patient, client: TwsClient) -> list[Check]:
         reason = f"{patient.symbol} is not known"
         return [known, *(Check.skipped(name, reason) for name in QUESTIONS[1:])]
     bars = await _guarded("market data", lambda: _bars(patient, client))
+    return [known, bars, *[await _by_the_way(name, ask(patient, client)) for name, ask in _BY_THE_WAY.items()]]
+
+
+async def _by_the_way(name: str, check: Awaitable[Check]) -> Check:
+    """Return a check that nothing depends on."""
     try:
-        head = await _head(patient, client)
-    except QuantAssetsError as error:  # nothing depends on it
-        head = Check.failed("head timestamp", error, "warn")
-    return [known, bars, head]
+        return await check
+    except QuantAssetsError as error:
+        return Check.failed(name, error, "warn")
 
 
 @asynccontextmanager
@@ -199,3 +205,33 @@ async def _head(patient: Patient, client: TwsClient) -> Check:
         return Check("head timestamp", "pass", found)
     mend = f"Windows begin at {window[0]}: lower data.lookback_sessions, or expect less coverage of this instrument."
     return Check("head timestamp", "warn", found, mend)
+
+
+async def _sessions(patient: Patient, client: TwsClient) -> Check:
+    """Compare TWS's schedule of the last weeks with the calendar: only here are days found that no calendar opens.
+
+    Hours that differ settle themselves, once bars speak against the calendar; a day without a partition never does.
+    """
+    work, contract = patient.work, patient.contract
+    if not venues.is_scheduled(contract.sec_type):
+        return Check.skipped("sessions", f"{patient.symbol} trades every day")
+    is_regular = minute_series(contract.sec_type, use_rth=True).use_rth
+    end = work.clock.now().replace(minute=0, second=0, microsecond=0)
+    async with _turn(patient, Paced.about(contract, "SCHEDULE", end, _LATE_SESSIONS)):
+        told = await client.schedule(contract, end, _LATE_SESSIONS, use_rth=is_regular)
+    unknown = [one.session for one in told if not work.calendar.is_session(one.session)]
+    if not unknown:
+        return Check("sessions", "pass", f"each of {len(told)} sessions of {patient.symbol} is one of the lakehouse")
+    days = ", ".join(map(str, unknown))
+    mend = (
+        "Such a day has no partition: add a calendar that trades on it to lakehouse.calendars, or do without its bars."
+    )
+    return Check(
+        "sessions", "warn", f"{patient.symbol} traded on {days}, a day that no configured calendar opens", mend
+    )
+
+
+_BY_THE_WAY: Final[Mapping[str, Callable[[Patient, TwsClient], Awaitable[Check]]]] = {
+    "sessions": _sessions,
+    "head timestamp": _head,
+}

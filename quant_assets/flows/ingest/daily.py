@@ -25,7 +25,7 @@ from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import DailyRows
 from quant_assets.flows.ingest.telling import Teller
-from quant_assets.flows.ingest.witnesses import beginning_of, renewed
+from quant_assets.flows.ingest.witnesses import beginning_of, renewed, traded_since
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -332,7 +332,7 @@ class _DailyIngest:
         asked, doubted = list(plan), list[Judged]()
         for _ in range(1 + CONFIRMATIONS):
             if doubted:
-                await self._ask_beginnings(doubted)
+                await self._ask_witnesses(doubted)
                 await renewed(self._opened.source)
                 asked = [self._judge.recut(one, first) for one in doubted]
             doubted = []
@@ -344,12 +344,16 @@ class _DailyIngest:
             if not doubted:
                 return
 
-    async def _ask_beginnings(self, doubted: Sequence[Judged]) -> None:
-        """Ask TWS for the first bar of instruments of which it had nothing, once a run."""
+    async def _ask_witnesses(self, doubted: Sequence[Judged]) -> None:
+        """Ask TWS for the first bar where it had nothing, for the newest minutes where days end early; once a run."""
         silent = dict.fromkeys(one.contract for one in doubted if self._judge.needs_beginning(one))
         for contract in silent:
             if told := await beginning_of(self._opened.source, contract, self._vintage):
                 self._judge.heard(contract, told)
+        for contract, last in self._judge.early_ends(doubted).items():
+            traded = await traded_since(self._work, self._opened, contract, last, self._vintage)
+            if traded is not None:
+                self._judge.heard_since(contract, last, traded)
 
     # ------------------------------------------------------------ asking and committing
 

@@ -1,7 +1,7 @@
 """Judging the daily answers of one run: against the calendar, who else knows, and what arrived before them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -69,6 +69,10 @@ class DailyJudge:
         """Bars that arrived in this run, by con_id."""
         self._beginnings: dict[int, Beginning] = {}
         """What TWS said of first bars, by con_id."""
+        self._quiet_after: dict[int, date] = {}
+        """After which session TWS was asked for 1-minute bars and has none, by con_id."""
+        self._traded_since: dict[int, frozenset[date]] = {}
+        """Sessions of which it had some."""
 
     @cached_property
     def stored(self) -> pl.DataFrame:
@@ -139,14 +143,15 @@ class DailyJudge:
         vintage, asked_from = self._ended.get(series, (date.max, date.max))
         if asked_from <= expected[0]:
             said = said.after_the_end(vintage)
-        return said.confirmed_by(self._told.get(series, ()), self._beginnings.get(series[0]))
+        is_quiet = self._quiet_after.get(series[0], date.max) <= max(verdict.sessions, default=date.min)
+        return said.confirmed_by(self._told.get(series, ()), self._beginnings.get(series[0]), is_quiet=is_quiet)
 
     def _traded(self, con_id: int, expected: Sequence[date]) -> frozenset[date]:
         """Return the sessions on which any daily series or the 1-minute bars of an instrument have a bar."""
         mine = pl.col("con_id") == con_id
         frames = [self.stored.filter(mine), self._minutes.filter(mine), *self._fetched[con_id]]
         told = pl.concat([frame.select("session") for frame in frames])["session"]
-        return frozenset(told.to_list()) & frozenset(expected)
+        return (frozenset(told.to_list()) | self._traded_since.get(con_id, frozenset())) & frozenset(expected)
 
     # ------------------------------------------------------------ what to ask next
 
@@ -159,6 +164,20 @@ class DailyJudge:
     def heard(self, contract: Contract, beginning: Beginning) -> None:
         """Note what TWS said of an instrument's first bar."""
         self._beginnings[contract.con_id] = beginning
+
+    def early_ends(self, doubted: Iterable[Judged]) -> dict[Contract, date]:
+        """Return the last session of instruments whose days end before their window, if nobody spoke of the rest."""
+        lasts: dict[Contract, date] = {}
+        for one in doubted:
+            if (verdict := one.verdict) and verdict.is_short and not verdict.is_contradicted:
+                lasts[one.contract] = max(*verdict.sessions, lasts.get(one.contract, date.min))
+        return {one: last for one, last in lasts.items() if self._quiet_after.get(one.con_id, date.max) > last}
+
+    def heard_since(self, contract: Contract, last: date, traded: Collection[date]) -> None:
+        """Note on which sessions an instrument traded after one, by its 1-minute bars; on none, it was quiet."""
+        self._traded_since[contract.con_id] = frozenset(traded)
+        if not traded:
+            self._quiet_after[contract.con_id] = last
 
     def recut(self, judged: Judged, first: date) -> PlannedRequest:
         """Return another request for an answer that is in doubt.

@@ -119,7 +119,7 @@ class _MinuteIngest:
 
     async def _reopened(self) -> list[PlannedRequest]:
         """Return requests for sessions that TWS's schedule has, and the calendar has not."""
-        named = {(self._work.calendar_for(need.contract).names[0], need.session): need for need in self._shut}
+        named = {(self._work.timetable_of(need.contract), need.session): need for need in self._shut}
         if not named:
             return []
         changed = await self._schedules.settle(named, {name: need.contract for (name, _), need in named.items()})

@@ -1,4 +1,8 @@
-"""TWS's schedule as the judge of an exchange's hours: asked once for an exchange where bars contradict its calendar."""
+"""TWS's schedule as the judge of the hours: asked where bars contradict the calendar, and only then.
+
+An exchange has one timetable for all its shares and is asked about once. A future, a pair or any other instrument has
+its own, beside its exchange's calendar. Coins are asked about never.
+"""
 
 import logging
 from collections import Counter, defaultdict
@@ -13,33 +17,28 @@ from quant_assets.connectors.base import Contract, SessionHours
 from quant_assets.connectors.tws.planner import Need
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain import venues
-from quant_assets.domain.calendar import TradingCalendar, day_start
+from quant_assets.domain.calendar import TradingCalendar, day_start, exchange_calendar
 from quant_assets.domain.completeness import ANSWERS, SEEN, disputed, judge_minutes, seen, together
 from quant_assets.domain.hours import HOURS, Hours
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_SCHEDULES
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.ingest.past import Key
 from quant_assets.flows.ingest.report import IngestReport
-from quant_assets.flows.ingest.witnesses import daily_volumes
+from quant_assets.flows.ingest.witnesses import daily_volumes, is_regular
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
 _log = logging.getLogger(__name__)
 
 Session = tuple[str, date]
-"""Calendar and session."""
+"""Timetable and session."""
 
 _SEVERAL = 2
-"""Instruments that have to be silent before their exchange is in question, and not they."""
+"""Shares that have to be silent before their exchange is in question, and not they."""
 _LONGEST = 300
 """Sessions of one question; TWS takes 365 days."""
 _SPARE = 2
 """Sessions that TWS may have beyond those of the calendar."""
-
-
-def is_listed_on(contract: Contract) -> bool:
-    """Return whether an instrument keeps its exchange's hours: shares do, futures have a schedule each."""
-    return contract.sec_type == "STK"
 
 
 def is_told(work: Work, name: str, day: date) -> bool:
@@ -49,8 +48,8 @@ def is_told(work: Work, name: str, day: date) -> bool:
 
 def denied(work: Work, needs: Sequence[Need]) -> list[Need]:
     """Return what traded by its daily history though its exchange is closed that day, and TWS was not asked why."""
-    shares = [one for one in needs if is_listed_on(one.contract)]
-    closed = [one for one in shares if not work.calendar_for(one.contract).is_session(one.session)]
+    scheduled = [one for one in needs if venues.is_scheduled(one.contract.sec_type)]
+    closed = [one for one in scheduled if not work.calendar_for(one.contract).is_session(one.session)]
     if not closed:
         return []
     traded = daily_volumes(work, sorted({one.session for one in closed})).filter(pl.col("daily_volume") > 0)
@@ -59,7 +58,7 @@ def denied(work: Work, needs: Sequence[Need]) -> list[Need]:
         one
         for one in closed
         if (one.session, one.contract.con_id) in known
-        and not is_told(work, work.calendar_for(one.contract).names[0], one.session)
+        and not is_told(work, work.timetable_of(one.contract), one.session)
     ]
 
 
@@ -80,8 +79,8 @@ def outlived(work: Work, done: pl.DataFrame, members: pl.DataFrame) -> pl.DataFr
         return done.clear()
     told = pl.concat([work.lake.raw.read(RAW_TWS_SCHEDULES, Partition(day)) for day in sorted(days)])
     since = told.group_by("calendar", "session").agg(pl.col("ingested_at").max().alias("_told_at"))
-    shares = work.calendars_of(members.filter(pl.col("asset_class") == "STK")).join(since, on="calendar")
-    return done.join(shares.select("con_id", "session", "_told_at"), on=["con_id", "session"]).filter(
+    keeping = work.timetables_of(members).join(since, on="calendar")
+    return done.join(keeping.select("con_id", "session", "_told_at"), on=["con_id", "session"]).filter(
         pl.col("asked_at") < pl.col("_told_at")
     )
 
@@ -109,7 +108,7 @@ def again(work: Work, need: Need, asked: pl.DataFrame, daily: pl.DataFrame) -> p
         "con_id": need.contract.con_id,
         "request_id": stored.item(0, "request_id"),
         **dict(zip(HOURS, hours.row, strict=True)),
-        "is_share": True,
+        "is_share": need.contract.sec_type == "STK",
         "words": "",
         **spans,
         "n_nothing": 0,
@@ -149,28 +148,25 @@ class Schedules:
             daily: `completeness.DAILY_VOLUMES`.
         """
         contracts = {one.planned.request.contract for one in group}
-        shares = {one.con_id: one for one in contracts if is_listed_on(one)}
+        scheduled = {one.con_id: one for one in contracts if venues.is_scheduled(one.sec_type)}
         named = pl.DataFrame(
-            [(con_id, self._name(one)) for con_id, one in shares.items()],
+            [(con_id, self.work.timetable_of(one)) for con_id, one in scheduled.items()],
             schema={"con_id": pl.Int64, "calendar": pl.String},
             orient="row",
         )
         answered = answers.join(named, on="con_id")
         counts = dict(_counted(rows, ["session", "con_id"]))
         for name, day, con_id in answered.select("calendar", "session", "con_id").iter_rows():
-            self.asked[name, day].add(shares[con_id])
+            self.asked[name, day].add(scheduled[con_id])
             if n_rows := counts.get((day, con_id)):
-                self._served[name, day][shares[con_id]] += n_rows
+                self._served[name, day][scheduled[con_id]] += n_rows
         self._seen.append(seen(rows, answered, daily))
-
-    def _name(self, contract: Contract) -> str:
-        return self.work.calendar_for(contract).names[0]
 
     def in_question(self) -> set[Session]:
         """Return the sessions whose bars, or whose want of any, contradict the hours."""
         found = disputed(together(pl.concat([pl.DataFrame(schema=SEEN), *self._seen])))
-        silent = {one for one, asked in self.asked.items() if len(asked) >= _SEVERAL and not self._served[one]}
-        return {*found.iter_rows(), *silent}
+        silent = {(name, day) for (name, day), asked in self.asked.items() if len(asked) >= _enough(name)}
+        return {*found.iter_rows(), *(one for one in silent if not self._served[one])}
 
     async def settle(self, sessions: Collection[Session], alive: Mapping[str, Contract] | None = None) -> set[Session]:
         """Ask TWS about sessions that it has not told yet; return those whose hours are other ones now.
@@ -209,7 +205,7 @@ class Schedules:
         n_sessions = calendar.count(days[0], days[-1]) + sum(not calendar.is_session(day) for day in days) + _SPARE
         end = day_start(days[-1]) + timedelta(days=1)
         try:
-            told = await self.opened.source.schedule(witness, end, n_sessions)
+            told = await self.opened.source.schedule(witness, end, n_sessions, use_rth=is_regular(witness))
         except QuantAssetsError as error:
             _log.warning("no schedule of %s, so the calendar %s stands: %s", witness, name, error)
             return
@@ -262,7 +258,12 @@ class Schedules:
 
     def concerns(self, contract: Contract, day: date, sessions: Collection[Session]) -> bool:
         """Return whether an instrument keeps the hours of one of some sessions."""
-        return is_listed_on(contract) and (self._name(contract), day) in sessions
+        return (self.work.timetable_of(contract), day) in sessions
+
+
+def _enough(name: str) -> int:
+    """Return how many instruments have to be silent before their timetable is in question."""
+    return 1 if name != exchange_calendar(name) else _SEVERAL
 
 
 def _stretches(calendar: TradingCalendar, days: Sequence[date]) -> list[list[date]]:

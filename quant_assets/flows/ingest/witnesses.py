@@ -9,15 +9,19 @@ import polars as pl
 import quant_assets
 from quant_assets.connectors.base import BarSource, Contract
 from quant_assets.connectors.tws.patience import Witness
+from quant_assets.connectors.tws.planner import Need, plan_minutes
+from quant_assets.connectors.tws.retry import fetch_all
 from quant_assets.domain.completeness import DAILY_VOLUMES, Beginning
 from quant_assets.domain.instruments import PRIMARY_SERIES, minute_series
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import QuantAssetsError, SourceUnavailableError
 from quant_assets.flows.ingest.ledger import read_ledger
-from quant_assets.flows.work import Work
+from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
 _log = logging.getLogger(__name__)
+_LATELY = 5
+"""Sessions; a week holds as many."""
 _AFTER_THE_CLOSE = timedelta(hours=1)
 
 
@@ -94,6 +98,42 @@ async def beginning_of(source: BarSource, contract: Contract, vintage: date) -> 
     return Beginning(head.date() if head and head.date() <= vintage else None)
 
 
+async def traded_since(
+    work: Work, opened: OpenSource, contract: Contract, last: date, vintage: date
+) -> frozenset[date] | None:
+    """Return the sessions after one of which TWS has 1-minute bars; None when it does not tell.
+
+    Looked at are the newest sessions that one request brings: an instrument that is said to have ended, and trades, has
+    traded lately. Bars of other days are no answer, and neither is an empty one without words.
+
+    Args:
+        work: stores and calendars.
+        opened: the source.
+        contract: the instrument.
+        last: the session with which its days end.
+        vintage: the last session of the window.
+    """
+    calendar = work.calendar_for(contract)
+    days = calendar.between(last + timedelta(days=1), vintage)[-_LATELY:]
+    series = minute_series(contract.sec_type, use_rth=work.settings.manifest.lakehouse.use_rth)
+    longest = work.settings.manifest.tws.max_minute_duration
+    hours = {day: calendar.hours(day).row for day in days}
+    needs = [Need(contract, day) for day in days]
+    plan = plan_minutes(needs, hours, longest, what_to_show=series.what_to_show, use_rth=series.use_rth)[-1:]
+    outcomes = [one async for one in fetch_all(opened.source, opened.pacer, plan, opened.policy)]
+    answers = [one.answer for one in outcomes if one.answer]
+    has_traded = pl.col("volume").is_null() | (pl.col("volume") > 0)
+    dated = [one.bars.filter(has_traded).select(calendar.session_of(pl.col("ts"))) for one in answers]
+    found = frozenset(pl.concat(dated)["session"].to_list()) & frozenset(days) if dated else frozenset()
+    is_told = len(answers) == len(outcomes) and all(one.no_data_text and one.bars.is_empty() for one in answers)
+    return found if found or is_told else None
+
+
+def is_regular(contract: Contract) -> bool:
+    """Return whether the sessions of an instrument are regular hours; those of a future begin on the evening before."""
+    return minute_series(contract.sec_type, use_rth=True).use_rth
+
+
 async def closed_days(work: Work, source: BarSource, contract: Contract, days: Sequence[date]) -> list[date]:
     """Return those of some days on which, TWS says, the instrument's exchange did not open.
 
@@ -101,8 +141,9 @@ async def closed_days(work: Work, source: BarSource, contract: Contract, days: S
     """
     calendar = work.calendar_for(contract)
     n_sessions = len(calendar.between(min(days), max(days))) + 1
+    end = calendar.hours(max(days)).closes_at + _AFTER_THE_CLOSE
     try:
-        told = await source.schedule(contract, calendar.hours(max(days)).closes_at + _AFTER_THE_CLOSE, n_sessions)
+        told = await source.schedule(contract, end, n_sessions, use_rth=is_regular(contract))
     except QuantAssetsError as error:
         _log.warning("no schedule of %s, so the calendar stands: %s", contract, error)
         return []

@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from quant_assets.clock import Clock
+from quant_assets.domain.instruments import minute_series
 from quant_assets.gateway.market import CRYPTO_TRADES, QUOTE_SERIES, TRADE_SERIES, Instrument
 from quant_assets.gateway.proxy.decode import BARS, DETAILS, SCHEDULE, bars_of, details_of, schedule_of
 from quant_assets.gateway.proxy.missed import REFUSALS, Missed
@@ -163,10 +164,13 @@ class Listener:
 
     def _on_schedule(self, fields: list[str]) -> None:
         request = self._asked.pop(int(fields[1]), None)
-        if request is None or not request.use_rth:
-            self._missed.add("schedules outside regular hours", "a replay tells regular hours")
+        if request is None:
+            self._missed.add("schedules of an unknown request", "nobody can tell what they are")
             return
         instrument, label = self._names.of(request.contract)
+        if request.use_rth != minute_series(instrument.sec_type, use_rth=True).use_rth:
+            self._missed.add("schedules of other hours", "a replay tells those of the bars, of shares regular ones")
+            return
         days = schedule_of(fields)
         self._describe(instrument)
         self._add("schedule", days, {"con_id": instrument.con_id, "symbol": label})

@@ -4,7 +4,7 @@ Every instrument has a calendar of its own and one path of its own; two futures 
 Nothing is planted here: what these instruments prove is that sessions, series and units are told apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -171,10 +171,13 @@ class _Block:
 
 
 class Abroad:
-    """Bars of the instruments in FOREIGN, as functions of seed, instrument and session."""
+    """Bars of the instruments in FOREIGN, as functions of seed, instrument and session.
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    With `hours`, by label, an instrument keeps other sessions than its calendar has.
+    """
+
+    def __init__(self, seed: int, hours: Mapping[str, TradingHours] | None = None) -> None:
+        self._seed, self._hours_told = seed, hours or {}
         self._foreign = {one.instrument.con_id: one for one in FOREIGN}
         self._block = lru_cache(192)(self._made)
 
@@ -190,12 +193,12 @@ class Abroad:
     def hours_of(self, instrument: Instrument) -> TradingHours | None:
         """Return the sessions of an instrument, or None when it is none of these."""
         found = self._foreign.get(instrument.con_id)
-        return trading_hours(found.calendar) if found else None
+        return self._hours_of(found) if found else None
 
     def head(self, instrument: Instrument, as_of: datetime) -> datetime | None:
         """Return the opening of its first session."""
         one = self._foreign[instrument.con_id]
-        hours = trading_hours(one.calendar)
+        hours = self._hours_of(one)
         opened = hours.open_at(hours.ordinal_on_or_after(one.listed))
         return opened if opened < as_of else None
 
@@ -204,7 +207,7 @@ class Abroad:
     ) -> pl.DataFrame:
         """Return MINUTE_BARS that start in [start, end) and have completed, ascending."""
         one = self._foreign[instrument.con_id]
-        hours = trading_hours(one.calendar)
+        hours = self._hours_of(one)
         asked = self._listed(one, hours, hours.overlapping(start, min(end, as_of)))
         frames = [_minutes(self._block(instrument.con_id, number)) for number in _blocks(asked)]
         if not frames:
@@ -216,7 +219,7 @@ class Abroad:
     def daily_bars(self, instrument: Instrument, first: date, last: date, what: str, as_of: datetime) -> pl.DataFrame:
         """Return DAILY_BARS of the closed sessions from `first` to `last`, ascending."""
         one = self._foreign[instrument.con_id]
-        hours = trading_hours(one.calendar)
+        hours = self._hours_of(one)
         asked = hours.between(first, last)
         closed = self._listed(one, hours, range(asked.start, min(asked.stop, hours.closed_by(as_of))))
         frames = [self._days(instrument.con_id, number, hours) for number in _blocks(closed)]
@@ -226,6 +229,9 @@ class Abroad:
         return _series(pl.concat(frames).filter(inside), what, one).select(DAILY_BARS.names())
 
     # ------------------------------------------------------------ the parts
+
+    def _hours_of(self, one: Foreign) -> TradingHours:
+        return self._hours_told.get(one.instrument.label) or trading_hours(one.calendar)
 
     @staticmethod
     def _listed(one: Foreign, hours: TradingHours, ordinals: range) -> range:
@@ -255,7 +261,7 @@ class Abroad:
 
     def _made(self, con_id: int, number: int) -> _Block:
         one = self._foreign[con_id]
-        hours, first = trading_hours(one.calendar), number * _BLOCK
+        hours, first = self._hours_of(one), number * _BLOCK
         ordinals = np.arange(first, min(first + _BLOCK, len(hours.opens)))
         minutes = hours.minutes(ordinals)
         width = int(minutes.max())

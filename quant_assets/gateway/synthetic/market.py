@@ -1,6 +1,6 @@
 """The synthetic market: factors make prices, the plan of events spoils them, the request's day sets their basis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -37,7 +37,9 @@ class SyntheticMarket:
 
     is_synthetic = True
 
-    def __init__(self, seed: int = 7, hours: TradingHours | None = None) -> None:
+    def __init__(
+        self, seed: int = 7, hours: TradingHours | None = None, abroad: Mapping[str, TradingHours] | None = None
+    ) -> None:
         self.seed = seed
         self.name = f"synthetic-{seed}"
         self.description = f"A seeded synthetic market (seed {seed}): every price is invented."
@@ -45,7 +47,7 @@ class SyntheticMarket:
         self.listings = listings(seed)
         self.events = Events(seed, self.listings, self.hours)
         self._maker = BlockMaker(seed, self.listings, self.events, self.hours)
-        self._abroad = Abroad(seed)
+        self._abroad = Abroad(seed, abroad)
         self._index = {listing.instrument.con_id: i for i, listing in enumerate(self.listings)}
         self._minutes = lru_cache(_CACHED_MINUTE_BLOCKS)(self._maker.minutes)
         self._daily = lru_cache(_CACHED_DAILY_BLOCKS)(self._maker.daily)

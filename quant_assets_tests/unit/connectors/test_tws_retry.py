@@ -223,6 +223,13 @@ async def test_a_defect_is_raised_and_not_swallowed_in_a_worker():
         _ = [o async for o in fetch_all(Broken(), pacer(ManualClock(START)), [planned(1)], POLICY)]
 
 
+def test_a_wait_after_thousands_of_failures_is_the_longest_one():
+    """An outage of a long weekend takes more attempts than a power of two in floating point has room for."""
+    assert RetryPolicy(cap_s=120, jitter=0).wait_s(5000) == 120
+    assert RetryPolicy(base_s=1e-3, cap_s=120, jitter=0).wait_s(18) == 120
+    assert RetryPolicy(base_s=1e-3, cap_s=1e9, jitter=0).wait_s(31) == 1e-3 * 2**30
+
+
 def test_equal_seeds_wait_equally_and_jitter_only_shortens():
     waits = [RetryPolicy(seed=7).wait_s(n) for n in range(1, 12)]
     assert waits == [RetryPolicy(seed=7).wait_s(n) for n in range(1, 12)]

@@ -67,9 +67,8 @@ class Peer:
         self.writers[-1].write(data)
 
     async def until(self, message_id: str, times: int = 1) -> None:
-        async with asyncio.timeout(3):
-            while self.count(message_id) < times:  # noqa: ASYNC110 - no event is worth one per message id
-                await asyncio.sleep(0.002)
+        while self.count(message_id) < times:  # noqa: ASYNC110 - no event is worth one per message id
+            await asyncio.sleep(0.002)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)

@@ -191,8 +191,17 @@ def test_a_hole_and_a_missing_end_are_in_doubt_until_a_second_answer_agrees():
     assert hole.confirmed_by([hole]).proof == "agreement"
     cut = daily(WINDOW[:6])
     assert (cut.outcome, cut.proof) == ("truncated", "")
-    assert cut.confirmed_by([hole]) == cut
-    assert (cut.confirmed_by([cut]).outcome, cut.confirmed_by([cut]).proof) == ("bars", "agreement")
+    assert cut.confirmed_by([hole], is_quiet=True) == cut
+    again = cut.confirmed_by([cut], is_quiet=True)
+    assert (again.outcome, again.proof) == ("bars", "agreement")
+
+
+def test_an_end_that_is_only_repeated_is_not_believed():
+    """Whoever lies once lies alike: TWS has to have no minutes after it either."""
+    cut = daily(WINDOW[:6])
+    found = cut.confirmed_by([cut, cut, cut])
+    assert (found.outcome, found.proof) == ("truncated", "")
+    assert found.detail.endswith("nothing shows that it did not trade since")
 
 
 def test_a_delisted_instrument_ends_where_an_earlier_vintage_ended():
@@ -203,7 +212,9 @@ def test_a_delisted_instrument_ends_where_an_earlier_vintage_ended():
 def test_four_weeks_earlier_is_shifted():
     shifted = daily([day - timedelta(days=28) for day in WINDOW])
     assert shifted.outcome == "shifted"
-    assert shifted.confirmed_by([shifted]).outcome == "no_trades", "of the window itself it has nothing"
+    assert shifted.confirmed_by([shifted]).proof == ""
+    found = shifted.confirmed_by([shifted], is_quiet=True)
+    assert (found.outcome, found.proof) == ("no_trades", "agreement"), "of the window itself it has nothing"
 
 
 NOTHING = pytest.mark.parametrize(("words", "again"), [("no data", "no_data"), ("", "suspect_empty")])
@@ -252,17 +263,17 @@ def test_an_answer_that_ends_before_the_window_shows_that_the_series_has_ended()
     """Asked for further back, it brings the bars before its end: twice the same last one."""
     ends = daily([WINDOW[0] - timedelta(days=2), WINDOW[0] - timedelta(days=1)])
     assert (ends.outcome, ends.proof) == ("truncated", "")
-    found = ends.confirmed_by([daily([]), ends], Beginning(date(1990, 1, 2)))
+    found = ends.confirmed_by([daily([]), ends], Beginning(date(1990, 1, 2)), is_quiet=True)
     assert (found.outcome, found.proof) == ("no_trades", "agreement")
     other = daily([WINDOW[0] - timedelta(days=3)])
-    assert other.confirmed_by([ends]).proof == "", (
+    assert other.confirmed_by([ends], is_quiet=True).proof == "", (
         "an answer that was cut off ends elsewhere when it is cut differently"
     )
 
 
 def test_two_answers_that_end_alike_are_not_believed_when_somebody_knows_of_later_trades():
     cut = daily(WINDOW[:6]).contradicted_by([WINDOW[4], WINDOW[8]])
-    assert (cut.outcome, cut.confirmed_by([cut]).proof) == ("truncated", "")
+    assert (cut.outcome, cut.confirmed_by([cut], is_quiet=True).proof) == ("truncated", "")
     assert cut.detail.endswith(f"yet it traded on 1 sessions: {WINDOW[8]}")
     ended = daily(WINDOW[:6], days(WINDOW[:6]).drop("bar_count"), newest=WINDOW[8])
     assert ended.proof == "agreement"

@@ -110,6 +110,10 @@ def test_bronze_that_nobody_curated_yet_is_not_certified(lab):
     certified(lab)
     raw = lab.lake.raw.read(RAW_TWS_BARS, AT)
     lab.lake.raw.append(RAW_TWS_BARS, AT, raw.with_columns(batch_id=pl.lit("b9"), request_id=pl.lit("b9-000")), "b9")
+    with lab.at(after(SESSION)) as work:
+        found = certificate_of(work, SESSION)
+    assert (found.state, found.changed) == ("behind", ())
+    assert "curated_tws_1m_bars was made from an older raw_tws_bars" in found.behind
     refused = certified(lab)
     assert not refused.is_committed
     assert "curated_tws_1m_bars was made from an older raw_tws_bars" in refused.reason

@@ -273,7 +273,7 @@ def test_an_instrument_without_bars_is_an_outcome_and_is_not_asked_again(lab):
         assert asked == [("no_data", "", "21 D"), ("truncated", "", "20 Y"), ("no_trades", "agreement", "21 Y")]
     by_minute = ledger.filter(pl.col("bar_size") == "1 min").select("outcome", "proof").rows()
     assert by_minute == [("no_data", "daily")]
-    assert first.requests == 2 + (2 + 6) + 1 + 2, "names, days, one head timestamp, minutes"
+    assert first.requests == 2 + (2 + 6) + 1 + 1 + 2, "names, days, a head timestamp, a look for minutes, minutes"
     assert all(one.is_committed for one in first.published)
     assert lab.run([session]).requests == 0
     following = window(date(2024, 12, 4), 1)

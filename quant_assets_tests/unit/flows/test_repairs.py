@@ -16,6 +16,7 @@ from quant_assets.flows.accepting import accept
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.certify import certificate_of, certify
 from quant_assets.flows.curate import Curator
+from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.ingest.ledger import MAX_ASKS
 from quant_assets.flows.slate import DERIVED, wipe
@@ -122,6 +123,24 @@ def test_an_accepted_hole_outlives_a_rebuild_and_a_word_can_be_taken_back(lab):
     assert accepted(lab, takes_back=True)["minutes"] == 0
     curated(lab)
     assert reasons(lab) == {"present": 390 - LOST, "unexplained": LOST}
+
+
+def test_a_word_that_is_not_curated_yet_leaves_the_session_behind(lab):
+    accepted(lab)
+    curated(lab)
+    assert certified(lab).is_committed
+    accepted(lab, takes_back=True)
+    with lab.at(after(SESSION)) as work:
+        found = certificate_of(work, SESSION)
+        warned = [(one.table, one.what) for one in audit_data(work, peek=True) if "overrides.jsonl" in one.what]
+    assert found.state == "behind"
+    assert "curated_tws_1m_bars was made from an older overrides.jsonl" in found.behind
+    assert ("curated_tws_1m_bars", f"was made from an older overrides.jsonl: {SESSION}") in warned
+    refused = certified(lab)
+    assert "curated_tws_1m_bars was made from an older overrides.jsonl" in refused.reason
+    curated(lab)
+    with lab.at(after(SESSION)) as work:
+        assert certificate_of(work, SESSION).state == "changed", "the taken back minutes count again"
 
 
 def test_a_word_about_no_hole_is_refused(lab):

@@ -6,6 +6,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+import pytest
 
 from quant_assets.domain.tables import (
     BAR_ACCOUNTING,
@@ -159,3 +160,121 @@ def test_bars_that_never_came_again_after_a_crash_are_asked_for(tmp_path, monkey
     assert lab.run([HALF_DAY]).requests == 2
     assert reasons(lab, HALF_DAY) == {"present": 2 * 390}
     assert lab.run([HALF_DAY]).requests == 0
+
+
+# ---------------------------------------------------------------- instruments with a timetable of their own
+
+FUTURE, LATER, PAIR, COIN = "CME:QESZ6", "CME:QESH7", "IDEALPRO:EUR.USD", "PAXOS:BTC.USD"
+THURSDAY, FRIDAY, SATURDAY = (date(2026, 11, day) for day in (12, 13, 14))
+EVERYWHERE = {"calendars": ("XNYS", "FX", "CMES", "24/7")}
+
+
+def ending(calendar: str, day: date, at: str) -> TradingHours:
+    """A calendar as it is, but for one close."""
+    known = trading_hours(calendar)
+    closes = np.where(known.sessions == np.datetime64(day), int(instant(f"{day} {at}").timestamp()), known.closes)
+    return replace(known, closes=closes, pauses=closes, resumes=closes)
+
+
+def lacking(calendar: str, day: date) -> TradingHours:
+    known = trading_hours(calendar)
+    kept = known.sessions != np.datetime64(day)
+    return TradingHours.unbroken(known.sessions[kept], known.opens[kept], known.closes[kept])
+
+
+def abroad(tmp_path, hours: dict[str, TradingHours], *symbols: str) -> Lab:
+    return Lab(
+        tmp_path, symbols, market=lambda seed=7: SyntheticMarket(seed, abroad=hours), lakehouse=EVERYWHERE, lookback=5
+    )
+
+
+def of_symbols(lab: Lab, session: date) -> dict[str, dict[str, int]]:
+    account = lab.lake.curated.read(BAR_ACCOUNTING, Partition(session))
+    rows = account.filter(pl.col("minutes") > 0).group_by("symbol", "reason")
+    found: dict[str, dict[str, int]] = {}
+    for symbol, reason, minutes in rows.agg(pl.col("minutes").sum()).sort("symbol", "reason").iter_rows():
+        found.setdefault(symbol, {})[reason] = minutes
+    return found
+
+
+@pytest.mark.parametrize(
+    ("symbol", "calendar", "until", "minutes", "opens"),
+    [
+        # Thursday 2026-11-12, winter: from 17:00 Chicago (23:00 UTC) to 12:00 (18:00 UTC), 19 of 23 hours
+        (FUTURE, "CMES", "18:00", 19 * 60, "2026-11-11 23:00"),
+        # from 17:15 New York (22:15 UTC) to 13:00 (18:00 UTC), 19:45 of 23:45 hours
+        (PAIR, "FX", "18:00", 19 * 60 + 45, "2026-11-11 22:15"),
+    ],
+)
+def test_an_early_close_of_a_future_and_of_a_pair_is_told_by_its_own_schedule(
+    tmp_path, symbol, calendar, until, minutes, opens
+):
+    name = symbol.split(":")[1]
+    lab = abroad(tmp_path, {name: ending(calendar, THURSDAY, until)}, symbol, "NYSE:QFID")
+    first = lab.run([THURSDAY])
+    (row,) = told(lab, THURSDAY).iter_rows(named=True)
+    assert (row["opens_at"], row["closes_at"]) == (instant(opens), instant(f"{THURSDAY} {until}"))
+    assert row["calendar"] == f"{calendar}:{row['con_id']}"
+    assert of_symbols(lab, THURSDAY) == {name: {"present": minutes, "half_day": 240}, "QFID": {"present": 390}}
+    plain = abroad(tmp_path / "plain", {}, symbol, "NYSE:QFID").run([THURSDAY])
+    assert first.requests == plain.requests + 1
+    assert lab.run([THURSDAY]).requests == 0
+
+
+def test_the_schedule_of_one_future_says_nothing_of_another_one_of_its_exchange(tmp_path):
+    hours = {"QESZ6": ending("CMES", THURSDAY, "18:00")}
+    lab = abroad(tmp_path, hours, FUTURE, LATER)
+    lab.run([THURSDAY])
+    assert of_symbols(lab, THURSDAY) == {
+        "QESH7": {"present": 23 * 60},
+        "QESZ6": {"present": 19 * 60, "half_day": 4 * 60},
+    }
+    assert lab.run([THURSDAY]).requests == 0
+
+
+@pytest.mark.parametrize(("symbol", "calendar", "minutes"), [(FUTURE, "CMES", 1380), (PAIR, "FX", 1425)])
+def test_a_day_off_of_a_future_and_of_a_pair_is_told_by_its_own_schedule(tmp_path, symbol, calendar, minutes):
+    name = symbol.split(":")[1]
+    lab = abroad(tmp_path, {name: lacking(calendar, FRIDAY)}, symbol, "NYSE:QFID")
+    lab.run([THURSDAY])
+    lab.run([FRIDAY])
+    assert of_symbols(lab, FRIDAY) == {name: {"closed": minutes}, "QFID": {"present": 390}}
+    assert told(lab, FRIDAY)["opens_at"].to_list() == [None]
+    assert lab.run([FRIDAY]).requests == 0
+
+
+def test_a_trade_date_that_the_calendar_calls_closed_is_asked_for(tmp_path):
+    """Saturday is a session of coins; a future that traded all the same is known by its daily history."""
+    known = trading_hours("CMES")
+    at = int(np.searchsorted(known.sessions, np.datetime64(SATURDAY)))
+    opens, closes = (int(instant(text).timestamp()) for text in ("2026-11-13 23:00", "2026-11-14 18:00"))
+    hours = TradingHours.unbroken(
+        np.insert(known.sessions, at, np.datetime64(SATURDAY)),
+        np.insert(known.opens, at, opens),
+        np.insert(known.closes, at, closes),
+    )
+    lab = abroad(tmp_path, {"QESZ6": hours}, FUTURE, COIN)
+    lab.run([SATURDAY], instant("2026-11-15 02:00"))
+    counts = lab.lake.curated.read(CURATED_TWS_1M_BARS, Partition(SATURDAY)).group_by("symbol").len()
+    assert dict(counts.iter_rows()) == {"QESZ6": 19 * 60, "BTC.USD": 1440}
+    assert lab.run([SATURDAY], instant("2026-11-15 02:00")).requests == 0
+
+
+def test_a_rebuild_keeps_the_hours_of_a_future(tmp_path):
+    lab = abroad(tmp_path, {"QESZ6": ending("CMES", THURSDAY, "18:00")}, FUTURE, LATER, PAIR)
+    lab.run([THURSDAY])
+    before = lab.content()
+    for zone in ("silver", "gold"):
+        shutil.rmtree(lab.root / "data" / "lakehouse" / zone)
+    with lab.at(instant("2026-11-14 02:00")) as work:
+        flow(work, [THURSDAY])
+    assert lab.content() == before
+
+
+def test_of_a_coin_no_schedule_is_asked(tmp_path):
+    """A UTC day never ends early: what is lacking of it is a hole."""
+    lab = abroad(tmp_path, {"BTC.USD": ending("24/7", THURSDAY, "18:00")}, COIN, "NYSE:QFID")
+    lab.run([THURSDAY])
+    assert told(lab, THURSDAY).is_empty()
+    assert of_symbols(lab, THURSDAY)["BTC.USD"]["present"] == 18 * 60
+    assert "half_day" not in of_symbols(lab, THURSDAY)["BTC.USD"]

@@ -97,7 +97,6 @@ async def refused(awaitable: Awaitable[Any]) -> tuple[int, str]:
     raise AssertionError(f"was answered: {answer!r:.200}")
 
 
-async def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in the library or the gateway
-            await asyncio.sleep(0.005)
+async def eventually(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for happens in the library or the gateway
+        await asyncio.sleep(0.005)
