@@ -1,6 +1,6 @@
 """The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -11,18 +11,18 @@ import polars as pl
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import FeatureGroup, feature_group, label_group
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
-from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
+from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.lakehouse import arguments
 from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
+from quant_assets.lakehouse.answers import freshness_of, metadata_of, origins_of, require_published
 from quant_assets.lakehouse.arguments import Day, Instant, Knowledge, Names
-from quant_assets.lakehouse.assembly import Assembly
+from quant_assets.lakehouse.assembly import BAR, Assembly
 from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.reading import (
     Past,
     PastReading,
-    Plan,
     opened,
     plan_reads,
     read_instruments,
@@ -33,7 +33,6 @@ from quant_assets.lakehouse.store import CuratedStore
 _LOOK_BACK = 5
 """Sessions that `latest` searches for an instrument's newest row."""
 
-_MEND = "Run `quant flow data` for these sessions."
 _BAR_PRICES = ("open", "high", "low", "close", "wap")
 
 
@@ -116,7 +115,7 @@ class FeatureStore(DatasetReaders):
         con_ids = list(resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases).values())
         table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
         plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
-        _require_published([plan])
+        require_published([plan])
         bars = read_instruments(self._store, plan, con_ids)
         asked = bars.filter(pl.col("session").is_between(first, last))
         known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
@@ -195,14 +194,14 @@ class FeatureStore(DatasetReaders):
                     adjust=adjust,
                     strict=strict,
                 )
-                answer["metadata"] |= {"as_of": known_by, "origins": _origins(reading)}
+                answer["metadata"] |= {"as_of": known_by, "origins": origins_of(reading)}
                 return answer
         sessions = self.calendar.between(arguments.session("start", start), arguments.session("end", end))
         assembly = self._assembly(feature_groups, feature_versions, known_by)
         instruments = resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
-        _require_published(plans)
+        require_published(plans)
         frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
         labels = None
         if include_labels:
@@ -212,7 +211,7 @@ class FeatureStore(DatasetReaders):
         basis: dict[str, Any] = {}
         if strict:
             frame, labels, basis = self._observed(assembly, con_ids, sessions, frame, labels)
-        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, **basis}
+        metadata = metadata_of(assembly, plans, instruments, frame) | {"adjust": adjust, **basis}
         return {"features": frame, "labels": labels, "metadata": metadata}
 
     def get_features_for_inference(
@@ -233,10 +232,13 @@ class FeatureStore(DatasetReaders):
             feature_groups: names in the registry, or one of them.
             feature_versions: a version for each.
             symbols: `QMKT` or `ARCA:QMKT`, or a list of such names.
-            ts: start of the bar that is asked about; for daily groups alone, any instant: the newest session that had
-                closed by then answers. An aware datetime or its ISO text; a date alone names no bar.
-            mode: `exact` answers with the row of that bar or session, and with nothing where there is none; `latest`
-                with the newest row up to it, at most a few sessions old.
+            ts: for `exact` the start of a bar, for `latest` the instant of asking; for daily groups alone, any instant:
+                the newest session that had closed by then answers. An aware datetime or its ISO text; a date alone
+                names no bar.
+            mode: `exact` answers with the row of the bar that starts at `ts`, as training has it, and with nothing
+                where there is none; that row holds the bar's close, and is known a minute after `ts`, when the bar
+                ends. `latest` answers with the newest row that is known at `ts`, whose bar had ended by then; it is at
+                most a few sessions old. `metadata["freshness"]` has its age, counted from the end of its bar.
             as_of: as in training.
             adjust: as in training; the basis is that of the session of `ts`.
             strict: as in training.
@@ -255,7 +257,7 @@ class FeatureStore(DatasetReaders):
                 answer = self._then(reading).get_features_for_inference(
                     feature_groups, feature_versions, symbols, ts, mode, adjust=adjust, strict=strict
                 )
-                answer["metadata"] |= {"as_of": known_by, "origins": _origins(reading)}
+                answer["metadata"] |= {"as_of": known_by, "origins": origins_of(reading)}
                 return answer
         assembly = self._assembly(feature_groups, feature_versions, known_by)
         at = arguments.instant("ts", ts)
@@ -265,13 +267,19 @@ class FeatureStore(DatasetReaders):
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
         )
-        _require_published(plans)
+        require_published(plans)
         frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
         basis: dict[str, Any] = {}
         if strict:
             frame, _, basis = self._observed(assembly, con_ids, sessions, frame, None)
-        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, "mode": mode, "ts": at, **basis}
-        return {"features": frame, "metadata": metadata | {"freshness": _freshness(frame, at)}}
+        metadata = metadata_of(assembly, plans, instruments, frame) | {
+            "adjust": adjust,
+            "mode": mode,
+            "ts": at,
+            **basis,
+        }
+        asked_at = at + BAR if mode == "exact" else at
+        return {"features": frame, "metadata": metadata | {"freshness": freshness_of(frame, asked_at)}}
 
     def _observed(
         self,
@@ -338,52 +346,3 @@ def _groups(names: Names, versions: Names) -> list[FeatureGroup]:
         problem = f"{len(named)} groups and {len(of)} versions were given."
         raise ConfigurationError("feature_groups, feature_versions", problem, "Give a version for each group.")
     return [feature_group(name, version) for name, version in zip(named, of, strict=True)]
-
-
-def _require_published(plans: Sequence[Plan]) -> None:
-    """Refuse an answer that no partition stands behind; one that is withheld whole is an answer."""
-    if all(not plan.files and not plan.withheld for plan in plans):
-        names = ", ".join(sorted({plan.table.name for plan in plans}))
-        days = [day for plan in plans for day in plan.missing]
-        raise NotPublishedError(names, f"{min(days)}..{max(days)}", _MEND)
-
-
-def _metadata(
-    assembly: Assembly, plans: Sequence[Plan], instruments: Mapping[str, int], frame: pl.DataFrame
-) -> dict[str, Any]:
-    """Say which state of the lakehouse answered, and what is not in the answer."""
-    present = set(frame["con_id"].unique().to_list())
-    units = {feature.name: group.unit(feature.name) for group in assembly.groups for feature in group.features}
-    return {
-        "feature_groups": {group.name: group.version for group in assembly.groups},
-        "units": units,
-        "instruments": dict(instruments),
-        "without_rows": [name for name, con_id in instruments.items() if con_id not in present],
-        "content_ids": _by_table((plan, plan.content_ids) for plan in plans),
-        "missing_sessions": _by_table((plan, dict.fromkeys(plan.missing)) for plan in plans),
-        "withheld_sessions": _by_table((plan, dict.fromkeys(plan.withheld)) for plan in plans),
-        "known_until": max(plan.known_until for plan in plans),
-        "as_of": assembly.as_of,
-    }
-
-
-def _origins(reading: PastReading) -> dict[str, dict[str, str]]:
-    """Return table → partition → where it came from."""
-    told: dict[str, dict[str, str]] = {}
-    for (name, key), origin in sorted(reading.origins.items()):
-        told.setdefault(name, {})[key] = origin
-    return told
-
-
-def _by_table(parts: Iterable[tuple[Plan, Mapping[date, Any]]]) -> dict[str, dict[date, Any]]:
-    merged: dict[str, dict[date, Any]] = {}
-    for plan, part in parts:
-        merged.setdefault(plan.table.name, {}).update(part)
-    return merged
-
-
-def _freshness(frame: pl.DataFrame, at: datetime) -> dict[int, dict[str, Any]]:
-    """Return, per con_id, the session of its row, and the bar's age where the row is a bar."""
-    rows = {row["con_id"]: row for row in frame.iter_rows(named=True)}
-    ages = {con_id: {"age_s": (at - row["ts"]).total_seconds()} for con_id, row in rows.items() if "ts" in row}
-    return {con_id: {"session": row["session"], **ages.get(con_id, {})} for con_id, row in rows.items()}

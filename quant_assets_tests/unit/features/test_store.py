@@ -18,11 +18,12 @@ from quant_assets.errors import (
     NotPublishedError,
     UnknownNameError,
 )
+from quant_assets.flows.derive import publish_group
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR, hours, minute, universe
 from quant_assets_tests.opening import opened_files
-from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, write_session
+from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, make_work, write_session
 
 MINUTES = (["price_1m", "volume_1m"], ["v1", "v1"])
 EVERYTHING = (["price_1m", "volume_1m", "tv_technicals_1d"], ["v1", "v1", "v1"])
@@ -33,6 +34,16 @@ NAMES = {version: [f.name for f in GROUPS[version].features] for version in GROU
 @pytest.fixture
 def store(lake):
     return FeatureStore(lake.layout, CALENDAR)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Readers of two sessions in which every minute has its bar."""
+    work = make_work(tmp_path_factory.mktemp("whole"))
+    for day in DAYS[:2]:
+        write_session(work, day, con_ids=(101,), missing=0.0)
+        publish_group(work, GROUPS["price_1m", "v1"], day)
+    return FeatureStore(work.layout, CALENDAR)
 
 
 @pytest.fixture
@@ -109,8 +120,6 @@ def test_labels_are_those_of_the_instruments_and_sessions(store, lake):
 
 
 def test_groups_with_unequal_rows_are_joined_on_their_key(work):
-    from quant_assets.flows.derive import publish_group
-
     for day in DAYS[:2]:
         write_session(work, day)
         publish_group(work, GROUPS["price_1m", "v1"], day)
@@ -166,13 +175,58 @@ def test_bars_are_kept_by_the_row(store):
 
 
 @pytest.mark.parametrize("groups", [MINUTES, EVERYTHING], ids=["minutes", "with daily"])
-@pytest.mark.parametrize("mode", ["exact", "latest"])
-def test_inference_equals_training_at_every_bar_tried(store, groups, mode):
+@pytest.mark.parametrize(("mode", "later"), [("exact", timedelta()), ("latest", timedelta(minutes=1))])
+def test_inference_equals_training_at_every_bar_tried(store, groups, mode, later):
+    """`exact` names a bar by its start; `latest` is asked when that bar has ended."""
     training = store.get_features_for_training(*groups, ["S101", "S102", "S103"], DAYS[1], DAYS[2])["features"]
     times = training.filter(pl.len().over("ts") == len(CON_IDS))["ts"].unique().sort()
     for ts in [times[0], times[19], times[200], times[-1]]:
-        answer = store.get_features_for_inference(*groups, ["S101", "S102", "S103"], ts, mode=mode)
+        answer = store.get_features_for_inference(*groups, ["S101", "S102", "S103"], ts + later, mode=mode)
         assert answer["features"].equals(training.filter(pl.col("ts") == ts).sort("con_id"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "bar", "age_s"),
+    [
+        (timedelta(minutes=60), 59, 0.0),
+        (timedelta(minutes=60, seconds=1), 59, 1.0),
+        (timedelta(minutes=60, seconds=59), 59, 59.0),
+        (timedelta(minutes=61) - timedelta(microseconds=1), 59, 59.999999),
+        (timedelta(minutes=61), 60, 0.0),
+        (timedelta(hours=7), 389, 1800.0),
+    ],
+)
+def test_latest_never_answers_with_a_bar_that_is_still_being_made(whole, asked, bar, age_s):
+    """A bar is named by its start, and its close is that of the minute's end."""
+    answer = whole.get_features_for_inference(["price_1m"], ["v1"], ["S101"], minute(0, DAYS[0]) + asked, mode="latest")
+    assert answer["features"]["ts"].to_list() == [minute(bar, DAYS[0])]
+    assert answer["metadata"]["freshness"] == {101: {"session": DAYS[0], "age_s": age_s}}
+
+
+@pytest.mark.parametrize("asked", [timedelta(), timedelta(seconds=59)])
+def test_in_the_first_minute_of_a_session_latest_is_the_last_bar_of_the_one_before(whole, asked):
+    answer = whole.get_features_for_inference(["price_1m"], ["v1"], "S101", minute(0, DAYS[1]) + asked, mode="latest")
+    assert answer["features"]["ts"].to_list() == [minute(389, DAYS[0])]
+
+
+def test_exact_is_the_row_of_the_bar_that_starts_then_as_it_is_known_at_its_end(whole):
+    answer = whole.get_features_for_inference(["price_1m"], ["v1"], "S101", minute(60, DAYS[0]))
+    assert answer["features"]["ts"].to_list() == [minute(60, DAYS[0])]
+    assert answer["metadata"]["freshness"] == {101: {"session": DAYS[0], "age_s": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "day"),
+    [
+        (timedelta(hours=6, minutes=29, seconds=59), DAYS[1]),
+        (timedelta(hours=6, minutes=30), DAYS[2]),
+        (timedelta(hours=20), DAYS[2]),
+    ],
+)
+def test_the_latest_daily_row_is_that_of_a_session_that_has_closed(store, asked, day):
+    """The session of six and a half hours ends at 21:00:00 UTC; a second before, the one before it is the newest."""
+    answer = store.get_features_for_inference(*DAILY, ["S101"], minute(0, DAYS[2]) + asked, mode="latest")
+    assert answer["features"]["session"].to_list() == [day]
 
 
 def test_inference_on_daily_groups_equals_training(store):
@@ -188,12 +242,14 @@ def test_inference_on_daily_groups_equals_training(store):
 
 def test_latest_takes_the_newest_bar_of_each_instrument(store):
     bars = store.get_curated_bars(["S101", "S102", "S103"], DAYS[2], DAYS[2])
-    ts = minute(77, DAYS[2])
-    answer = store.get_features_for_inference(*MINUTES, ["S101", "S102", "S103"], ts, mode="latest")
-    expected = bars.filter(pl.col("ts") <= ts).group_by("con_id").agg(pl.col("ts").max()).sort("con_id")
+    at = minute(77, DAYS[2])
+    answer = store.get_features_for_inference(*MINUTES, ["S101", "S102", "S103"], at, mode="latest")
+    expected = (
+        bars.filter(pl.col("ts") <= minute(76, DAYS[2])).group_by("con_id").agg(pl.col("ts").max()).sort("con_id")
+    )
     assert answer["features"].select("con_id", "ts").equals(expected)
     ages = {con_id: fresh["age_s"] for con_id, fresh in answer["metadata"]["freshness"].items()}
-    assert ages == {con_id: (ts - at).total_seconds() for con_id, at in expected.rows()}
+    assert ages == {con_id: (at - ts).total_seconds() - 60 for con_id, ts in expected.rows()}
 
 
 def test_latest_goes_back_over_a_weekend_and_no_further_than_needed(store, opened):
