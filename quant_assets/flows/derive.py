@@ -69,8 +69,9 @@ def _finding(certificate: Certificate) -> Finding:
         certificate.is_causal,
         "; ".join(certificate.leaks),
         metadata={
-            "instruments_sampled": certificate.n_instruments,
+            "instruments": certificate.n_instruments,
             "values_recomputed": certificate.n_values,
-            "cut_after": [str(cut) for cut in certificate.cuts],
+            "all_cut_after": [str(cut) for cut in certificate.cuts],
+            "sample_cut_after": [str(cut) for cut in certificate.sampled_cuts],
         },
     )

@@ -52,7 +52,7 @@ def test_a_leaking_group_is_not_published_and_says_why(work):
     mended = publish_group(work, VOLUME, DAYS[0])
     assert mended.is_committed
     (finding,) = [finding for finding in mended.findings if finding.check == CAUSAL]
-    assert finding.metadata["instruments_sampled"] == 3
+    assert finding.metadata["instruments"] == 3
     assert finding.metadata["values_recomputed"] > 1000
 
 
