@@ -34,6 +34,7 @@ QuantAssetsError                     exit code
 │   ├── BrokenChainError                  words on quarantined rows that cannot be proved; nothing is made with them
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
+│   ├── MissingSessionsError              sessions of a range are missing, or were not known then; lists them
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
 │   ├── NoCandidatesError                 the screen accepted nobody; names the biggest reasons
@@ -67,6 +68,8 @@ from quant_assets.errors.data import CorruptFileError as CorruptFileError
 from quant_assets.errors.data import CurrencyError as CurrencyError
 from quant_assets.errors.data import HardRuleError as HardRuleError
 from quant_assets.errors.data import InfeasibleError as InfeasibleError
+from quant_assets.errors.data import MissingSessionsError as MissingSessionsError
+from quant_assets.errors.data import MissingSessionsWarning as MissingSessionsWarning
 from quant_assets.errors.data import NoCandidatesError as NoCandidatesError
 from quant_assets.errors.data import NotEnoughReturnsError as NotEnoughReturnsError
 from quant_assets.errors.data import NotPublishedError as NotPublishedError

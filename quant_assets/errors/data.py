@@ -86,6 +86,18 @@ class NotPublishedError(DataWrong):
         super().__init__(f"{table}[{partition}] is not published. {mend}")
 
 
+class MissingSessionsError(DataWrong):
+    """Sessions of a range are not there, or were not known at the instant that was asked about; lists all of them."""
+
+    def __init__(self, table: str, missing: Sequence[date], withheld: Sequence[date], sentence: str) -> None:
+        self.table, self.missing, self.withheld = table, tuple(missing), tuple(withheld)
+        super().__init__(f"{table} {sentence}")
+
+
+class MissingSessionsWarning(UserWarning):
+    """An answer does without sessions of the range that was asked for; its text lists all of them."""
+
+
 class StaleInputsError(DataWrong):
     """A frame was computed from older inputs than the file that stands."""
 

@@ -20,6 +20,7 @@ from quant_assets.lakehouse.assembly import BAR, Assembly
 from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.missing import Lack, Missing, before_window, require_treatment
 from quant_assets.lakehouse.reading import (
     Past,
     PastReading,
@@ -80,6 +81,7 @@ class FeatureStore(DatasetReaders):
         adjust: str = "as_served",
         *,
         strict: bool = False,
+        missing: Missing = "raise",
     ) -> pl.DataFrame:
         """Return curated bars of some instruments and sessions; `known_basis` says of each how it was known.
 
@@ -94,33 +96,49 @@ class FeatureStore(DatasetReaders):
                 `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices also without
                 the dividends up to then.
             strict: leave out bars that were backfilled, whose `known_basis` is `assumed`.
+            missing: what becomes of sessions of the range that are not published, lie before the daily window, or were
+                not known at `as_of`: `raise` refuses and lists them, `warn` answers without them and issues a
+                MissingSessionsWarning, `ignore` answers without them.
 
         Raises:
-            UnknownNameError: an instrument, frequency or adjustment that nothing here is called.
-            ConfigurationError: an argument in a form that means nothing, or an instant without a time zone.
+            UnknownNameError: an instrument, frequency, adjustment or treatment that nothing here is called.
+            ConfigurationError: an argument in a form that means nothing, an instant without a time zone, or a symbol
+                that several instruments bore within the range.
             NotASessionError: the range is reversed or holds no session.
+            MissingSessionsError: sessions of the range are missing, and `missing` is `raise`.
             NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
         """
         require_adjustment(adjust)
+        require_treatment(missing)
         if frequency not in ("1min", "1d"):
             raise UnknownNameError("frequency", frequency, ("1min", "1d"))
         known_by = arguments.known_by(as_of)
+        names, span = arguments.symbols(symbols), (arguments.session("start", start), arguments.session("end", end))
         if known_by is not None and self.past:
             with opened(self.past, known_by) as reading:
-                return self._then(reading).get_curated_bars(
-                    symbols, start, end, frequency, adjust=adjust, strict=strict
-                )
-        first, last = arguments.session("start", start), arguments.session("end", end)
-        sessions = self.calendar.between(first, last)
-        con_ids = list(resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases).values())
-        table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
-        plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
+                bars, lack = self._then(reading)._bars(names, span, frequency, adjust, None)  # noqa: SLF001
+        else:
+            bars, lack = self._bars(names, span, frequency, adjust, known_by)
+        if lack:
+            lack.treat(missing, known_by)
+        return bars.filter(pl.col("known_basis") == "observed") if strict else bars
+
+    def _bars(
+        self, names: Sequence[str], span: tuple[date, date], frequency: str, adjust: str, known_by: datetime | None
+    ) -> tuple[pl.DataFrame, Lack]:
+        """Return the bars of a range, and what of it they lack."""
+        sessions = self.calendar.between(*span)
+        con_ids = list(resolve_symbols(self._store, names, sessions, self.aliases).values())
+        is_daily = frequency == "1d"
+        table = CURATED_TWS_1D_BARS if is_daily else CURATED_TWS_1M_BARS
+        plan = plan_reads(self._store, table, sessions[-1:] if is_daily else sessions, None)
         require_published([plan])
         bars = read_instruments(self._store, plan, con_ids)
-        asked = bars.filter(pl.col("session").is_between(first, last))
+        asked = bars.filter(pl.col("session").is_between(*span))
         known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
-        known = known.filter(pl.col("known_basis") == "observed") if strict else known
-        return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
+        missing = before_window(self._store, plan, sessions, bars) if is_daily else plan.missing
+        lack = Lack.of(table.name, sessions, missing, asked, known)
+        return self._adjusted_bars(known, adjust, frequency, con_ids, sessions), lack
 
     def _then(self, reading: PastReading) -> "FeatureStore":
         return replace(self, past=None, curated=reading.store)
@@ -171,8 +189,8 @@ class FeatureStore(DatasetReaders):
 
         Raises:
             UnknownNameError: an instrument, group, version or adjustment that nothing here is called.
-            ConfigurationError: as many versions as groups are needed; an argument in a form that means nothing, or an
-                instant without a time zone.
+            ConfigurationError: as many versions as groups are needed, and each group once; an argument in a form that
+                means nothing, an instant without a time zone, or a symbol that several instruments bore.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
         """
@@ -245,8 +263,8 @@ class FeatureStore(DatasetReaders):
 
         Raises:
             UnknownNameError: an instrument, group, version or mode that nothing here is called.
-            ConfigurationError: as many versions as groups are needed; an argument in a form that means nothing, or an
-                instant without a time zone.
+            ConfigurationError: as many versions as groups are needed, and each group once; an argument in a form that
+                means nothing, or an instant without a time zone.
             NotPublishedError: nothing near the instant is published.
         """
         if mode not in ("exact", "latest"):
@@ -262,7 +280,9 @@ class FeatureStore(DatasetReaders):
         assembly = self._assembly(feature_groups, feature_versions, known_by)
         at = arguments.instant("ts", ts)
         sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
-        instruments = resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases)
+        instruments = resolve_symbols(
+            self._store, arguments.symbols(symbols), sessions, self.aliases, takes_newest=True
+        )
         con_ids = list(instruments.values())
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
@@ -345,4 +365,6 @@ def _groups(names: Names, versions: Names) -> list[FeatureGroup]:
     if len(named) != len(of):
         problem = f"{len(named)} groups and {len(of)} versions were given."
         raise ConfigurationError("feature_groups, feature_versions", problem, "Give a version for each group.")
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise ConfigurationError("feature_groups", f"{', '.join(twice)} is given twice.", "Name each group once.")
     return [feature_group(name, version) for name, version in zip(named, of, strict=True)]

@@ -99,6 +99,10 @@ SAMPLES = [
     (errors.CorruptCopyError(Path("/x/y"), "no magic"), ["/x/y", "no magic", "quant lake compact"]),
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
+    (
+        errors.MissingSessionsError("bars", [DAY], [], "lacks 1 of 2 sessions; not there: 2024-01-02. Run it."),
+        ["bars lacks 1 of 2", "2024-01-02", "Run it."],
+    ),
     (errors.SessionsNotPublishedError("t", {"2024-01-02": "gaps"}, 4), ["1 of 5", "2024-01-02 (gaps)"]),
     (errors.NotInRunError("r1", "NYSE:A", "below_top_n"), ["NYSE:A", "r1", "below top n"]),
     (errors.UnknownBarError("NYSE:A@2026-01-05"), ["NYSE:A@2026-01-05", "in UTC", "quant status"]),
