@@ -20,7 +20,7 @@ from quant_assets.lakehouse.assembly import BAR, Assembly
 from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.missing import Lack, Missing, before_window, require_treatment
+from quant_assets.lakehouse.missing import Lack, Missing, before_window, known_later, require_treatment
 from quant_assets.lakehouse.reading import (
     Past,
     PastReading,
@@ -137,7 +137,7 @@ class FeatureStore(DatasetReaders):
         asked = bars.filter(pl.col("session").is_between(*span))
         known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
         missing = before_window(self._store, plan, sessions, bars) if is_daily else plan.missing
-        lack = Lack.of(table.name, sessions, missing, asked, known)
+        lack = Lack(table.name, sessions, missing, known_later(asked, known))
         return self._adjusted_bars(known, adjust, frequency, con_ids, sessions), lack
 
     def _then(self, reading: PastReading) -> "FeatureStore":

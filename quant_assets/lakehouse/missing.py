@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
+from quant_assets.domain.tables import CURATED_TWS_1D_BARS
 from quant_assets.errors import MissingSessionsError, MissingSessionsWarning, UnknownNameError
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.reading import Plan
@@ -39,6 +40,11 @@ def before_window(store: CuratedStore, plan: Plan, sessions: Sequence[date], bar
     return tuple(day for day in sessions if not isinstance(begins, date) or day < begins)
 
 
+def known_later(asked: pl.DataFrame, known: pl.DataFrame) -> list[date]:
+    """Return the sessions of which there are bars, and none that was known."""
+    return sorted(set(asked["session"].unique()) - set(known["session"].unique()))
+
+
 @dataclass(frozen=True, slots=True)
 class Lack:
     """Sessions of a range that an answer has to do without."""
@@ -47,17 +53,9 @@ class Lack:
     sessions: Sequence[date]
     """All of the range."""
     missing: Sequence[date]
-    """Those that are not there."""
+    """Those that are not there, or lie before the daily window."""
     withheld: Sequence[date]
     """Those of which everything became known later."""
-
-    @classmethod
-    def of(
-        cls, table: str, sessions: Sequence[date], missing: Sequence[date], asked: pl.DataFrame, known: pl.DataFrame
-    ) -> "Lack":
-        """Compare what was there with what was known of it."""
-        later = set(asked["session"].unique()) - set(known["session"].unique())
-        return cls(table, sessions, missing, sorted(later))
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.withheld)
@@ -78,13 +76,17 @@ class Lack:
     def _sentence(self, known_by: datetime | None) -> str:
         n = len(self.missing) + len(self.withheld)
         parts, mends = [], []
+        is_window = self.table == CURATED_TWS_1D_BARS.name
         if self.missing:
-            parts.append(f"not there: {self._stretches(self.missing)}")
-            if not known_by:
+            what = f"before the daily window as of {self.sessions[-1]}" if is_window else "not there"
+            parts.append(f"{what}: {self._stretches(self.missing)}")
+            if is_window:
+                mends.append("ask for them with an earlier end, or begin with the window")
+            elif not known_by:
                 mends.append(f"run `quant flow data --sessions {min(self.missing)}..{max(self.missing)}`")
         if self.withheld:
             parts.append(f"known only later: {self._stretches(self.withheld)}")
-        if known_by:
+        if known_by and (self.withheld or not is_window):
             mends.append(f"ask as of a later instant than {known_by:%Y-%m-%d %H:%M:%SZ}")
         mends.append('read with missing="warn" or missing="ignore" to do without them')
         mend = ", or ".join(mends)

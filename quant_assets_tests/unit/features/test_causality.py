@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 
 import polars as pl
 import pytest
@@ -138,6 +139,7 @@ TWO_DAYS = CALENDAR.minutes(SESSIONS[-2:])
 PRICE = GROUPS["price_1m", "v1"]
 
 
+@cache
 def market(n, sessions=(SESSION,)):
     """Bars of `n` instruments, every minute of them."""
     drawn = [random_minutes(i, con_id=100 + i, session=day, missing=0.0) for day in sessions for i in range(n)]
@@ -190,7 +192,7 @@ def test_a_leak_into_a_single_minute_is_caught_wherever_it_is_among_many_instrum
 
 
 def test_the_value_of_the_next_session_is_caught():
-    bars = market(3, SESSIONS[-2:])
+    bars = market(3, tuple(SESSIONS[-2:]))
     later = pl.col("close").last().over("con_id")
     assert refused(planted(later, pl.col("session") == SESSIONS[-2]), bars, TWO_DAYS)
     assert not refused(PRICE, bars, TWO_DAYS)
@@ -236,6 +238,6 @@ def test_other_sessions_draw_other_samples_and_times():
     one, other = (
         certify(PRICE, bars, CALENDAR.minutes([day]), PRICE.compute(bars, CALENDAR.minutes([day])))
         for day in SESSIONS[-2:]
-        for bars in [market(3, [day])]
+        for bars in [market(3, (day,))]
     )
     assert {cut.time() for cut in one.sampled_cuts} != {cut.time() for cut in other.sampled_cuts}

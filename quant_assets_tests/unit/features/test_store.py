@@ -24,6 +24,7 @@ from quant_assets.errors import (
     UnknownNameError,
 )
 from quant_assets.flows.derive import publish_group
+from quant_assets.flows.touched import Bar, touched
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR, hours, minute, universe
@@ -348,7 +349,11 @@ def test_sessions_before_the_daily_window_are_refused_and_listed(store):
     days = store.get_curated_bars("S102", begin, DAYS[2], "1d")["session"].to_list()
     assert days == CALENDAR.between(begin, DAYS[2])
     early = CALENDAR.window(begin, 3)[0]
-    with pytest.raises(MissingSessionsError, match=rf"curated_tws_1d_bars lacks 2 of 82 sessions; not there: {early}"):
+    told = (
+        rf"curated_tws_1d_bars lacks 2 of 82 sessions; before the daily window as of 2024-01-04: {early}..\S+ \(2\). "
+        "Ask for them with an earlier end, or begin with the window, or read with"
+    )
+    with pytest.raises(MissingSessionsError, match=told):
         store.get_curated_bars("S102", early, DAYS[2], "1d")
     assert store.get_curated_bars("S102", early, DAYS[2], "1d", missing="ignore")["session"].to_list() == days
 
@@ -421,6 +426,12 @@ def test_at_an_instant_a_symbol_is_whoever_bears_it_then(reused):
         at = hours(day).closes_at
         found = reused.get_features_for_inference("price_1m", "v1", "ABC", at, mode="latest")
         assert con_ids_of(found["features"]) == [(day, con_id)]
+
+
+def test_a_bar_is_followed_forward_for_whoever_bore_the_symbol_then(reused, work):
+    for day, con_id in ((DAYS[0], 101), (DAYS[2], 102)):
+        ts = reused.get_curated_bars("ABC", day, day)["ts"][0]
+        assert touched(work.lake, Bar("NYSE:ABC", day, ts)).con_id == con_id
 
 
 # ------------------------------------------------------------ what is refused
