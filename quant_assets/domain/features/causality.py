@@ -5,8 +5,8 @@ instruments stand trial together at a few times; a sample of them stands alone a
 as if each were an instrument of its own, so that one computation serves all of them.
 """
 
-import random
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +75,12 @@ def certify(group: FeatureGroup, bars: pl.DataFrame, minutes: pl.DataFrame, comp
     if not times:
         return Certificate(lived.height, 0, (), (), ())
     newest = max(seen[-1] for seen in times.values())
-    draw = random.Random(f"{group.name} {group.version} {newest}")  # noqa: S311 - a choice, and no secret
-    drawn = {con_id: _drawn(times[con_id], draw) for con_id in draw.sample(list(times), min(_N_SAMPLED, len(times)))}
+    seed = f"{group.name} {group.version} {newest}"
+    drawn = {con_id: _drawn(times[con_id], f"{seed} {con_id}") for con_id in _shuffled(times, seed)[:_N_SAMPLED]}
     trials = [
         *(_assigned([(con_id, mine[-1], goes) for con_id, mine in times.items()]) for goes in _EITHER),
         _assigned([(con_id, mine[0], True) for con_id, mine in times.items()]),
-        _assigned(_each_its_own(times, draw)),
+        _assigned(_each_its_own(times, seed)),
         _assigned([(con_id, cut, goes) for con_id, cuts in drawn.items() for cut in cuts for goes in _EITHER]),
     ]
     court = _Court(group, bars, minutes, computed)
@@ -95,13 +95,18 @@ def certify(group: FeatureGroup, bars: pl.DataFrame, minutes: pl.DataFrame, comp
     return Certificate(lived.height, n_values, tuple(sorted(common)), tuple(sorted(sampled)), tuple(leaks[:_SHOWN]))
 
 
-def _drawn(times: Sequence[Any], draw: random.Random) -> list[Any]:
-    return sorted({times[-1], *draw.sample(times, min(_N_TIMES, len(times)))})
+def _shuffled(items: Iterable[Any], seed: str) -> list[Any]:
+    """Return items in an order that only the seed and they themselves decide."""
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed} {item}".encode()).digest())
 
 
-def _each_its_own(times: Mapping[int, Sequence[Any]], draw: random.Random) -> list[tuple[int, Any, bool]]:
+def _drawn(times: Sequence[Any], seed: str) -> list[Any]:
+    return sorted({times[-1], *_shuffled(times, seed)[:_N_TIMES]})
+
+
+def _each_its_own(times: Mapping[int, Sequence[Any]], seed: str) -> list[tuple[int, Any, bool]]:
     """Return every instrument with one cut, spread evenly over their times in an order that is drawn."""
-    order = draw.sample(list(times), len(times))
+    order = _shuffled(times, f"{seed} own")
     return [
         (con_id, times[con_id][place * len(times[con_id]) // len(order)], place % 2 == 0)
         for place, con_id in enumerate(order)
