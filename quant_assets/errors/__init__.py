@@ -35,6 +35,7 @@ QuantAssetsError                     exit code
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── MissingSessionsError              sessions of a range are missing, or were not known then; lists them
+│   ├── UnexplainedBreakError             a range holds two price bases, and no factor leads from one to the other
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
 │   ├── NoCandidatesError                 the screen accepted nobody; names the biggest reasons
@@ -78,6 +79,7 @@ from quant_assets.errors.data import ShapeError as ShapeError
 from quant_assets.errors.data import SnapshotExistsError as SnapshotExistsError
 from quant_assets.errors.data import SnapshotIncompleteError as SnapshotIncompleteError
 from quant_assets.errors.data import StaleInputsError as StaleInputsError
+from quant_assets.errors.data import UnexplainedBreakError as UnexplainedBreakError
 from quant_assets.errors.data import UnknownBarError as UnknownBarError
 from quant_assets.errors.data import VerificationError as VerificationError
 from quant_assets.errors.data import WrongUnitError as WrongUnitError

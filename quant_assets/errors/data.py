@@ -98,6 +98,18 @@ class MissingSessionsWarning(UserWarning):
     """An answer does without sessions of the range that was asked for; its text lists all of them."""
 
 
+class UnexplainedBreakError(DataWrong):
+    """A range holds two price bases, and nothing says how one leads to the other."""
+
+    def __init__(self, symbol: str, session: date, before: date, evidence: str) -> None:
+        self.symbol, self.session = symbol, session
+        super().__init__(
+            f"{symbol} is on another price basis from {session} on, and nothing explains it ({evidence}): what lies on "
+            f'the two sides cannot be put on one basis. Ask with adjust="as_served", from {session} on, or up to '
+            f"{before}."
+        )
+
+
 class StaleInputsError(DataWrong):
     """A frame was computed from older inputs than the file that stands."""
 

@@ -7,9 +7,10 @@ from datetime import date
 from quant_assets.domain.accounting import equation
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import QUARANTINED, UNEXPLAINED, Limits, beyond, told
-from quant_assets.domain.tables import BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
 from quant_assets.errors import BrokenChainError, CorruptFileError
 from quant_assets.flows.accounting import balance
+from quant_assets.flows.breaks import broken_at
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
@@ -164,7 +165,11 @@ def _account(work: Work, session: date, found: Mapping[str, Footer]) -> _Account
     partition, limits = Partition(session), Limits.of(work.settings.manifest.lakehouse)
     rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
     members = work.lake.curated.read(UNIVERSE, partition)
-    return _Account(equation(rows), balance(rows, members), beyond(rows, limits), *told(rows, limits))
+    degraded, accepted = told(rows, limits)
+    broken = broken_at(work.lake.curated, session) if ADJUSTMENT_FACTORS.name in found else {}
+    named = [f"{symbol} on another price basis, {times}" for symbol, times in broken.items()]
+    whole = "; ".join([*([degraded] if degraded else []), *named])
+    return _Account(equation(rows), balance(rows, members), beyond(rows, limits), whole, accepted)
 
 
 # ------------------------------------------------------------ asking

@@ -11,9 +11,10 @@ import polars as pl
 
 from quant_assets.domain.accounting import is_unexplained, mass_delisting
 from quant_assets.domain.differences import Difference
-from quant_assets.domain.tables import ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
 from quant_assets.domain.toxic import REAL_MOVE, VERDICTS
 from quant_assets.errors import CorruptFileError
+from quant_assets.flows.breaks import MEND, every_break
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import published_certificates, stale_tables
@@ -61,6 +62,7 @@ def audit_data(work: Work, *, peek: bool = False) -> list[AuditFinding]:
         *_drifted(work),
         *_refused(work),
         *_minutes(work),
+        *_breaks(work),
         *_leftovers(work),
         *_orphans(work),
         *_toxic(work, peek=peek),
@@ -192,6 +194,13 @@ def _accounted(work: Work) -> Iterator[pl.DataFrame]:
             rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
             if not rows.is_empty():
                 yield rows
+
+
+def _breaks(work: Work) -> Iterator[AuditFinding]:
+    """Tell whose price basis breaks where nothing explains it: no number may be computed across."""
+    for session, symbol, times in every_break(work):
+        what = f"{session}: {symbol} is on another price basis than before, {times}, and nothing explains it"
+        yield AuditFinding("warn", ADJUSTMENT_FACTORS.name, what, MEND.format(session=session))
 
 
 # ------------------------------------------------------------ quarantine

@@ -219,6 +219,7 @@ def _quality(
     unreadable: Sequence[str] = (),
     unexplained: int = 0,
     accepted: int = 0,
+    broken: int = 0,
 ) -> dict[str, Any]:
     """Return score, parts, colour and reasons, as tables and instruments show them."""
     total = score(parts)
@@ -230,6 +231,7 @@ def _quality(
         unreadable=unreadable,
         unexplained=unexplained,
         accepted=accepted,
+        broken=broken,
     )
     return {
         "data_quality_score": total,
@@ -350,6 +352,7 @@ def instrument_quality(days: pl.DataFrame) -> dict[int, dict[str, Any]]:
             missing=counts.get("missing", 0),
             degraded=counts.get("degraded", 0),
             accepted=int(part["accepted"].sum()),
+            broken=int((part["broken"] > 0).sum()),
         )
         conditions = {str(day): one for day, one in part.select("session", "condition").iter_rows()}
         found[row["con_id"]] = {**told, "conditions": conditions}

@@ -13,7 +13,14 @@ from quant_assets.domain.features import FeatureGroup, feature_group, label_grou
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.lakehouse import arguments
-from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
+from quant_assets.lakehouse.adjusting import (
+    PER_SHARE,
+    SHARES,
+    Basis,
+    refuse_two_bases,
+    require_adjustment,
+    total_return,
+)
 from quant_assets.lakehouse.answers import freshness_of, metadata_of, origins_of, require_published
 from quant_assets.lakehouse.arguments import Day, Instant, Knowledge, Names
 from quant_assets.lakehouse.assembly import BAR, Assembly
@@ -107,6 +114,7 @@ class FeatureStore(DatasetReaders):
             NotASessionError: the range is reversed or holds no session.
             MissingSessionsError: sessions of the range are missing, and `missing` is `raise`.
             NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
+            UnexplainedBreakError: adjusted prices are asked for across a break of their basis that nothing explains.
         """
         require_adjustment(adjust)
         require_treatment(missing)
@@ -149,6 +157,7 @@ class FeatureStore(DatasetReaders):
         if adjust == "as_served" or bars.is_empty():
             return bars
         if frequency == "1d":
+            refuse_two_bases(bars)
             return total_return(bars) if adjust == "total" else bars
         first = bars.select(pl.col("session").min()).item()
         basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
@@ -193,6 +202,7 @@ class FeatureStore(DatasetReaders):
                 means nothing, an instant without a time zone, or a symbol that several instruments bore.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
+            UnexplainedBreakError: see `get_curated_bars`.
         """
         if not isinstance(include_labels, bool):
             raise ConfigurationError("include_labels", f"{include_labels!r} is neither.", "Give True or False.")
@@ -266,6 +276,7 @@ class FeatureStore(DatasetReaders):
             ConfigurationError: as many versions as groups are needed, and each group once; an argument in a form that
                 means nothing, or an instant without a time zone.
             NotPublishedError: nothing near the instant is published.
+            UnexplainedBreakError: see `get_curated_bars`.
         """
         if mode not in ("exact", "latest"):
             raise UnknownNameError("mode", mode, ("exact", "latest"))
@@ -342,7 +353,7 @@ class FeatureStore(DatasetReaders):
             return frame
         first = frame.select(pl.col("session").min()).item()
         has_days = any(group.is_daily for group in assembly.groups) and not assembly.is_daily
-        if has_days and (before := self.calendar.previous(first)):
+        if has_days and (before := self.calendar.previous(first)) and self._has_days(assembly, before):
             first = before
         basis = Basis.read(self._store, self.calendar, con_ids, first, last)
         for group in assembly.groups:
@@ -354,6 +365,11 @@ class FeatureStore(DatasetReaders):
             else:
                 frame = basis.of_minutes(frame, adjust, prices, volumes)
         return frame
+
+    def _has_days(self, assembly: Assembly, session: date) -> bool:
+        """Return whether a daily group has rows of a session, which then need its basis."""
+        tables = [group.table for group in assembly.groups if group.is_daily]
+        return any(self._store.exists(table, Partition(session)) for table in tables)
 
     def _assembly(self, names: Names, versions: Names, as_of: datetime | None) -> Assembly:
         return Assembly(self._store, self.calendar, _groups(names, versions), as_of)

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.bias import bias_meter
+from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import Limits, degraded_of
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
@@ -81,7 +82,7 @@ def gather(store: Reader, request: Request) -> Gathered:
     frames = {table.name: store.read(table, partition) for table, partition in request.partitions}
     accepted = frames["candidates"].filter(pl.col("verdict") == "accepted").sort("rank")
     is_frozen = pl.col("session").is_in(list(request.window)), pl.col("con_id").is_in(accepted["con_id"].to_list())
-    bars = frames["curated_tws_1d_bars"].filter(*is_frozen).sort("con_id", "session")
+    bars = on_one_basis(frames["curated_tws_1d_bars"]).filter(*is_frozen).sort("con_id", "session")
     instruments = _instruments(accepted, bars, frames["instruments"], request.session)
     certificate = _certificate(store, request, footers)
     if missing := [
