@@ -150,6 +150,20 @@ def test_adjusted_features_across_the_break_are_refused(lived):
     assert lived.store.get_features_for_training(*groups, BREAK, LATER, adjust="splits")["features"].height > 0
 
 
+def test_adjusted_minutes_beside_days_start_at_the_lakes_first_session(lived):
+    """Before it there is no row of a day, and so none that needs a basis; a later start needs that of the day before."""
+    groups = (["price_1m", "tv_technicals_1d"], ["v1", "v1"])
+    whole = lived.store.get_features_for_training(*groups, ["QMKT"], BEFORE, LATER, adjust="splits")["features"]
+    assert whole.height == 3 * 390
+    assert whole.filter(pl.col("session") == BEFORE)["perf_w"].null_count() == 390
+    assert whole.filter(pl.col("session") == BREAK)["perf_w"].null_count() == 0
+    with pytest.raises(UnexplainedBreakError):  # the row beside the minutes is of the day before the break
+        lived.store.get_features_for_training(*groups, ["QFID"], BREAK, LATER, adjust="splits")
+    assert (
+        lived.store.get_features_for_training(*groups, ["QFID"], LATER, LATER, adjust="splits")["features"].height > 0
+    )
+
+
 def test_daily_features_are_computed_from_one_basis_or_not_at_all(lived):
     """A week's performance needs the close of five sessions ago: it is there before the break, and null after it."""
     names = [feature.name for feature in TECHNICALS.features]
