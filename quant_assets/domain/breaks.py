@@ -24,7 +24,7 @@ def price_breaks(window: pl.DataFrame) -> pl.DataFrame:
     Both open and close are farther than `max_jump` from the close before, on one side of it, the session after does
     not come back, and the volume is that of no move: fewer than half the usual shares, or after a fall as many dollars
     as ever. Without a usual volume nothing is accused. A single session that is far from both of its neighbours is a
-    spike, no break; the newest session has no neighbour after it, and so it is a break until it has one.
+    bad print, no break; the newest session has no neighbour after it, and so it is a break until it has one.
 
     Args:
         window: con_id, session, open, close, volume, one row per instrument and session; and, where it is another than
@@ -50,14 +50,14 @@ def price_breaks(window: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
     return (
         window.sort("con_id", "session")
-        .with_columns((is_away & comes_back).alias("_is_spike"), usual.alias("_usual"))
+        .with_columns((is_away & comes_back).alias("_is_print"), usual.alias("_usual"))
         .with_columns(
-            pl.when(pl.col("_is_spike").shift(1).over("con_id"))
+            pl.when(pl.col("_is_print").shift(1).over("con_id"))
             .then(pl.col("close").shift(2).over("con_id"))
             .otherwise(before)
             .alias("_before")
         )
-        .filter(~pl.col("_is_spike") & (is_far | is_fallen) & (is_quiet | (is_fallen & is_as_dear)))
+        .filter(~pl.col("_is_print") & (is_far | is_fallen) & (is_quiet | (is_fallen & is_as_dear)))
         .select("con_id", "session", ratio.alias("price_ratio"), evidence.alias("evidence"))
     )
 

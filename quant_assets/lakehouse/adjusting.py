@@ -111,12 +111,17 @@ def _refuse_breaks(factors: pl.DataFrame, sessions: Sequence[date]) -> None:
         raise UnexplainedBreakError(row["symbol"], day, sessions[max(sessions.index(day) - 1, 0)], row["evidence"])
 
 
-def refuse_two_bases(window: pl.DataFrame) -> None:
-    """Refuse rows of a daily window that lie on both sides of an unexplained break.
+def adjusted_window(window: pl.DataFrame, adjust: str) -> pl.DataFrame:
+    """Return rows of a daily window, which is adjusted for splits as it is served; `total` takes the dividends out too.
 
     Raises:
-        UnexplainedBreakError: some do.
+        UnexplainedBreakError: an instrument has rows on both sides of an unexplained break.
     """
+    _refuse_two_bases(window)
+    return total_return(window) if adjust == "total" else window
+
+
+def _refuse_two_bases(window: pl.DataFrame) -> None:
     sides = (
         window.sort("con_id", "session")
         .group_by("con_id", maintain_order=True)

@@ -13,14 +13,7 @@ from quant_assets.domain.features import FeatureGroup, feature_group, label_grou
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.lakehouse import arguments
-from quant_assets.lakehouse.adjusting import (
-    PER_SHARE,
-    SHARES,
-    Basis,
-    refuse_two_bases,
-    require_adjustment,
-    total_return,
-)
+from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, adjusted_window, require_adjustment
 from quant_assets.lakehouse.answers import freshness_of, metadata_of, origins_of, require_published
 from quant_assets.lakehouse.arguments import Day, Instant, Knowledge, Names
 from quant_assets.lakehouse.assembly import BAR, Assembly
@@ -157,8 +150,7 @@ class FeatureStore(DatasetReaders):
         if adjust == "as_served" or bars.is_empty():
             return bars
         if frequency == "1d":
-            refuse_two_bases(bars)
-            return total_return(bars) if adjust == "total" else bars
+            return adjusted_window(bars, adjust)
         first = bars.select(pl.col("session").min()).item()
         basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
         return basis.of_minutes(bars, adjust, _BAR_PRICES, ("volume",))
@@ -352,24 +344,20 @@ class FeatureStore(DatasetReaders):
         if adjust == "as_served" or frame.is_empty():
             return frame
         first = frame.select(pl.col("session").min()).item()
-        has_days = any(group.is_daily for group in assembly.groups) and not assembly.is_daily
-        if has_days and (before := self.calendar.previous(first)) and self._has_days(assembly, before):
+        beside = [] if assembly.is_daily else [group.table for group in assembly.groups if group.is_daily]
+        before = self.calendar.previous(first)
+        if before and any(self._store.exists(table, Partition(before)) for table in beside):
             first = before
         basis = Basis.read(self._store, self.calendar, con_ids, first, last)
         for group in assembly.groups:
             units = {feature.name: group.unit(feature.name) for feature in group.features}
             prices, volumes = ([name for name, unit in units.items() if unit == one] for one in (PER_SHARE, SHARES))
             if group.is_daily:
-                beside = None if assembly.is_daily else self.calendar
-                frame = basis.of_windows(frame, adjust, prices, volumes, beside)
+                of_before = None if assembly.is_daily else self.calendar
+                frame = basis.of_windows(frame, adjust, prices, volumes, of_before)
             else:
                 frame = basis.of_minutes(frame, adjust, prices, volumes)
         return frame
-
-    def _has_days(self, assembly: Assembly, session: date) -> bool:
-        """Return whether a daily group has rows of a session, which then need its basis."""
-        tables = [group.table for group in assembly.groups if group.is_daily]
-        return any(self._store.exists(table, Partition(session)) for table in tables)
 
     def _assembly(self, names: Names, versions: Names, as_of: datetime | None) -> Assembly:
         return Assembly(self._store, self.calendar, _groups(names, versions), as_of)

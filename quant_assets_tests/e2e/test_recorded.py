@@ -208,9 +208,8 @@ def test_the_break_that_the_wrong_adjustment_leaves_is_named_and_never_computed_
     ]
     assert factors["observed_ratio"][0] == pytest.approx(77.70 / 0.88, abs=1e-9)
     technicals = lake.table("gold", "tv_technicals_1d").filter(mine & (pl.col("session") >= day))
-    assert technicals["perf_w"].drop_nulls().abs().max() < 100, "per cent: nothing but the break moves by more"
-    week = technicals.sort("session").head(5)
-    assert week["perf_w"].null_count() == 5, "a week ago is on the other basis"
+    assert technicals["perf_w"].to_list() == [None] * technicals.height, "a week ago is on the other basis"
+    assert technicals.height >= 2
     named = lake.table("silver", "certified_sessions").filter(pl.col("degraded").str.contains("UGAZ on another"))
     assert named["session"].unique().to_list() == [day]
 

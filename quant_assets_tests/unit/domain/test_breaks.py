@@ -69,9 +69,9 @@ def test_a_move_inside_the_session_is_no_break():
     assert places(frame.with_columns(opened.alias("open"))) == []
 
 
-@pytest.mark.parametrize("spike", [100.0, 0.01])
-def test_a_spike_is_no_break_and_neither_is_the_way_back(spike):
-    assert places(window([1.0] * 8 + [spike] + [1.0] * 3, [1000.0] * 8 + [10.0] + [1000.0] * 3)) == []
+@pytest.mark.parametrize("level", [100.0, 0.01])
+def test_a_bad_print_of_a_day_is_no_break_and_neither_is_the_way_back(level):
+    assert places(window([1.0] * 8 + [level] + [1.0] * 3, [1000.0] * 8 + [10.0] + [1000.0] * 3)) == []
 
 
 def test_without_a_usual_volume_nobody_is_accused():
