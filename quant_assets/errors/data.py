@@ -101,12 +101,13 @@ class MissingSessionsWarning(UserWarning):
 class UnexplainedBreakError(DataWrong):
     """A range holds two price bases, and nothing says how one leads to the other."""
 
-    def __init__(self, symbol: str, session: date, before: date, evidence: str) -> None:
+    def __init__(self, symbol: str, session: date, before: date, evidence: str, others: Iterable[str] = ()) -> None:
         self.symbol, self.session = symbol, session
+        too = f" So do {listed(names)}." if (names := sorted({*others} - {symbol})) else ""
         super().__init__(
             f"{symbol} is on another price basis from {session} on, and nothing explains it ({evidence}): what lies on "
-            f'the two sides cannot be put on one basis. Ask with adjust="as_served", from {session} on, or up to '
-            f"{before}."
+            f'the two sides cannot be put on one basis. Ask with adjust="as_served", from {session} on, up to '
+            f"{before}, or without {symbol}.{too}"
         )
 
 

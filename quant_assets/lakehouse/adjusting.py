@@ -108,7 +108,8 @@ def _refuse_breaks(factors: pl.DataFrame, sessions: Sequence[date]) -> None:
     ).sort("as_of_session", "symbol")
     for row in broken.head(1).iter_rows(named=True):
         day = row["as_of_session"]
-        raise UnexplainedBreakError(row["symbol"], day, sessions[max(sessions.index(day) - 1, 0)], row["evidence"])
+        before = sessions[max(sessions.index(day) - 1, 0)]
+        raise UnexplainedBreakError(row["symbol"], day, before, row["evidence"], broken["symbol"])
 
 
 def adjusted_window(window: pl.DataFrame, adjust: str) -> pl.DataFrame:
@@ -136,7 +137,7 @@ def _refuse_two_bases(window: pl.DataFrame) -> None:
     )
     for row in sides.head(1).iter_rows(named=True):
         told = f"close {row['close']} before, open {row['open']} then"
-        raise UnexplainedBreakError(row["symbol"], row["first"], row["before"], told)
+        raise UnexplainedBreakError(row["symbol"], row["first"], row["before"], told, sides["symbol"])
 
 
 def total_return(window: pl.DataFrame) -> pl.DataFrame:

@@ -99,8 +99,16 @@ SAMPLES = [
     (errors.CorruptCopyError(Path("/x/y"), "no magic"), ["/x/y", "no magic", "quant lake compact"]),
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (
-        errors.UnexplainedBreakError("UGAZ", DAY, date(2024, 1, 1), "close 0.88 before"),
-        ["UGAZ", "2024-01-02", "up to 2024-01-01", "close 0.88 before", 'adjust="as_served"'],
+        errors.UnexplainedBreakError("UGAZ", DAY, date(2024, 1, 1), "close 0.88 before", ["UGAZ", "DGAZ"]),
+        [
+            "UGAZ",
+            "2024-01-02",
+            "up to 2024-01-01",
+            "close 0.88 before",
+            "without UGAZ",
+            "So do DGAZ",
+            'adjust="as_served"',
+        ],
     ),
     (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
     (

@@ -136,7 +136,7 @@ def test_adjusted_bars_across_the_break_are_refused_with_a_way_out(lived, adjust
             lived.bars(BEFORE, LATER, adjust, frequency=frequency)
         text = str(caught.value)
         assert text.startswith(f"QFID is on another price basis from {BREAK} on, and nothing explains it")
-        assert text.endswith(f'Ask with adjust="as_served", from {BREAK} on, or up to {BEFORE}.')
+        assert text.endswith(f'Ask with adjust="as_served", from {BREAK} on, up to {BEFORE}, or without QFID.')
         assert lived.bars(BREAK, LATER, adjust, frequency=frequency).height > 0
         assert lived.bars(BEFORE, BEFORE, adjust, frequency=frequency).height > 0
         assert lived.bars(BEFORE, LATER, "as_served", frequency=frequency).height > 0
