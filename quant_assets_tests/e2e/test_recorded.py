@@ -210,7 +210,7 @@ def test_the_break_that_the_wrong_adjustment_leaves_is_named_and_never_computed_
     technicals = lake.table("gold", "tv_technicals_1d").filter(mine & (pl.col("session") >= day))
     assert technicals["perf_w"].to_list() == [None] * technicals.height, "a week ago is on the other basis"
     assert technicals.height >= 2
-    named = lake.table("silver", "certified_sessions").filter(pl.col("degraded").str.contains("UGAZ on another"))
+    named = lake.table("gold", "certified_sessions").filter(pl.col("degraded").str.contains("UGAZ on another"))
     assert named["session"].unique().to_list() == [day]
 
 
