@@ -51,11 +51,12 @@ def verify(*, as_json: bool) -> None:
 
 @audit.command()
 @click.option("--peek", is_flag=True, help="News of quarantine stay news: for programs that nobody reads.")
+@click.option("--quick", is_flag=True, help="Hash only files that are not, by size and time, what was committed.")
 @json_option
-def data(*, peek: bool, as_json: bool) -> None:
-    """Look for damage, altered words, what is missing, unexplained, stale or drifted, orphans, newly rejected rows."""
+def data(*, peek: bool, quick: bool, as_json: bool) -> None:
+    """Hash every file; look for lost ones, altered words, what is missing, stale or drifted, orphans, rejected rows."""
     with open_work() as work:
-        findings = audit_data(work, peek=peek)
+        findings = audit_data(work, peek=peek, quick=quick)
     if as_json:
         print_json([asdict(one) for one in findings])
     for one in () if as_json else findings:

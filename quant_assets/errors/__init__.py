@@ -29,6 +29,7 @@ QuantAssetsError                     exit code
 │   ├── MalformedAnswerError              TradingView answered something that is no scan result
 │   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
+│   ├── DamagedSourcesError               files are lost or altered, and something was to be built on them
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
 │   ├── HardRuleError                     a quarantined row that silver's schema forbids
 │   ├── BrokenChainError                  words on quarantined rows that cannot be proved; nothing is made with them
@@ -67,6 +68,7 @@ from quant_assets.errors.data import BrokenChainError as BrokenChainError
 from quant_assets.errors.data import CorruptCopyError as CorruptCopyError
 from quant_assets.errors.data import CorruptFileError as CorruptFileError
 from quant_assets.errors.data import CurrencyError as CurrencyError
+from quant_assets.errors.data import DamagedSourcesError as DamagedSourcesError
 from quant_assets.errors.data import HardRuleError as HardRuleError
 from quant_assets.errors.data import InfeasibleError as InfeasibleError
 from quant_assets.errors.data import MissingSessionsError as MissingSessionsError

@@ -31,8 +31,16 @@ class CorruptFileError(DataWrong):
     """A file cannot be read, or its content is not what its footer says."""
 
     def __init__(self, path: Path, cause: str, mend: str) -> None:
-        self.path = path
+        self.path, self.cause = path, cause
         super().__init__(f"{path} is unreadable ({cause}). {mend}")
+
+
+class DamagedSourcesError(DataWrong):
+    """Files are lost, or do not hold what was committed; nothing is computed from them or named after them."""
+
+    def __init__(self, what: str, damages: Sequence[str], mend: str) -> None:
+        self.damages = tuple(damages)
+        super().__init__(f"{what}, nothing was written: {listed(damages)}. {mend}")
 
 
 class UnknownBarError(DataWrong):

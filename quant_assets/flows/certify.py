@@ -79,11 +79,11 @@ def certify(work: Work, session: date) -> Published:
 
 
 def _footers(work: Work, session: date) -> dict[str, Footer | None]:
-    """Return what stands of every table; a file that cannot be read does not stand."""
+    """Return what stands of every table; a file that cannot be read, or was altered, does not stand."""
     footers: dict[str, Footer | None] = {}
     for table in CERTIFIED_TABLES:
         try:
-            footers[table.name] = work.lake.curated.footer(table, Partition(session))
+            footers[table.name] = work.lake.curated.proved_footer(table, Partition(session))
         except CorruptFileError:
             footers[table.name] = None
     return footers

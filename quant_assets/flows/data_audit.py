@@ -1,8 +1,8 @@
-"""The data audit: what is damaged, altered, missing, stale, drifted, left over or newly toxic, each with its mend."""
+"""The data audit: what is damaged, lost, altered, missing, stale, drifted, left over or newly toxic, and its mend."""
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -18,13 +18,16 @@ from quant_assets.flows.breaks import MEND, every_break
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import published_certificates, stale_tables
+from quant_assets.flows.compact import prove_copies
+from quant_assets.flows.damage import mend_of
 from quant_assets.flows.drift import drift
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.copies import month_of
+from quant_assets.lakehouse.damage import Damage, damages
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.orphans import orphans
 
-_REBUILD = "move the file aside and materialize its partition again"
 _RESTORE = "restore overrides.jsonl and audit.jsonl from one backup, or see docs/runbook.md"
 _SHOWN = 5
 _LOOKED_INTO = 5
@@ -47,19 +50,24 @@ class AuditFinding:
     mend: str = ""
 
 
-def audit_data(work: Work, *, peek: bool = False) -> list[AuditFinding]:
+def audit_data(work: Work, *, peek: bool = False, quick: bool = False) -> list[AuditFinding]:
     """Look at every table; what quarantine holds is remembered, so that the next audit tells what is new.
 
     Args:
         work: the unit of work.
         peek: remember nothing: nobody may read these findings, and news stay news until somebody does.
+        quick: look at footers, sizes and times, and hash only what is not, by these, what was committed.
     """
-    catalog = refresh_catalog(work, full=True)
+    catalog, manifests = refresh_catalog(work, full=True), list(_manifests(work))
+    damaged = damages(work.lake, ALL, quick=quick, progress=work.progress)
     return [
+        *manifests,
+        *(AuditFinding("error", one.table.name, str(one), mend_of(one)) for one in damaged),
+        *([] if quick else _copies(work, damaged)),
         *(found for table in ALL for found in _of_table(table, catalog["tables"][table.name])),
         *_words(work),
         *_stale(work),
-        *_drifted(work),
+        *_drifted(work, {(one.table.name, one.partition.session) for one in damaged}),
         *_refused(work),
         *_minutes(work),
         *_breaks(work),
@@ -69,11 +77,26 @@ def audit_data(work: Work, *, peek: bool = False) -> list[AuditFinding]:
     ]
 
 
+def _manifests(work: Work) -> Iterator[AuditFinding]:
+    """Tell which manifests are damaged; from then on the files of these tables answer for themselves."""
+    for table in ALL:
+        found = [store.damaged_manifest(table) for store in (work.lake.raw, work.lake.curated)]
+        if error := next((one for one in found if one), None):
+            what = f"{work.layout.relative(error.path)} is damaged, and no file is: {error.cause}"
+            yield AuditFinding("error", table.name, what, f"quant lake reindex {table.name}")
+
+
+def _copies(work: Work, damaged: Sequence[Damage]) -> Iterator[AuditFinding]:
+    """Tell which month copies serve other rows than their session files hold; a damaged file proves no copy."""
+    unproved = {(one.table.name, month_of(one.partition.session)) for one in damaged}
+    for one in prove_copies(work):
+        if not one.equal and (one.table, one.month) not in unproved:
+            what = f"the month copy of {one.month} answers reads with other rows: {one.why}"
+            yield AuditFinding("error", one.table, what, f"quant lake compact --month {one.month}")
+
+
 def _of_table(table: Table, entry: dict[str, Any]) -> Iterator[AuditFinding]:
-    """Tell what cannot be read, what is missing, and whether the table is behind the calendar."""
-    for session, condition in entry["conditions"].items():
-        if condition == "degraded":
-            yield AuditFinding("error", table.name, f"{session} cannot be read", _REBUILD)
+    """Tell what is missing, and whether the table is behind the calendar."""
     if table not in DATA_TABLES:
         return
     holds = entry["n_partitions"] > 0
@@ -108,10 +131,16 @@ def _stale(work: Work) -> Iterator[AuditFinding]:
         yield AuditFinding("warn", name, what, f"quant flow data --sessions {found[0]}..{found[-1]}")
 
 
-def _drifted(work: Work) -> Iterator[AuditFinding]:
-    """Tell which sessions no longer hold what was certified, and for the newest ones what changed."""
+def _drifted(work: Work, damaged: Collection[tuple[str, date]]) -> Iterator[AuditFinding]:
+    """Tell which sessions no longer hold what was certified, and for the newest ones what changed.
+
+    Args:
+        work: the unit of work.
+        damaged: tables and sessions with a damaged file, which are named as that.
+    """
     changed = [one for one in published_certificates(work) if one.state == "changed"]
     for place, certificate in enumerate(reversed(changed)):
+        moved = [name for name in certificate.changed if (name, certificate.session) not in damaged]
         drifted = f"{certificate.session} has drifted from its certificate: "
         mend = _recertify(certificate.session)
         try:
@@ -119,9 +148,10 @@ def _drifted(work: Work) -> Iterator[AuditFinding]:
         except CorruptFileError:
             found = []  # named with the other unreadable files
         for one in found:
-            yield AuditFinding("warn", one.table, drifted + _change(one.current_id, one.difference), mend)
-        if not found:
-            yield AuditFinding("warn", "certified_sessions", drifted + ", ".join(certificate.changed), mend)
+            if one.table in moved:
+                yield AuditFinding("warn", one.table, drifted + _change(one.current_id, one.difference), mend)
+        if moved and not found:
+            yield AuditFinding("warn", "certified_sessions", drifted + ", ".join(moved), mend)
 
 
 def _refused(work: Work) -> Iterator[AuditFinding]:

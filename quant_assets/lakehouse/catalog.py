@@ -22,6 +22,7 @@ from quant_assets.errors import CorruptFileError, NotPublishedError
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.health import Hours, instrument_days, observed_since, unexplained_minutes
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.proof import prove
 from quant_assets.lakehouse.store import Lakehouse
 
 
@@ -171,9 +172,10 @@ def read_catalog(layout: Layout) -> dict[str, Any] | None:
 def _table_entry(
     lakehouse: Lakehouse, table: Table, sessions: Sequence[date], seen: CatalogState, asked: Sequence[date]
 ) -> dict[str, Any]:
+    damaged = _damaged_manifest(lakehouse, table) if table.name not in seen.tables else []
     held = seen.held(lakehouse, table)
     days = sorted({one.partition.session for one in held})
-    unreadable = [path for one in held for path in one.unreadable]
+    unreadable = [*damaged, *(path for one in held for path in one.unreadable)]
     behind, missing = _behind(days[-1] if days else None, sessions), _missing(table, days, sessions, asked)
     if missing and not days:
         behind = sum(day >= missing[0] for day in sessions)
@@ -203,6 +205,12 @@ def _table_entry(
             unexplained=unexplained,
         ),
     }
+
+
+def _damaged_manifest(lakehouse: Lakehouse, table: Table) -> list[str]:
+    """Return the path of a table's manifest if it is damaged; its files answer for themselves from then on."""
+    found = [store.damaged_manifest(table) for store in (lakehouse.raw, lakehouse.curated)]
+    return [lakehouse.layout.relative(lakehouse.layout.manifest(table))] if any(found) else []
 
 
 def _accounted(lakehouse: Lakehouse, table: Table, days: Sequence[date]) -> tuple[int, int]:
@@ -248,6 +256,8 @@ def _held(lakehouse: Lakehouse, table: Table, partition: Partition) -> Held:
         size += file.stat().st_size
         try:
             footer = manifest.lookup(file)
+            if footer and not manifest.describes(file):
+                prove(table, file, footer)
         except CorruptFileError:
             unreadable.append(lakehouse.layout.relative(file))
         else:

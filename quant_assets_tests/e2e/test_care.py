@@ -147,6 +147,7 @@ def test_a_damaged_file_is_found_and_an_intact_lakehouse_is_not_blamed(holed: Pr
     whole = path.read_bytes()
     path.write_bytes(whole[:50])
     try:
-        refused(holed.quant("audit", "data"), 65, "instruments: 2026-11-17 cannot be read", "materialize")
+        told = "instruments/session=2026-11-17/part.parquet is damaged", "quant lake rebuild --sessions 2026-11-17"
+        refused(holed.quant("audit", "data"), 65, *told)
     finally:
         path.write_bytes(whole)

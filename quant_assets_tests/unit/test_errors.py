@@ -96,6 +96,10 @@ SAMPLES = [
     ),
     (errors.ShapeError("universe", ["column 'x' is missing"]), ["universe", "'x'"]),
     (errors.CorruptFileError(Path("/x/y"), "no magic", "Move it."), ["/x/y", "no magic", "Move it."]),
+    (
+        errors.DamagedSourcesError("Observations are lost", ["bronze/x is gone"], "Mend: restore it."),
+        ["Observations are lost", "nothing was written", "bronze/x is gone", "Mend: restore it."],
+    ),
     (errors.CorruptCopyError(Path("/x/y"), "no magic"), ["/x/y", "no magic", "quant lake compact"]),
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (

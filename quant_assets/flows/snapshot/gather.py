@@ -44,6 +44,11 @@ class Request:
         return f"quant flow data --session {self.session}"
 
     @property
+    def rebuild(self) -> str:
+        """The command that computes again what is damaged."""
+        return f"quant lake rebuild --sessions {self.session}"
+
+    @property
     def partitions(self) -> tuple[tuple[Table, Partition], ...]:
         """The partitions that are read."""
         return (
@@ -145,7 +150,7 @@ def _footers(store: Reader, request: Request) -> dict[str, Footer]:
 def _altered(frames: dict[str, pl.DataFrame], footers: dict[str, Footer], request: Request) -> _Missing:
     """Name tables whose rows are not what their footer says, whether damaged or replaced while being read."""
     return [
-        (f"{table.name}[{partition.key}] does not hold the content that its footer names", request.mend)
+        (f"{table.name}[{partition.key}] does not hold the content that its footer names", request.rebuild)
         for table, partition in request.partitions
         if content_id(frames[table.name], table.content_columns, table.key) != footers[table.name].content_id
     ]
