@@ -14,6 +14,7 @@ from quant_assets.domain.differences import Difference
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
 from quant_assets.domain.toxic import REAL_MOVE, VERDICTS
 from quant_assets.errors import CorruptFileError
+from quant_assets.flows.anchors import doubts
 from quant_assets.flows.breaks import MEND, every_break
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.catalog import refresh_catalog
@@ -22,6 +23,7 @@ from quant_assets.flows.compact import prove_copies
 from quant_assets.flows.damage import mend_of
 from quant_assets.flows.drift import drift
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.compaction import months
 from quant_assets.lakehouse.copies import month_of
 from quant_assets.lakehouse.damage import Damage, damages
 from quant_assets.lakehouse.files import write_text
@@ -87,7 +89,15 @@ def _manifests(work: Work) -> Iterator[AuditFinding]:
 
 
 def _copies(work: Work, damaged: Sequence[Damage]) -> Iterator[AuditFinding]:
-    """Tell which month copies serve other rows than their session files hold; a damaged file proves no copy."""
+    """Tell which month copies hold other rows than their session files, or were rewritten and answer for nothing.
+
+    A damaged session file proves no copy.
+    """
+    for table in ALL:
+        for month in months(work.lake.curated, table):
+            if month.state == "foreign":
+                what = f"the month copy of {month.month} answers for nothing: {month.why}"
+                yield AuditFinding("warn", table.name, what, f"quant lake compact --month {month.month}")
     unproved = {(one.table.name, month_of(one.partition.session)) for one in damaged}
     for one in prove_copies(work):
         if not one.equal and (one.table, one.month) not in unproved:
@@ -114,7 +124,7 @@ def _fill(table: Table, *, holds: bool) -> str:
 
 def _words(work: Work) -> Iterator[AuditFinding]:
     """Tell which words on quarantined rows cannot be proved: until that is mended, no session is curated."""
-    for one in work.words.doubts():
+    for one in doubts(work):
         where = f"overrides.jsonl, line {one.line}" if one.line else "overrides.jsonl"
         severity: Literal["error", "info"] = "error" if one.is_tampering else "info"
         yield AuditFinding(severity, "", f"{where}: {one.detail}", _RESTORE if one.is_tampering else "")

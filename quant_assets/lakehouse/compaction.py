@@ -19,7 +19,7 @@ from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.scanning import read_file, read_files, scan
 from quant_assets.lakehouse.store import CuratedStore
 
-State = Literal["current", "behind", "stale", "absent"]
+State = Literal["current", "behind", "stale", "foreign", "absent"]
 
 _GROUP_ROWS = 21 * 390
 """Rows per row group: a US month of one instrument. Thinner instruments share a group, none is cut in two."""
@@ -72,8 +72,7 @@ def _month(store: CuratedStore, table: Table, month: str, sessions: tuple[date, 
     path = store.layout.copy(table, month)
     index = store.copies.index(table, month)
     if index is None:
-        why = _why_unread(path) if path.exists() else "there is none"
-        return Month(table, month, sessions, "stale" if path.exists() else "absent", why)
+        return Month(table, month, sessions, *_unread(path))
     root = str(store.layout.lakehouse)
     changed = [day for day, source in sorted(index.sources.items()) if not source.stands(root)]
     if changed:
@@ -84,10 +83,15 @@ def _month(store: CuratedStore, table: Table, month: str, sessions: tuple[date, 
     return Month(table, month, sessions, "current", "every session file is the one that was copied")
 
 
-def _why_unread(path: Path) -> str:
-    stat = path.stat()
-    is_own = is_proven(path, stat.st_size, stat.st_mtime_ns)
-    return "it cannot be read" if is_own else "it is not the file that was made and proven"
+def _unread(path: Path) -> tuple[State, str]:
+    """Return why a copy has no index that counts."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return "absent", "there is none"
+    if is_proven(path, stat.st_size, stat.st_mtime_ns):
+        return "stale", "it cannot be read"
+    return "foreign", "it is not the file that was made and proven"
 
 
 def compact(store: CuratedStore, table: Table, month: str) -> Compacted:

@@ -279,9 +279,11 @@ def test_a_month_copy_that_was_rewritten_answers_for_nothing(lab):
     path = lab.lake.layout.copy(CURATED_TWS_1M_BARS, "2024-03")
     alter(path, keeps_time=False)
     assert lab.lake.curated.copies.divide(CURATED_TWS_1M_BARS, [AT]).shares == ()
-    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+    told = "the month copy of 2024-03 answers for nothing: it is not the file that was made and proven"
+    assert audited(lab) == [("warn", CURATED_TWS_1M_BARS.name, told, "quant lake compact --month 2024-03")]
+    with lab.at(after(SESSION) + timedelta(hours=3)) as work:
         (due,) = [one for one in due_months(work) if one.table is CURATED_TWS_1M_BARS]
-        assert (due.state, due.why) == ("stale", "it is not the file that was made and proven")
+        assert (due.state, due.why) == ("foreign", "it is not the file that was made and proven")
         compact_months(work, [due])
     assert len(lab.lake.curated.copies.divide(CURATED_TWS_1M_BARS, [AT]).shares) == 1
 
