@@ -11,7 +11,7 @@ from quant_assets.lakehouse.damage import OBSERVED, Damage, damages
 from quant_assets.lakehouse.layout import Partition
 
 _WAIT_S = 10.0
-_BACKUP = "restore it from a backup, to the same path; docs/runbook.md, A file is unreadable, tells what else there is"
+_BACKUP = "restore it from a backup, to the same path; docs/runbook.md, A file is unreadable, altered or lost, has more"
 _LOST = (
     "restore it from a backup, to the same path; without one quant repair --sessions {session} fetches again what TWS "
     "still serves, the past (as_of, tags) of before that is gone for good, and quant lake reindex {table} accepts it"
