@@ -19,6 +19,7 @@ OUTCOMES: Final = (
     "wrong_unit",
     "no_permission",
     "unknown_contract",
+    "refused",
     "timeout",
     "unavailable",
 )

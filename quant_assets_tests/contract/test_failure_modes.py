@@ -38,6 +38,7 @@ from quant_assets.connectors.tws.failures import (
     LinkDownError,
     PortDroppedError,
     PortSilentError,
+    RepeatedRefusalError,
     UntoldError,
 )
 from quant_assets.connectors.tws.journal import PacingJournal
@@ -79,6 +80,7 @@ WITHOUT_END = 1e9
 MARKET = SyntheticMarket(seed=7)
 CONTRACTS = [Contract(found.symbol, found.con_id) for found in MARKET.instruments(NOW)]
 STRANGER = Contract("NOPE", 999)
+HMDS = "Historical Market Data Service error message:"
 
 
 class WitnessedClock(ScaledClock):
@@ -238,6 +240,25 @@ def test_mode_01_a_refusal_in_another_language_ends_with_the_advice_to_switch_to
     run(scenario())
 
 
+def test_mode_01_what_tws_says_in_english_is_no_pacing_unless_it_says_so():
+    """No pause and no lower rate; refused on every attempt, it is told with TWS's words and without a wrong advice."""
+
+    async def scenario() -> None:
+        line = {"fault": "query_failed", "request": "history", "symbol": CONTRACTS[0].symbol, "every": 1}
+        unlisted = {**line, "text": f"{HMDS}Starting time must occur before ending time"}
+        async with scene(unlisted, policy=RetryPolicy(attempts=3)) as on:
+            outcomes = await on.carry_out(CONTRACTS[:4])
+            (refused,) = [o for o in outcomes if o.error]
+            assert isinstance(refused.error, RepeatedRefusalError)
+            assert "Starting time must occur" in str(refused.error)
+            assert "English" not in str(refused.error)
+            assert on.strikes() == ["query_failed"] * 3
+            assert on.pacer.share == 1.0
+            assert_whole([o for o in outcomes if o.answer], CONTRACTS[1:4])
+
+    run(scenario())
+
+
 def test_mode_01_too_many_messages_and_the_disconnection_after_them():
     async def scenario() -> None:
         async with scene({"fault": "rate_exceeded", "request": "history", "nth": 2}) as on:
@@ -251,10 +272,18 @@ def test_mode_01_too_many_messages_and_the_disconnection_after_them():
 # ---------------------------------------------------------------- 2 no data
 
 
-@pytest.mark.parametrize("fault", ["no_data", "no_items"])
-def test_mode_02_no_data_is_told_apart_and_stops_nobody(fault):
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"fault": "no_data"},
+        {"fault": "no_items"},
+        {"fault": "no_data", "text": f"{HMDS}No historical market data for X"},
+    ],
+    ids=" ".join,
+)
+def test_mode_02_no_data_is_told_apart_and_stops_nobody(line):
     async def scenario() -> None:
-        async with scene({"fault": fault, "request": "history", "nth": 2}, in_flight=1) as on:
+        async with scene({**line, "request": "history", "nth": 2}, in_flight=1) as on:
             outcomes = await on.carry_out(CONTRACTS[:3])
             empty = [o for o in outcomes if o.answer and o.answer.bars.is_empty()]
             assert [o.planned.request.contract for o in empty] == CONTRACTS[1:2]
@@ -296,12 +325,34 @@ def test_mode_03_a_request_that_never_ends_is_a_timeout_and_not_an_empty_answer(
     run(scenario())
 
 
-@pytest.mark.parametrize("fault", ["too_long", "invalid_step"])
-def test_mode_03_what_exceeds_the_maximum_is_halved_too(fault):
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"fault": "too_long"},
+        {"fault": "invalid_step"},
+        {"fault": "too_long", "text": f"{HMDS}Historical data request for greater than 365 days rejected."},
+    ],
+    ids=" ".join,
+)
+def test_mode_03_what_exceeds_the_maximum_is_halved_too(line):
     async def scenario() -> None:
-        async with scene({"fault": fault, "request": "history"}) as on:
+        async with scene({**line, "request": "history"}) as on:
             assert_whole(await on.carry_out(CONTRACTS[:1]), CONTRACTS[:1])
             assert on.durations() == ["5 D", "3 D", "2 D"]
+            assert on.pacer.share == 1.0
+
+    run(scenario())
+
+
+def test_mode_03_one_session_that_is_always_too_long_is_refused_and_not_asked_for_ever():
+    async def scenario() -> None:
+        line = {"fault": "too_long", "request": "history", "symbol": CONTRACTS[0].symbol, "every": 1}
+        async with scene(line, policy=RetryPolicy(attempts=3)) as on:
+            outcomes = await on.carry_out(CONTRACTS[:2], WEEK[:2])
+            refused = [o for o in outcomes if o.error]
+            assert [type(o.error) for o in refused] == [RepeatedRefusalError] * 2
+            assert on.strikes() == ["too_long"] * (1 + 2 * 3), "once as a whole, and each half three times"
+            assert_whole([o for o in outcomes if o.answer], CONTRACTS[1:2], WEEK[:2])
 
     run(scenario())
 
@@ -763,12 +814,22 @@ def test_mode_12_no_more_than_six_are_open_and_each_exit_frees_its_slot():
 
 
 @pytest.mark.parametrize(
-    "fault", ["no_permission", "other_session", "not_subscribed", "needs_subscription", "competing_session"]
+    "line",
+    [
+        {"fault": "no_permission"},
+        {"fault": "other_session"},
+        {"fault": "not_subscribed"},
+        {"fault": "needs_subscription"},
+        {"fault": "competing_session"},
+        {"fault": "no_permission", "text": f"{HMDS}Requested market data is not subscribed."},
+        {"fault": "not_subscribed", "code": 10090, "text": "Part of requested market data is not subscribed."},
+    ],
+    ids=lambda line: " ".join(map(str, line.values()))[:30],
 )
-def test_mode_13_a_missing_permission_is_final_for_its_symbol_only(fault):
+def test_mode_13_a_missing_permission_is_final_for_its_symbol_only(line):
     async def scenario() -> None:
-        line = {"fault": fault, "request": "history", "symbol": CONTRACTS[2].symbol, "every": 1}
-        async with scene(line) as on:
+        everywhere = {"request": "history", "symbol": CONTRACTS[2].symbol, "every": 1}
+        async with scene({**line, **everywhere}) as on:
             outcomes = await on.carry_out(CONTRACTS[:6])
             (denied,) = [o for o in outcomes if o.error]
             assert isinstance(denied.error, NoPermissionError)

@@ -23,12 +23,13 @@ from quant_assets.flows.curate import Curator
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.ingest import ingest_daily, ingest_minutes
-from quant_assets.flows.ingested import raw_daily
+from quant_assets.flows.ingested import raw_daily, raw_minutes
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.settings import Settings
 
 SYMBOLS = ("ARCA:QMKT", "NASDAQ:QTEB", "NASDAQ:QFIA", "NYSE:QHEA")
+SYMBOL_OF = [name.partition(":")[2] for name in SYMBOLS]
 MONDAY, TUESDAY, WEDNESDAY = (date(2025, 3, day) for day in (3, 4, 5))
 SESSIONS = [MONDAY, TUESDAY, WEDNESDAY]
 
@@ -97,6 +98,45 @@ def test_mode_02_13_empty_no_data_no_permission_and_timeout_are_told_apart(tmp_p
     assert "tws.request_timeout_s" in found["QFIA"][1]
     assert "HMDS query returned no data" in found["QHEA"][1]
     assert minutes(work) == {"QMKT": 390}
+
+
+UNLISTED = "Historical Market Data Service error message:Starting time must occur before ending time"
+
+
+def n_asked(gate: TwsGate, symbol: str, bar_size: str) -> int:
+    assert gate._embedded
+    requests = [entry.request for entry in gate._embedded.history_ledger.entries]
+    return sum(one.contract.symbol == symbol and one.bar_size == bar_size for one in requests)
+
+
+def test_mode_01_03_a_refusal_that_stays_is_settled_with_its_reason_and_costs_the_others_nothing(tmp_path):
+    """Asked `tws.attempts` times by a run, not at all within the throttle, and by a repair at once."""
+    unlisted, too_long = on("QTEB", "query_failed", bar_size="1 min", text=UNLISTED), on("QFIA", "too_long")
+    with opened(settings_in(tmp_path, unlisted, too_long), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        assert n_asked(gate, "QFIA", "1 day") == 2 * 2, "two series, two attempts each"
+        ingest_minutes(work, [MONDAY])
+        found = outcomes(work)
+        assert {symbol: outcome for symbol, (outcome, _) in found.items()} == {
+            "QMKT": "bars",
+            "QTEB": "refused",
+            "QFIA": "refused",
+            "QHEA": "bars",
+        }
+        assert "Starting time must occur before ending time" in found["QTEB"][1]
+        assert "Time length exceed max" in found["QFIA"][1]
+        assert gate.pacer.share == 1.0
+        assert [n_asked(gate, symbol, "1 min") for symbol in SYMBOL_OF] == [1, 2, 2, 1]
+        told = raw_minutes(work, MONDAY, {})
+        assert told.is_committed
+        assert warned(told).keys() == {"every_instrument_permitted"}
+        before = asked(gate)
+        ingest_daily(work, [MONDAY])
+        ingest_minutes(work, [MONDAY])
+        assert asked(gate) == before, "the throttle holds"
+        assert set(repair_plan(work).holes["symbol"]) == {"QTEB", "QFIA"}
+        ingest_minutes(repaired(work), [MONDAY])
+        assert asked(gate) == before + 2 * 2, "a repair asks for what was refused"
 
 
 def test_mode_03_a_timeout_is_asked_again_by_the_next_run_and_nothing_else_is(tmp_path):

@@ -8,15 +8,18 @@ SourceUnavailableError
 └── LinkDownError           the connection, or TWS's own link to the market, broke
 SourceTransientError        TWS failed for a reason that it does not tell; retry
 ├── UntoldError                 … in a language that is not read here: it may well be pacing
+├── UnlistedError               … in English, and not in the table: it is no pacing
 ├── LinkBreakerError            the connection breaks whenever this is asked
 └── UnconfirmedContractError    TWS denies a contract, and has not done so often enough to be believed
 PacingError
 └── TooManyOpenError        more historical requests are open than TWS allows
+SourceRefusedError
+└── RepeatedRefusalError    TWS refused as often as it was asked
 BadRequestError
 └── TooLongError            the same request with a shorter duration may pass
 """
 
-from quant_assets.connectors.tws.codes import Verdict, classify, is_untold, mend_of
+from quant_assets.connectors.tws.codes import SPEAK_ENGLISH, Verdict, classify, is_foreign, is_unlisted, mend_of
 from quant_assets.errors import (
     BadRequestError,
     NoPermissionError,
@@ -84,7 +87,15 @@ class SourceTransientError(RetryLater):
 
 
 class UntoldError(SourceTransientError):
-    """Error 162 with words that are not known: possibly a pacing violation in another language."""
+    """Error 162 in another language: possibly a pacing violation."""
+
+    def __init__(self, what: str, code: int, text: str) -> None:
+        super().__init__(what, code, text)
+        self.args = (f"{self.args[0]} {SPEAK_ENGLISH}",)
+
+
+class UnlistedError(SourceTransientError):
+    """Error 162 in English with words that are not in the table: whatever it is, it is no pacing violation."""
 
 
 class UnconfirmedContractError(SourceTransientError):
@@ -113,6 +124,17 @@ class TooLongError(BadRequestError):
     """TWS does not serve that much in one request."""
 
 
+class RepeatedRefusalError(SourceRefusedError):
+    """TWS refused a request each time, for a reason that another attempt does not change."""
+
+    def __init__(self, last: UnlistedError | TooLongError, n_refusals: int) -> None:
+        self.n_refusals = n_refusals
+        mend = "It is left alone for lakehouse.fetch_throttle_hours; `quant repair` asks again at once."
+        super().__init__(last.what, last.code, last.text, mend)
+        cause = f"error {last.code}: {last.text}"
+        self.args = (f"TWS refused {last.what} on each of {n_refusals} attempts ({cause}). {mend}",)
+
+
 class Refusal(Exception):  # noqa: N818 - a message of TWS that ends one request; the client makes it an error or an answer
     """TWS ended a request with a message. Never leaves the package."""
 
@@ -132,7 +154,9 @@ class Refusal(Exception):  # noqa: N818 - a message of TWS that ends one request
             return TooManyOpenError(what, PAUSE_AFTER_REFUSAL_S, self.text)
         if self.verdict is Verdict.LINK_DOWN:
             return LinkDownError(address, f"{self.text} (error {self.code})")
-        failure = UntoldError if is_untold(self.code, self.text) else SourceTransientError
+        if is_foreign(self.code, self.text):
+            return UntoldError(what, self.code, self.text)
+        failure = UnlistedError if is_unlisted(self.code, self.text) else SourceTransientError
         return failure(what, self.code, self.text)
 
 

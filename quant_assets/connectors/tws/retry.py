@@ -8,9 +8,11 @@ from quant_assets.connectors.base import BarAnswer, BarSource
 from quant_assets.connectors.tws.failures import (
     LinkBreakerError,
     LinkDownError,
+    RepeatedRefusalError,
     SourceTransientError,
     TooLongError,
     UnconfirmedContractError,
+    UnlistedError,
 )
 from quant_assets.connectors.tws.pacing import Pacer
 from quant_assets.connectors.tws.patience import AwayError, Doubt, RetryPolicy, is_no_doubt, may_pass, persist
@@ -110,8 +112,8 @@ async def _persist(
 ) -> BarAnswer:
     """Ask until there is an answer, an error that repeating cannot change, or no attempt left.
 
-    What is too long or too slow is split where it can be, and repeated where it cannot. One session is too long for
-    nobody, nor is a window that TWS refused for other reasons before: that passes, and is no mistake of ours.
+    What is too long or too slow is split where it can be, and repeated where it cannot. What TWS refuses every time,
+    as too long or in words that are not known, it would refuse for ever; one other answer among them, and it may pass.
     """
     is_divisible = halve(part) != [part]
     failures: list[QuantAssetsError] = []
@@ -131,9 +133,11 @@ async def _persist(
 
     try:
         return await persist(source, pacer.clock, policy, ask, again, doubt)
-    except TooLongError as error:
-        if is_divisible or (not part.covers and all(isinstance(one, TooLongError) for one in failures)):
+    except (TooLongError, UnlistedError) as error:
+        if is_divisible and isinstance(error, TooLongError):
             raise
+        if len(failures) > 1 and all(isinstance(one, type(error)) for one in failures):
+            raise RepeatedRefusalError(error, len(failures)) from error
         raise SourceTransientError(error.what, error.code, error.text) from error
 
 
