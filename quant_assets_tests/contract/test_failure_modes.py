@@ -43,7 +43,7 @@ from quant_assets.connectors.tws.failures import (
 )
 from quant_assets.connectors.tws.journal import PacingJournal
 from quant_assets.connectors.tws.pacing import Paced
-from quant_assets.connectors.tws.patience import DailyWindow
+from quant_assets.connectors.tws.patience import NEW_YORK, DailyWindow
 from quant_assets.errors import (
     BadRequestError,
     NoPermissionError,
@@ -630,12 +630,51 @@ def test_mode_08_the_window_may_pass_midnight(start, end):
     assert not window.contains(datetime(2024, 3, 16, 6, 0, tzinfo=UTC))
 
 
-def test_mode_08_nothing_is_asked_in_quiet_hours():
+NIGHT = date(2024, 3, 15)
+
+
+def new_york(hour: int, minute: int) -> datetime:
+    return datetime.combine(NIGHT, time(hour, minute), NEW_YORK).astimezone(UTC)
+
+
+QUIET = RetryPolicy(quiet=DailyWindow(time(23, 0), time(23, 50)))
+
+
+@asynccontextmanager
+async def at_night(hour: int, minute: int, budget: PacingBudget) -> AsyncIterator[Scene]:
+    """The quiet hours are 23:00 to 23:50; time passes only while the client waits."""
+    clock = ManualClock(new_york(hour, minute))
+    with EmbeddedGateway(MARKET, Rules(), clock) as running:
+        pacer, address = Pacer(budget, clock), TwsAddress(port=running.port)
+        async with TwsClient(address, clock, PATIENT, pacer=pacer, patience=QUIET) as client:
+            yield Scene(running, client, pacer, QUIET)
+
+
+def test_mode_08_quiet_hours_that_begin_while_a_request_waits_for_pacing_are_kept_too():
     async def scenario() -> None:
-        clock = ManualClock(MIDNIGHT)
-        await RetryPolicy(quiet=DailyWindow(time(23, 0), time(2, 0))).keep_quiet(clock)
-        assert clock.slept == [1.5 * 3600]
-        await RetryPolicy(quiet=DailyWindow(time(2, 0), time(3, 0))).keep_quiet(ManualClock(NOW))
+        async with at_night(22, 55, PacingBudget(requests_per_window=1, in_flight=1)) as on:
+            assert_whole(await on.carry_out(CONTRACTS[:2]), CONTRACTS[:2])
+            asked = [entry.asked_at for entry in on.running.history_ledger.entries]
+            assert asked == [new_york(22, 55), new_york(23, 50)]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("question", ["bars", "schedule", "head_timestamp", "contract_details"])
+def test_mode_08_nothing_is_asked_in_quiet_hours(question):
+    async def scenario() -> None:
+        async with at_night(23, 20, PacingBudget()) as on:
+            (contract,) = CONTRACTS[:1]
+            if question == "bars":
+                assert_whole(await on.carry_out([contract]), [contract])
+            elif question == "schedule":
+                assert await on.client.schedule(contract, NOW, 2)
+            elif question == "head_timestamp":
+                assert await on.client.head_timestamp(contract, "TRADES", use_rth=True)
+            else:
+                assert await on.client.contract_details(contract)
+            assert on.pacer.clock.now() == new_york(23, 50)
+            assert {entry.asked_at for entry in on.running.history_ledger.entries} <= {new_york(23, 50)}
 
     run(scenario())
 

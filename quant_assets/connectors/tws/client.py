@@ -39,6 +39,7 @@ from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
 from quant_assets.connectors.tws.patience import (
     AwayError,
+    DailyWindow,
     Doubt,
     RetryPolicy,
     is_no_doubt,
@@ -368,10 +369,14 @@ class TwsClient:
             pass
 
     def _message(self) -> AbstractAsyncContextManager[None]:
-        return self._pacer.message() if self._pacer else nullcontext()
+        return self._pacer.message(self._quiet) if self._pacer else nullcontext()
 
     def _turn(self, paced: Paced) -> AbstractAsyncContextManager[None]:
-        return self._pacer.slot(paced) if self._pacer else nullcontext()
+        return self._pacer.slot(paced, self._quiet) if self._pacer else nullcontext()
+
+    @property
+    def _quiet(self) -> DailyWindow | None:
+        return self._patience.quiet if self._patience else None
 
     async def _look_up(self, call: Callable[[Any], Call]) -> Any:
         """Ask something to which "no data" is no answer."""

@@ -84,7 +84,7 @@ class RetryPolicy:
     reset: DailyWindow | None = None
     """When TWS and its servers restart; an outage that begins inside may last until its end."""
     quiet: DailyWindow | None = None
-    """When nothing is to be asked."""
+    """When nothing is to be asked; whoever asks tells the pacer."""
     confirmations: int = 2
     """On how many connections TWS has to deny a contract before that is believed."""
 
@@ -107,15 +107,9 @@ class RetryPolicy:
         budget = now + timedelta(seconds=self.outage_s)
         return max(budget, self.reset.next_end(now) + _RESET_GRACE) if self.reset and self.is_reset(now) else budget
 
-    async def keep_quiet(self, clock: Clock) -> None:
-        """Wait until the quiet hours are over."""
-        while self.quiet and self.quiet.contains(now := clock.now()):
-            end = self.quiet.next_end(now)
-            _log.info("quiet hours until %s New York", _hh_mm(end))
-            await clock.sleep(max(1.0, (end - now).total_seconds()))
 
-
-def _hh_mm(instant: datetime) -> str:
+def hh_mm(instant: datetime) -> str:
+    """The time of day in New York."""
     return f"{instant.astimezone(NEW_YORK):%H:%M}"
 
 
@@ -206,7 +200,7 @@ class _Teller:
         self._told.add(self._source)
         self._is_speaker = True
         why = "TWS restarting" if self._is_reset else f"TWS at {error.address} is not available: {error.cause}"
-        _log.warning("%s, retry until %s New York", why, _hh_mm(self._until))
+        _log.warning("%s, retry until %s New York", why, hh_mm(self._until))
 
 
 class Doubt:
@@ -286,6 +280,5 @@ async def persist(
                 raise AwayError(error) from error
         failed = True
         with attempt:
-            await policy.keep_quiet(clock)
             return await doubt.ask(ask)
     raise AssertionError("unreachable: the last attempt returns or raises")

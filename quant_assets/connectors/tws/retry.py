@@ -125,7 +125,7 @@ async def _persist(
 
     async def ask() -> BarAnswer:
         try:
-            async with pacer.slot(part.request):
+            async with pacer.slot(part.request, policy.quiet):
                 return await source.bars(part.request)
         except QuantAssetsError as error:
             failures.append(error)
