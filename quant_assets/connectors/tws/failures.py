@@ -4,6 +4,7 @@ SourceUnavailableError
 ├── PortRefusedError        nothing listens there
 ├── PortSilentError         something listens and does not speak
 │   └── PortDroppedError        … and ends the connection before the greeting is over
+├── NotTwsError             another program listens, and says so
 ├── ClientIdInUseError      every client id of the range is taken
 └── LinkDownError           the connection, or TWS's own link to the market, broke
 SourceTransientError        TWS failed for a reason that it does not tell; retry
@@ -19,6 +20,8 @@ BadRequestError
 └── TooLongError            the same request with a shorter duration may pass
 """
 
+import re
+
 from quant_assets.connectors.tws.codes import SPEAK_ENGLISH, Verdict, classify, is_foreign, is_unlisted, mend_of
 from quant_assets.errors import (
     BadRequestError,
@@ -32,6 +35,9 @@ from quant_assets.errors import (
 )
 
 PAUSE_AFTER_REFUSAL_S = 15.0
+_USUAL_PORTS = "TWS 7496, paper 7497; Gateway 4001, paper 4002"
+_SHOWN = 40
+"""Characters of another program's words that are repeated."""
 
 
 class PortRefusedError(SourceUnavailableError):
@@ -42,7 +48,7 @@ class PortRefusedError(SourceUnavailableError):
             address,
             cause,
             "Start TWS or IB Gateway, enable its API (Configuration > API > Settings > Enable ActiveX and Socket "
-            "Clients) and check tws.host and tws.port (TWS 7496, paper 7497; Gateway 4001, paper 4002).",
+            f"Clients) and check tws.host and tws.port ({_USUAL_PORTS}).",
         )
 
 
@@ -54,12 +60,26 @@ class PortSilentError(SourceUnavailableError):
             address,
             cause,
             "The port is open but the API is not answering: look for a login or confirmation window, restart TWS or "
-            "IB Gateway, and log in again if the weekly session has expired (Sundays, 01:00 New York).",
+            "IB Gateway, and log in again if the weekly session has expired (Sundays, 01:00 New York). If TWS is well, "
+            f"tws.port is another program's ({_USUAL_PORTS}).",
         )
 
 
 class PortDroppedError(PortSilentError):
     """The API ended the connection during the greeting, as a TWS does that is about to restart."""
+
+
+class NotTwsError(SourceUnavailableError):
+    """What came from the port is no word of TWS's protocol."""
+
+    def __init__(self, address: str, words: bytes) -> None:
+        readable = re.findall(r"[^\x00-\x1f\x7f]+", words.decode("utf-8", "backslashreplace"))
+        said = readable[0][:_SHOWN] if readable else words.hex(" ")[:_SHOWN]
+        super().__init__(
+            address,
+            f"another program listens there, and answers {said!r}",
+            f"Set tws.host and tws.port to what TWS shows under Configuration > API > Settings ({_USUAL_PORTS}).",
+        )
 
 
 class ClientIdInUseError(SourceUnavailableError):

@@ -9,10 +9,15 @@ from typing import ClassVar, Final, Protocol, Self, TypeVar, runtime_checkable
 from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from quant_assets.clock import Clock
-from quant_assets.connectors.tws.failures import PortDroppedError, PortRefusedError, UnconfirmedContractError
+from quant_assets.connectors.tws.failures import (
+    NotTwsError,
+    PortDroppedError,
+    PortRefusedError,
+    UnconfirmedContractError,
+)
 from quant_assets.errors import PacingError, RetryLater, SourceUnavailableError, UnknownContractError
 
 _log = logging.getLogger(__name__)
@@ -125,7 +130,7 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
     """Wait until the source answers again, no longer than the policy's patience.
 
     Raises:
-        SourceUnavailableError: the outage lasted longer.
+        SourceUnavailableError: the outage lasted longer, or another program has taken TWS's port.
     """
     if not isinstance(source, Recovering):
         return
@@ -133,7 +138,7 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
     deadline = clock.monotonic() + (until - began).total_seconds()
     with _Teller(source, until, is_reset=policy.is_reset(began)) as teller:
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(SourceUnavailableError),
+            retry=retry_if_exception(_may_come_back),
             stop=lambda _: clock.monotonic() >= deadline,
             wait=policy.wait,
             sleep=clock.sleep,
@@ -142,6 +147,10 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
         ):
             with attempt:
                 await source.ensure_ready()
+
+
+def _may_come_back(error: BaseException) -> bool:
+    return isinstance(error, SourceUnavailableError) and not isinstance(error, NotTwsError)
 
 
 _DROPS: Final = 3

@@ -10,7 +10,7 @@ from typing import Final
 
 from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws import Pacer, Timeouts, TwsAddress, TwsClient
-from quant_assets.connectors.tws.failures import ClientIdInUseError, PortRefusedError
+from quant_assets.connectors.tws.failures import ClientIdInUseError, NotTwsError, PortRefusedError
 from quant_assets.connectors.tws.pacing import Paced
 from quant_assets.domain import venues
 from quant_assets.domain.instruments import minute_series
@@ -82,9 +82,11 @@ async def examine_tws(patient: Patient, in_use: str = "") -> list[Check]:
 
 
 def _unreachable(error: SourceUnavailableError) -> list[Check]:
-    """Tell a closed port from one behind which nobody speaks, and from a client id that is taken (326)."""
+    """Tell a closed port, another program's, one behind which nobody speaks, and a client id that is taken (326)."""
     if isinstance(error, PortRefusedError):
         return [Check.failed("port", error), *_unasked("API handshake", "the port is not open")]
+    if isinstance(error, NotTwsError):
+        return [Check.failed("port", error), *_unasked("API handshake", "the port is another program's")]
     reason = "the API does not answer"
     if isinstance(error, ClientIdInUseError):
         reason = "no client id is free"
