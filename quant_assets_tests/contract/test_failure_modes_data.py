@@ -112,7 +112,8 @@ def n_asked(gate: TwsGate, symbol: str, bar_size: str) -> int:
 def test_mode_01_03_a_refusal_that_stays_is_settled_with_its_reason_and_costs_the_others_nothing(tmp_path):
     """Asked `tws.attempts` times by a run, not at all within the throttle, and by a repair at once."""
     unlisted, too_long = on("QTEB", "query_failed", bar_size="1 min", text=UNLISTED), on("QFIA", "too_long")
-    with opened(settings_in(tmp_path, unlisted, too_long), [MONDAY]) as (work, gate):
+    settings = settings_in(tmp_path, unlisted, too_long, request_timeout_s=30)
+    with opened(settings, [MONDAY]) as (work, gate):
         ingest_daily(work, [MONDAY])
         assert n_asked(gate, "QFIA", "1 day") == 2 * 2, "two series, two attempts each"
         ingest_minutes(work, [MONDAY])
