@@ -64,6 +64,7 @@ from quant_assets.errors.base import FixConfiguration as FixConfiguration
 from quant_assets.errors.base import QuantAssetsError as QuantAssetsError
 from quant_assets.errors.base import RetryLater as RetryLater
 from quant_assets.errors.base import listed
+from quant_assets.errors.data import LOTS_OFF as LOTS_OFF
 from quant_assets.errors.data import BrokenChainError as BrokenChainError
 from quant_assets.errors.data import CorruptCopyError as CorruptCopyError
 from quant_assets.errors.data import CorruptFileError as CorruptFileError

@@ -15,6 +15,12 @@ class ShapeError(DataWrong):
         super().__init__(f"The frame does not have the shape of table {table!r}: {listed(problems)}.")
 
 
+LOTS_OFF = (
+    "In TWS or IB Gateway, under Configuration > API > Settings, switch off *Send market data in lots for US "
+    "Stocks for dual-mode API clients*"
+)
+
+
 class WrongUnitError(DataWrong):
     """Volumes came in round lots of 100 instead of shares; nothing of such an answer is stored."""
 
@@ -22,8 +28,7 @@ class WrongUnitError(DataWrong):
         self.names = sorted(set(names))
         super().__init__(
             f"TWS sends volumes in lots of 100 instead of shares for {listed(self.names)}; they were refused. "
-            "In TWS or IB Gateway, under Configuration > API > Settings, switch off *Send market data in lots for US "
-            "Stocks for dual-mode API clients*, and run the same command again."
+            f"{LOTS_OFF}, and run the same command again."
         )
 
 

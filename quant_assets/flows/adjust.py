@@ -11,7 +11,7 @@ from quant_assets.domain.hours import is_open
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, UNIVERSE
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.breaks import jumps_id, with_max_jump
-from quant_assets.flows.ingest.daily import vintages_near
+from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id

@@ -16,8 +16,8 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.accepting import accepted_holes
-from quant_assets.flows.ingest.daily import unproved
 from quant_assets.flows.ingest.ledger import GIVEN_UP, MAX_ASKS, contradicted, holes, open_holes, read_ledger
+from quant_assets.flows.ingest.vintages import unproved
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Partition

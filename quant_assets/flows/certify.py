@@ -9,9 +9,11 @@ from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import QUARANTINED, UNEXPLAINED, Limits, beyond, told
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
 from quant_assets.errors import BrokenChainError, CorruptFileError
+from quant_assets.errors.base import listed
 from quant_assets.flows.accounting import balance
 from quant_assets.flows.breaks import broken_at
 from quant_assets.flows.care import DATA_TABLES
+from quant_assets.flows.ingest.ledger import in_other_units
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
@@ -23,10 +25,12 @@ PUBLISHED = "every_table_published"
 COHERENT = "made_from_what_stands"
 BALANCED = "accounting_balances"
 BOUNDED = "quarantine_within_limits"
+ONE_UNIT = "volumes_of_one_unit"
 CHECKS = {
     PUBLISHED: "Every table of the data cycle is published, which its blocking checks allow only when they are green",
     COHERENT: "No table was computed from what something newer has replaced",
     BALANCED: "Every expected minute is accounted for, and no more than lakehouse.max_unexplained is unexplained",
+    ONE_UNIT: "Of no instrument, minutes and daily bar are a hundred times apart in volume: one of them is in lots",
     BOUNDED: "Quarantine takes more than lakehouse.max_quarantined of no more instruments than lakehouse.max_degraded",
 }
 
@@ -48,6 +52,7 @@ def certify(work: Work, session: date) -> Published:
         Finding(PUBLISHED, not (absent := sorted(footers.keys() - found.keys())), _absent(session, absent)),
         Finding(COHERENT, not (stale := stale_tables(work, session, found)), _older(session, stale)),
         Finding(BALANCED, not (odd := account.problem(session, UNEXPLAINED)), odd),
+        Finding(ONE_UNIT, not (apart := _apart(work, session)), apart),
         Finding(BOUNDED, not (out := account.problem(session, QUARANTINED)), out),
     ]
     certificate = combined_id(f"{session}|{name}|{footer.content_id}" for name, footer in found.items())
@@ -91,6 +96,19 @@ def _footers(work: Work, session: date) -> dict[str, Footer | None]:
 
 def _absent(session: date, absent: Sequence[str]) -> str:
     return f"not published: {', '.join(absent)}; run `quant flow data --session {session}`" if absent else ""
+
+
+def _apart(work: Work, session: date) -> str:
+    """Name the instruments whose volumes are in two units."""
+    apart = in_other_units(work, [session])
+    if apart.is_empty():
+        return ""
+    members = work.lake.curated.read(UNIVERSE, Partition(session), ["con_id", "symbol"])
+    names = members.join(apart, on="con_id", how="semi")["symbol"].sort().to_list()
+    return (
+        f"minutes and daily bar are a hundred times apart in volume: {listed(names)}; `quant flow data --session "
+        f"{session}` asks TWS again for both, `quant doctor` says whether it counts in lots"
+    )
 
 
 def _older(session: date, stale: Sequence[tuple[str, str]]) -> str:

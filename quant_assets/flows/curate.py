@@ -36,8 +36,8 @@ from quant_assets.domain.tables import (
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings
 from quant_assets.flows.breaks import jumps_id, with_max_jump
-from quant_assets.flows.ingest.daily import vintages_near
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
+from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.overriding import overrides_of
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work

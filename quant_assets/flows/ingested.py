@@ -8,8 +8,8 @@ import polars as pl
 
 from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, Table
 from quant_assets.flows.curate import universe_of, unsettled
-from quant_assets.flows.ingest.daily import daily_needs, unproved, vintages_near
 from quant_assets.flows.ingest.ledger import REFUSED
+from quant_assets.flows.ingest.vintages import daily_needs, unproved, vintages_near
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA, Finding, Published
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.bronze_rules import broken_rules

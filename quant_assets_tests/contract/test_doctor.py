@@ -229,6 +229,15 @@ def test_an_old_server_counts_volume_in_lots(tmp_path):
     assert "lots of 100" in check.mend
 
 
+def test_volumes_in_lots_are_found(tmp_path):
+    lots = ScriptedFaults([Strike("history", Fault("lots"), times=None)])
+    with gateway(faults=lots) as running:
+        check = of(examine(live(tmp_path, running.port), "NYSE:QCOD", root=tmp_path), "market data")
+    assert check.status == "fail"
+    assert "volumes in lots of 100" in check.found
+    assert "switch off *Send market data in lots" in check.mend
+
+
 @pytest.mark.parametrize(("apart_s", "status"), [(1, "pass"), (20, "warn"), (300, "fail")])
 def test_clocks_that_differ(tmp_path, apart_s, status):
     now = datetime.now(UTC)

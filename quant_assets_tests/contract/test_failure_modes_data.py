@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
-from quant_assets.errors import ConfigurationError, LockHeldError, SourceUnavailableError
+from quant_assets.errors import ConfigurationError, LockHeldError, SourceUnavailableError, WrongUnitError
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.discover import Discovery
@@ -252,6 +252,50 @@ def test_mode_02_14_one_wrong_answer_is_not_the_last_word(
         bars = work.lake.raw.read(RAW_TWS_BARS, Partition(MONDAY)).filter(pl.col("symbol") == "QTEB")
         newest = bars.filter(pl.col("ingested_at") == pl.col("ingested_at").max())
         assert is_right(newest)
+
+
+WITHOUT_ODD_LOTS = ("NYSE:QHEC", "NASDAQ:QUTB")
+"""They trade more than a hundred shares at a time: in lots, each of their days still has more shares than trades."""
+
+
+def test_mode_14_nothing_in_lots_is_stored_and_the_same_command_mends_it(tmp_path):
+    """TWS's setting is one for all: an answer that does not show it itself is in lots as the others are."""
+    every = {"fault": "lots", "request": "history", "every": 1}
+
+    def settings(*lines: dict[str, Any]) -> Settings:
+        made = daily_settings(tmp_path, *lines)
+        names = {"symbols": [*WITHOUT_ODD_LOTS, "NASDAQ:QTEB"]}
+        (made.configs / "lists" / "four.yaml").write_text(yaml.safe_dump(names))
+        return made
+
+    with opened(settings(every), [MONDAY]) as (work, _):
+        with pytest.raises(WrongUnitError, match="QHEC, QTEB, QUTB; they were refused"):
+            ingest_daily(work, [MONDAY])
+        with pytest.raises(WrongUnitError, match="QHEC, QTEB, QUTB; they were refused"):
+            ingest_minutes(work, [MONDAY])
+        assert not work.lake.raw.partitions(RAW_TWS_DAILY_BARS)
+        assert not work.lake.raw.partitions(RAW_TWS_BARS)
+    with opened(settings(), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        ingest_minutes(work, [MONDAY])
+        assert asked(gate) == 3 * 2 + 3
+        assert set(minutes(work).values()) == {390}
+        bars = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(work.latest_session()))
+        traded = work.lake.raw.read(RAW_TWS_BARS, Partition(MONDAY)).group_by("symbol").agg(pl.col("volume").sum())
+        days_ = bars.filter((pl.col("session") == MONDAY) & (pl.col("what_to_show") == "TRADES"))
+        assert dict(days_.select("symbol", "volume").iter_rows()) == dict(traded.iter_rows())
+
+
+def test_mode_14_one_answer_in_lots_that_does_not_show_it_is_asked_for_again(tmp_path):
+    """Nobody else is in lots, and it is complete: what is believed is the answer that shows that it is in shares."""
+    settings = daily_settings(tmp_path, on("QHEC", "lots", times=1, bar_size="1 day"))
+    (settings.configs / "lists" / "four.yaml").write_text(yaml.safe_dump({"symbols": list(WITHOUT_ODD_LOTS)}))
+    with opened(settings, [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        assert asked(gate) == 4 + 1
+        assert series_said(work, "TRADES", "QHEC") == [("unconfirmed", ""), ("bars", "complete")]
+        bars = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(work.latest_session()))
+        assert bool((bars["volume"] >= 100 * bars["bar_count"]).mean() > 0.9)
 
 
 # ---------------------------------------------------------------- a daily series that is said not to exist

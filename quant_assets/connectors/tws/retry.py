@@ -1,7 +1,8 @@
 """Carrying out a plan: pacing, bounded retries, splitting, and waiting out an outage."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from quant_assets.connectors.base import BarAnswer, BarSource
@@ -19,7 +20,7 @@ from quant_assets.connectors.tws.patience import AwayError, Doubt, RetryPolicy, 
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
 from quant_assets.errors import QuantAssetsError, SourceTimeoutError, SourceUnavailableError
 
-__all__ = ["Agenda", "Outcome", "RetryPolicy", "fetch", "fetch_all"]
+__all__ = ["Agenda", "Outcome", "RetryPolicy", "fetch", "fetch_all", "fetch_with_lulls"]
 
 
 class Agenda:
@@ -149,11 +150,36 @@ async def fetch_all(
     What is refused as an unknown contract is asked again at the end, so that one other connection confirms it all. When
     the source stays away beyond the policy's patience, what is left of the plan gets that error unasked.
     """
+    async with aclosing(fetch_with_lulls(source, pacer, plan, policy, None)) as found:
+        async for outcome in found:
+            if outcome:
+                yield outcome
+
+
+async def fetch_with_lulls(
+    source: BarSource,
+    pacer: Pacer,
+    plan: Sequence[PlannedRequest] | Agenda,
+    policy: RetryPolicy,
+    lull_s: float | None,
+) -> AsyncGenerator[Outcome | None, None]:
+    """Carry out a plan as `fetch_all` does, and yield None whenever nothing came for `lull_s`: the pacer waits, or TWS.
+
+    What has arrived can be made safe meanwhile. The time is the machine's: no pacing clock makes a commit faster.
+    """
     crew = _Crew(source, pacer, iter(plan), policy)
     work = asyncio.ensure_future(crew.run(min(pacer.budget.in_flight, len(plan))))
     work.add_done_callback(lambda _: crew.outcomes.put_nowait(None))
     try:
-        while (outcome := await crew.outcomes.get()) is not None:
+        while True:
+            try:
+                async with asyncio.timeout(lull_s if crew.outcomes.empty() else None):
+                    outcome = await crew.outcomes.get()
+            except TimeoutError:
+                yield None
+                continue
+            if outcome is None:
+                break
             yield outcome
             crew.room.release()
         await work

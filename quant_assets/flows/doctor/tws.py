@@ -13,8 +13,9 @@ from quant_assets.connectors.tws import Pacer, Timeouts, TwsAddress, TwsClient
 from quant_assets.connectors.tws.failures import ClientIdInUseError, NotTwsError, PortRefusedError
 from quant_assets.connectors.tws.pacing import Paced
 from quant_assets.domain import venues
-from quant_assets.domain.instruments import minute_series
-from quant_assets.errors import PacingError, QuantAssetsError, SourceUnavailableError
+from quant_assets.domain.completeness import unit_of
+from quant_assets.domain.instruments import may_be_lots, minute_series
+from quant_assets.errors import LOTS_OFF, PacingError, QuantAssetsError, SourceUnavailableError
 from quant_assets.flows.doctor.checks import Check
 from quant_assets.flows.work import Work
 from quant_assets.settings.names import split_qualified
@@ -190,9 +191,12 @@ async def _bars(patient: Patient, client: TwsClient) -> Check:
             "Choose a symbol that trades every day with --symbol; if that one is empty too, see docs/tws.md, code 162."
         )
         return Check("market data", "warn", f"{patient.symbol} has no bar on {session}: {answer.no_data_text}", mend)
-    return Check(
-        "market data", "pass", f"{answer.bars.height} of {hours.n_minutes} minutes of {patient.symbol} on {session}"
-    )
+    found = f"{answer.bars.height} of {hours.n_minutes} minutes of {patient.symbol} on {session}"
+    if not may_be_lots(contract.sec_type, contract.currency) or (unit := unit_of(answer.bars)) == "shares":
+        return Check("market data", "pass", found)
+    if unit == "lots":
+        return Check("market data", "fail", f"{found}, with volumes in lots of 100", f"{LOTS_OFF}.")
+    return Check("market data", "warn", f"{found}, with volumes that may be in lots of 100", f"{LOTS_OFF}.")
 
 
 async def _head(patient: Patient, client: TwsClient) -> Check:
