@@ -17,6 +17,7 @@ from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import QuantAssetsError, WrongUnitError
 from quant_assets.flows.ingest import groups
 from quant_assets.flows.ingest.groups import Group
+from quant_assets.flows.ingest.idle import settle_idle
 from quant_assets.flows.ingest.ledger import (
     CONFIRMATIONS,
     is_fatal,
@@ -48,6 +49,7 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
         SourceRefusedError: TWS calls a request malformed.
         WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed.
     """
+    settle_idle(work, sessions)
     needs, report = minute_needs(work, sessions), IngestReport()
     if needs:
         plan = plan_for(work, needs)

@@ -300,6 +300,27 @@ def test_an_instrument_without_bars_is_an_outcome_and_is_not_asked_again(lab):
     assert lab.run(following).requests == 0
 
 
+def test_daily_history_that_comes_later_proves_a_nothing_without_another_request(lab):
+    """QINE was delisted on 2024-10-18; nobody knew it yet when two requests for minutes brought nothing."""
+    session = date(2024, 12, 3)
+    place = market().find(after(session), symbol="QINE").primary_exchange
+    lab.symbols, lab.lookback = [f"{place}:QINE", "ARCA:QMKT"], 20
+    with lab.at(after(session)) as work:
+        Discovery(work).publish(session)
+        ingest_minutes(work, [session])
+        assert said_of_minutes(work, session) == [("no_data", ""), ("no_data", "")]
+        ingest_daily(work, [session])
+        assert ingest_minutes(work, [session]).n_requests == 0
+        assert said_of_minutes(work, session)[2:] == [("no_data", "daily")]
+        ingest_minutes(work, [session])
+        assert len(said_of_minutes(work, session)) == 3
+
+
+def said_of_minutes(work, session) -> list[tuple[str, str]]:
+    ledger = work.lake.raw.read(RAW_TWS_REQUESTS, Partition(session)).sort("asked_at")
+    return ledger.filter(symbol="QINE", bar_size="1 min").select("outcome", "proof").rows()
+
+
 def test_an_unknown_symbol_is_named_with_its_list(lab):
     lab.symbols = [*lab.symbols, "NYSE:NOSUCH", "NASDAQ:QEND"]
     with pytest.raises(ConfigurationError, match=r"list:core: TWS knows no such instrument: NASDAQ:QEND, NYSE:NOSUCH"):
