@@ -96,7 +96,8 @@ class DailyVerdict:
         """Return it as refused when its volumes may be in lots: those of another answer are, and the setting is one."""
         if not self.is_unclear:
             return self
-        return replace(self, outcome="wrong_unit", proof="", detail=f"{self.detail}, as those of others are")
+        detail = f"{self.detail or _MAY_BE_LOTS}, as those of others are"
+        return replace(self, outcome="wrong_unit", proof="", detail=detail)
 
     def after_the_end(self, vintage: date) -> Self:
         """Return a nothing as proved because an earlier vintage had shown that the series had ended.
@@ -141,6 +142,8 @@ def judge_daily(
     if not may_be_lots or said.outcome == "wrong_unit" or bars.is_empty() or _is_in_shares(bars, stored):
         return said
     detail = "; ".join(text for text in (said.detail, _MAY_BE_LOTS) if text)
+    if unit_of(bars) == "unknown":
+        return replace(said, is_unclear=True)
     outcome = "unconfirmed" if said.proof else said.outcome
     return replace(said, outcome=outcome, proof="", detail=detail, is_unclear=True)
 
@@ -182,22 +185,23 @@ def _judged(
     return DailyVerdict(said, "", text, found, is_outside=not inside, is_short=is_short)
 
 
-def unit_of(bars: pl.DataFrame) -> Literal["shares", "lots", ""]:
-    """Return what volumes count, as far as bars of a share tell it themselves; empty when they do not.
+def unit_of(bars: pl.DataFrame) -> Literal["shares", "lots", "unclear", "unknown"]:
+    """Return what volumes count, as far as bars of a share tell it themselves.
 
-    Fewer shares than trades cannot be, and trades that are large for their price are no lots.
+    Fewer shares than trades cannot be, and trades that are large for their price are no lots. Unknown is what does not
+    count its trades: recordings may not, TWS does.
 
     Args:
         bars: close, volume, bar_count.
     """
     traded = bars.filter((pl.col("volume") > 0) & (pl.col("bar_count") > 0))
     if traded.is_empty():
-        return ""
+        return "unknown"
     trade = pl.col("volume") / pl.col("bar_count")
     odd, size = traded.select((trade < 1).mean(), (pl.col("close") * trade.pow(2)).median().alias("size")).row(0)
     if odd > LOTS_BARS:
         return "lots"
-    return "shares" if size >= IN_SHARES else ""
+    return "shares" if size >= IN_SHARES else "unclear"
 
 
 def _is_in_lots(bars: pl.DataFrame, stored: pl.DataFrame) -> bool:

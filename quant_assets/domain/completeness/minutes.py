@@ -313,7 +313,8 @@ def _is_unclear() -> pl.Expr:
     """Return whether volumes may be in lots: they are not the day's, and trades are no larger than lots can have."""
     adds_up = (pl.col("minute_volume") / pl.col("daily_volume") - 1).abs() <= LOTS_RATIO
     is_large = pl.col("price") * pl.col("trade").pow(2) >= IN_SHARES
-    is_known = (adds_up | is_large).fill_null(value=False) | (pl.col("minute_volume") == 0)
+    has_nothing_to_tell = (pl.col("minute_volume") == 0) | (pl.col("n_counted") == 0)
+    is_known = (adds_up | is_large).fill_null(value=False) | has_nothing_to_tell
     return _may_be_lots() & (pl.col("n_present") > 0) & ~_is_in_lots() & ~is_known
 
 

@@ -192,11 +192,12 @@ async def _bars(patient: Patient, client: TwsClient) -> Check:
         )
         return Check("market data", "warn", f"{patient.symbol} has no bar on {session}: {answer.no_data_text}", mend)
     found = f"{answer.bars.height} of {hours.n_minutes} minutes of {patient.symbol} on {session}"
-    if not may_be_lots(contract.sec_type, contract.currency) or (unit := unit_of(answer.bars)) == "shares":
-        return Check("market data", "pass", found)
+    unit = unit_of(answer.bars) if may_be_lots(contract.sec_type, contract.currency) else "unknown"
     if unit == "lots":
         return Check("market data", "fail", f"{found}, with volumes in lots of 100", f"{LOTS_OFF}.")
-    return Check("market data", "warn", f"{found}, with volumes that may be in lots of 100", f"{LOTS_OFF}.")
+    if unit == "unclear":
+        return Check("market data", "warn", f"{found}, with volumes that may be in lots of 100", f"{LOTS_OFF}.")
+    return Check("market data", "pass", found)
 
 
 async def _head(patient: Patient, client: TwsClient) -> Check:

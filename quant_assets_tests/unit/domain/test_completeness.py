@@ -339,7 +339,8 @@ def trades(price: float, size: float) -> pl.DataFrame:
 )
 def test_trades_of_usual_sizes_tell_shares_and_never_tell_shares_in_lots(price, shares):
     assert unit_of(trades(price, shares)) == "shares"
-    assert unit_of(trades(price, shares / 100)) == ("lots" if shares < 100 else "")
+    assert unit_of(trades(price, shares / 100)) == ("lots" if shares < 100 else "unclear")
+    assert unit_of(trades(price, shares).with_columns(bar_count=pl.lit(None, pl.Int64))) == "unknown"
 
 
 def one_bar_a_day(size: float) -> pl.DataFrame:
@@ -351,16 +352,15 @@ def one_bar_a_day(size: float) -> pl.DataFrame:
     )
 
 
-def of_us_share(size: float, stored: pl.DataFrame | None = None, **options):
+def of_us_share(size: float, stored: pl.DataFrame | None = None, **changes):
     known = pl.DataFrame(schema={"session": pl.Date, "close": pl.Float64, "volume": pl.Float64})
     return judge_daily(
-        one_bar_a_day(size),
+        one_bar_a_day(size).with_columns(**changes),
         WINDOW,
         known if stored is None else stored.select(known.columns),
         earliest=WINDOW[0],
         newest_vintage=None,
         may_be_lots=True,
-        **options,
     )
 
 
@@ -374,6 +374,8 @@ def test_a_whole_window_whose_volumes_may_be_in_lots_is_in_doubt_until_it_is_kno
     assert unclear.confirmed_by([unclear]).proof == "agreement"
     refused = unclear.among_lots()
     assert (refused.outcome, refused.confirmed_by([unclear]).proof) == ("wrong_unit", "")
+    uncounted = of_us_share(2.0, bar_count=pl.lit(None, pl.Int64))
+    assert (uncounted.proof, uncounted.among_lots().outcome) == ("complete", "wrong_unit"), "a recording, or not"
     assert of_us_share(200.0).among_lots() == of_us_share(200.0), "what shows itself that it is in shares"
 
 
