@@ -19,7 +19,7 @@ from quant_assets.flows.accounting import CHECKS as BALANCE
 from quant_assets.flows.accounting import WARNINGS as EXPLANATION
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest import ingest_daily, ingest_minutes
-from quant_assets.flows.ingested import PERMITTED, PROVED, RECOGNISED, SERVED, SETTLED, raw_daily, raw_minutes
+from quant_assets.flows.ingested import ACCEPTED, PERMITTED, PROVED, RECOGNISED, SERVED, SETTLED, raw_daily, raw_minutes
 from quant_assets.flows.live import promote
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
@@ -27,6 +27,7 @@ from quant_assets.lakehouse.layout import Partition
 _GIVEN_UP = {
     PERMITTED: "TWS refused no instrument for want of a subscription, or because of another session",
     RECOGNISED: "TWS denied no instrument (error 200)",
+    ACCEPTED: "TWS refused no request each time that it was sent",
 }
 _CURATED = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 

@@ -30,14 +30,15 @@ def audit() -> None:
 @audit.command()
 @json_option
 def verify(*, as_json: bool) -> None:
-    """Check the hash chains of the audit log and of the quarantine overrides, and that both tell the same."""
+    """Check the hash chains of audit log and overrides, that they agree, and that no word that was used is gone."""
     from quant_assets.control.audit import Finding
     from quant_assets.control.audit import verify as verify_log
+    from quant_assets.flows.anchors import doubts
     from quant_assets.flows.words import Doubt
 
     with open_work() as work:
         found: list[tuple[str, Finding | Doubt]] = [("audit.jsonl", one) for one in verify_log(work.layout.audit)]
-        found += [("overrides.jsonl", one) for one in work.words.doubts()]
+        found += [("overrides.jsonl", one) for one in doubts(work)]
     if as_json:
         print_json([{"file": name, "line": x.line, "problem": x.problem, "detail": x.detail} for name, x in found])
     else:
@@ -51,11 +52,12 @@ def verify(*, as_json: bool) -> None:
 
 @audit.command()
 @click.option("--peek", is_flag=True, help="News of quarantine stay news: for programs that nobody reads.")
+@click.option("--quick", is_flag=True, help="Hash only files that are not, by size and time, what was committed.")
 @json_option
-def data(*, peek: bool, as_json: bool) -> None:
-    """Look for damage, altered words, what is missing, unexplained, stale or drifted, orphans, newly rejected rows."""
+def data(*, peek: bool, quick: bool, as_json: bool) -> None:
+    """Hash every file; look for lost ones, altered words, what is missing, stale or drifted, orphans, rejected rows."""
     with open_work() as work:
-        findings = audit_data(work, peek=peek)
+        findings = audit_data(work, peek=peek, quick=quick)
     if as_json:
         print_json([asdict(one) for one in findings])
     for one in () if as_json else findings:

@@ -14,9 +14,11 @@ from quant_assets.domain.tables import ALL, BY_NAME
 from quant_assets.errors import CorruptCopyError
 from quant_assets.flows.care import runs_of
 from quant_assets.flows.compact import compact_months, due_months, prove_copies
-from quant_assets.flows.slate import DERIVED, OBSERVED, WORD, rebuildable, wipe_plan
+from quant_assets.flows.damage import check_sources, damaged_results, set_aside
+from quant_assets.flows.slate import DERIVED, WORD, rebuildable, wipe_plan
 from quant_assets.flows.slate import wipe as wipe_zones
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.garbage import Garbage, kept_and_gone
 from quant_assets.lakehouse.runs import list_runs
 from quant_assets.registry import Registry, RunOutcome, range_of
@@ -122,14 +124,23 @@ def wipe(*, silver: bool, gold: bool, bronze: str, yes: bool, dry_run: bool, as_
 @dry_run_option
 @json_option
 def rebuild(sessions: str | None, *, dry_run: bool, as_json: bool) -> None:
-    """Compute silver and gold from bronze; TWS is asked nothing, and equal inputs give equal content ids."""
+    """Compute silver and gold from bronze; TWS is asked nothing, and equal inputs give equal content ids.
+
+    Every file is hashed before. Lost or altered bronze is refused; damaged silver and gold go to data/aside.
+    """
     with open_work() as work:
         found = rebuildable(work, *span_from(sessions))
+        check_sources(work, found)
+        damaged = damaged_results(work, found)
         stretches = runs_of(found, work.calendar.all_sessions)
         runs = _finished_runs(work, found)
         registry = Registry(work.settings)
+        if not dry_run:
+            set_aside(work, damaged)
+    for one in () if as_json else damaged:
+        click.echo(f"{one}; it {'would go' if dry_run else 'went'} to data/aside, and is computed again")
     if dry_run:
-        told = [{"sessions": f"{one[0]}..{one[-1]}", "n": len(one), "runs": len(runs)} for one in stretches]
+        told = [{"sessions": f"{span[0]}..{span[-1]}", "n": len(span), "runs": len(runs)} for span in stretches]
         _show(told, "nothing", as_json=as_json)
         return
     finish([rebuild_sessions(registry, stretches, runs)], as_json=as_json)

@@ -8,8 +8,12 @@ import polars as pl
 
 from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_table, span_from
 from quant_assets.cli.flow import finish, run_data
+from quant_assets.domain.tables import UNIVERSE
 from quant_assets.flows.accepting import accept as accept_hole
-from quant_assets.flows.care import RepairPlan, repair_plan
+from quant_assets.flows.care import DATA_TABLES, RepairPlan, repair_plan
+from quant_assets.flows.damage import damaged_results, set_aside
+from quant_assets.flows.work import Work
+from quant_assets.lakehouse.damage import Damage
 from quant_assets.registry import Registry
 
 
@@ -25,11 +29,16 @@ def repair(context: click.Context, sessions: str | None, *, known: bool, dry_run
     TWS is asked for just those, also where its answers agree and the daily volume contradicts them. What was asked so
     often in vain that it counts as a known hole is listed and left alone, unless --known is given; `quant repair
     accept` puts on record that nothing is to be had. Sessions that follow each other share a run; what stands is not
-    rewritten.
+    rewritten. Files of sessions that are named are hashed, and damaged ones of silver and gold go to data/aside first.
     """
     if context.invoked_subcommand:
         return
     with open_work() as work:
+        damaged = _damaged(work, sessions)
+        if not dry_run:
+            set_aside(work, damaged)
+        for one in () if as_json else damaged:
+            click.echo(f"{one}; it {'would go' if dry_run else 'went'} to data/aside, and is computed again")
         plan = repair_plan(work, *span_from(sessions))
         registry = Registry(work.settings)
         stretches = plan.stretches(work.calendar.all_sessions, asks_known=known)
@@ -37,6 +46,16 @@ def repair(context: click.Context, sessions: str | None, *, known: bool, dry_run
         _tell(plan, known=known, as_json=as_json)
         return
     finish([run_data(registry, stretch, is_repair=True, asks_known=known) for stretch in stretches], as_json=as_json)
+
+
+def _damaged(work: Work, sessions: str | None) -> list[Damage]:
+    """Return the damaged files of the data cycle in the sessions that were named; nothing where none are."""
+    if not sessions:
+        return []
+    first, last = span_from(sessions)
+    inside = [one.session for one in work.lake.curated.partitions(UNIVERSE)]
+    named = {session for session in inside if (first or session) <= session <= (last or session)}
+    return damaged_results(work, named, DATA_TABLES)
 
 
 def _tell(plan: RepairPlan, *, known: bool, as_json: bool) -> None:

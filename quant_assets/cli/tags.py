@@ -89,7 +89,7 @@ def verify(name: str, *, as_json: bool) -> None:
 
     with open_work() as work:
         findings = verify_tag(work, name)
-    lost = [one for one in findings if one.verdict == "differs"]
+    lost = [one for one in findings if one.verdict in ("differs", "damaged")]
     if as_json:
         print_json({"tag": name, "verified": not lost, "findings": [asdict(one) for one in findings]})
     else:

@@ -11,9 +11,11 @@ from fractions import Fraction
 
 import polars as pl
 
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS
+from quant_assets.domain.toxic import MAX_JUMP
 
-VERSION = "1"
+VERSION = "2"
 
 PLAUSIBLE: tuple[Fraction, ...] = tuple(
     sorted(
@@ -82,17 +84,20 @@ def detect(
     Args:
         session: the session D.
         before: the session before it; None at the calendar's start.
-        members: con_id, symbol: whom to speak of.
-        now: the daily window as of D: con_id, session, open, high, low, close, adj_close, vintage.
+        members: con_id, symbol: whom to speak of; max_jump where a class has another bound than the default.
+        now: the daily window as of D: con_id, session, open, high, low, close, volume, adj_close, vintage.
         then: the same as of the session before; of sessions up to that one.
         minutes: `session_prices` of D, and of the session before for instruments without a window of that time.
 
     Returns:
         ADJUSTMENT_FACTORS, two rows per member. That of the session before: factors that put its prices, on the basis
         of the window as of then, on the basis as of D. That of D: factors that put its stored minutes on the basis
-        of the window as of D.
+        of the window as of D. Where one basis ends and another begins, and nothing explains it, the factors are 1 and
+        the kind says so.
     """
     at_session = pl.col("session") == session
+    bound = pl.col("max_jump") if "max_jump" in members.columns else pl.lit(None, pl.Float64)
+    members = members.with_columns(bound.fill_null(MAX_JUMP).alias("max_jump"))
     own = _own(members, now.filter(at_session), minutes.filter(at_session)).with_columns(session=pl.lit(session))
     rows = [own]
     if before is not None:
@@ -113,8 +118,11 @@ def _link(
 ) -> pl.DataFrame:
     """Return the factors from the basis as of the session before to that of this one, with what proves them."""
     at_before = now.filter(pl.col("session") == before)
+    bounds = members.select("con_id", "max_jump")
+    broken = price_breaks(now.join(bounds, on="con_id", how="left")).filter(pl.col("session") > before)
     found = (
-        members.select("con_id", "symbol")
+        members.select("con_id", "symbol", "max_jump")
+        .join(broken.select("con_id", "price_ratio", broken="evidence"), on="con_id", how="left")
         .join(_overlap(now, then), on="con_id", how="left")
         .join(_against_days(at_before, minutes), on="con_id", how="left")
         .join(_dividend(now, before), on="con_id", how="left")
@@ -131,8 +139,11 @@ def _link(
     dividend = pl.col("_dividend").fill_null(1.0)
     is_split, is_dividend = split != 1.0, dividend != 1.0
     is_odd = (has_overlap & ((ratio - 1).abs() > SAME_BASIS) & ~is_split).fill_null(value=False)
+    is_broken = pl.col("broken").is_not_null() | (is_odd & _is_beyond(ratio))
     kind = (
-        pl.when(is_split & is_dividend)
+        pl.when(is_broken)
+        .then(pl.lit(UNEXPLAINED_BREAK))
+        .when(is_split & is_dividend)
         .then(pl.lit("split_and_dividend"))
         .when(is_split)
         .then(pl.lit("split"))
@@ -143,11 +154,16 @@ def _link(
         .otherwise(pl.lit("none"))
     )
     return found.with_columns(
-        split.alias("split_factor"),
-        (split * dividend).alias("total_return_factor"),
+        pl.when(is_broken).then(1.0).otherwise(split).alias("split_factor"),
+        pl.when(is_broken).then(1.0).otherwise(split * dividend).alias("total_return_factor"),
         kind.alias("kind"),
-        ratio.alias("observed_ratio"),
+        pl.coalesce("price_ratio", ratio).alias("observed_ratio"),
     ).select(*_FOUND, _link_evidence(has_overlap, is_dividend, is_odd))
+
+
+def _is_beyond(ratio: pl.Expr) -> pl.Expr:
+    """Return whether a ratio is larger, up or down, than what a vendor revises or a company spins off."""
+    return (ratio.log().abs() > pl.col("max_jump").log()).fill_null(value=False)
 
 
 _FOUND = (
@@ -233,7 +249,8 @@ def _link_evidence(has_overlap: pl.Expr, is_dividend: pl.Expr, is_odd: pl.Expr) 
     dividend = pl.when(is_dividend).then(pl.format("; the adjusted closes step by {}", pl.col("_dividend").round(6)))
     odd = pl.when(is_odd).then(pl.lit("; the ratio is no split, and nothing is adjusted"))
     base = pl.when(has_overlap).then(vintages).otherwise(minutes).fill_null("nothing to compare")
-    return pl.concat_str(base, dividend, odd, ignore_nulls=True).alias("evidence")
+    told = pl.concat_str(base, dividend, odd, ignore_nulls=True)
+    return pl.coalesce("broken", told).alias("evidence")
 
 
 # ------------------------------------------------------------ from the stored minutes to the window
@@ -241,13 +258,20 @@ def _link_evidence(has_overlap: pl.Expr, is_dividend: pl.Expr, is_odd: pl.Expr) 
 
 def _own(members: pl.DataFrame, daily: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
     """Return the factors from the stored minutes of a session to the basis of the window as of it."""
-    found = members.select("con_id", "symbol").join(
+    found = members.select("con_id", "symbol", "max_jump").join(
         _against_days(daily, minutes).join(daily.select("con_id", "vintage"), on="con_id"), on="con_id", how="left"
     )
     split = pl.when(pl.col("_of_minutes_agree")).then(_coarse(pl.col("_of_minutes"))).otherwise(1.0).fill_null(1.0)
     is_far = (pl.col("_of_minutes").log().abs() > pl.lit(COARSEST).log()).fill_null(value=False)
+    is_broken = pl.col("_of_minutes_agree") & is_far & _is_beyond(pl.col("_of_minutes"))
     kind = (
-        pl.when(split != 1.0).then(pl.lit("basis")).when(is_far).then(pl.lit("unexplained")).otherwise(pl.lit("none"))
+        pl.when(split != 1.0)
+        .then(pl.lit("basis"))
+        .when(is_broken)
+        .then(pl.lit(UNEXPLAINED_BREAK))
+        .when(is_far)
+        .then(pl.lit("unexplained"))
+        .otherwise(pl.lit("none"))
     )
     text = pl.format(
         "day {} in vintage {} against its minutes {}, ratio {}",
@@ -256,7 +280,9 @@ def _own(members: pl.DataFrame, daily: pl.DataFrame, minutes: pl.DataFrame) -> p
         pl.col("_minute_close"),
         pl.col("_of_minutes").round(6),
     ).fill_null("nothing to compare")
-    odd = pl.when(kind == "unexplained").then(pl.lit("; the ratio is no split, and nothing is adjusted"))
+    odd = pl.when(kind.is_in(["unexplained", UNEXPLAINED_BREAK])).then(
+        pl.lit("; the ratio is no split, and nothing is adjusted")
+    )
     return found.with_columns(
         split.alias("split_factor"),
         split.alias("total_return_factor"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.tables import CANDIDATES
 from quant_assets.errors import NoCandidatesError
 from quant_assets.settings.manifest import DataConfig, SelectionConfig
@@ -89,10 +90,12 @@ def metrics(daily: pl.DataFrame, session: date, lookback_sessions: int) -> pl.Da
     `n_sessions` counts bars within the last `lookback_sessions` sessions that anybody traded in; the other metrics
     count bars of the instrument itself, and may reach further back. `dollar_volume` is the median of close x volume
     over the last 20 bars; `momentum` the adjusted return from 252 to 21 bars ago; `volatility` the sample deviation
-    of the last 63 simple returns, per year. Null where bars are too few.
+    of the last 63 simple returns, per year. Null where bars are too few. Bars before an unexplained break of the price
+    basis are none of them.
     """
-    bars = daily.filter(pl.col("session") <= session).sort("con_id", "session")
-    window = bars.get_column("session").unique().sort().tail(lookback_sessions)
+    bars = on_one_basis(daily).filter(pl.col("session") <= session).sort("con_id", "session")
+    sessions = daily.get_column("session")
+    window = sessions.filter(sessions <= session).unique().sort().tail(lookback_sessions)
     first, adjusted = pl.lit(window.min(), dtype=pl.Date), pl.col("adj_close")
     return bars.group_by("con_id", maintain_order=True).agg(
         n_sessions=(pl.col("session") >= first).sum().cast(pl.Int64),

@@ -42,10 +42,12 @@ DAYS = {
     "unexplained": pl.Int64,
     "excused": pl.Int64,
     "accepted": pl.Int64,
+    "broken": pl.Int64,
     "condition": pl.String,
 }
 """Columns of a calendar of conditions: minutes and rows. `unexplained` and `excused` are what `bar_accounting` says,
-null where it says nothing; `accepted` what a person accepted as lost."""
+null where it says nothing; `accepted` what a person accepted as lost; `broken` bars from an unexplained break of the
+price basis on."""
 
 EXCUSES = ("no_trades", "halt", "not_listed", "delisted")
 """Reasons of `bar_accounting` for which there is no bar to be had in an open minute. That bars are in quarantine, or
@@ -76,17 +78,17 @@ def condition(*, latest: pl.Expr) -> pl.Expr:
     """Return the condition of each instrument and session.
 
     `available`: at least 95 % of the minutes that can be there, nothing unexplained. `degraded`: fewer, or some
-    unexplained. `missing`: a session that should be there and has no bar. `pending`: the same of the newest expected
-    session, whose data cycle may not have run yet. Where no bar can be, because the exchange was closed or nothing
-    was traded, an instrument is available.
+    unexplained, or the price basis breaks. `missing`: a session that should be there and has no bar. `pending`: the
+    same of the newest expected session, whose data cycle may not have run yet. Where no bar can be, because the
+    exchange was closed or nothing was traded, an instrument is available.
     """
-    is_short = pl.col("present") < FULL_COVERAGE * _possible()
     is_unexplained = pl.col("unexplained").fill_null(0) > 0
+    is_doubtful = is_unexplained | (pl.col("present") < FULL_COVERAGE * _possible()) | (pl.col("broken") > 0)
     return (
         pl.when((_possible() <= 0) & ~is_unexplained)
         .then(pl.lit("available"))
         .when(pl.col("present") > 0)
-        .then(pl.when(is_short | is_unexplained).then(pl.lit("degraded")).otherwise(pl.lit("available")))
+        .then(pl.when(is_doubtful).then(pl.lit("degraded")).otherwise(pl.lit("available")))
         .when(pl.col("session") >= latest)
         .then(pl.lit("pending"))
         .otherwise(pl.lit("missing"))
@@ -140,11 +142,13 @@ def verdict(
     unreadable: Sequence[str] = (),
     unexplained: int = 0,
     accepted: int = 0,
+    broken: int = 0,
 ) -> Verdict:
     """Return the colour of a table or an instrument.
 
     RED: a file cannot be read, more than two sessions behind, or a score below 0.80. YELLOW: behind, sessions missing
-    or degraded, minutes that nothing explains or that a person accepted as lost, or a score below 0.95.
+    or degraded, minutes that nothing explains or that a person accepted as lost, a price basis that breaks, or a score
+    below 0.95.
     """
     red, yellow = [], []
     if unreadable:
@@ -153,14 +157,14 @@ def verdict(
         yellow.append("nothing is published, so nothing is known")
     if sessions_behind:
         (red if sessions_behind > _RED_BEHIND else yellow).append(f"{sessions_behind} sessions behind")
-    if missing:
-        yellow.append(f"{missing} sessions missing")
-    if degraded:
-        yellow.append(f"{degraded} sessions degraded")
-    if unexplained:
-        yellow.append(f"{unexplained} minutes that nothing explains")
-    if accepted:
-        yellow.append(f"{accepted} minutes accepted as lost")
+    counts = {
+        "sessions missing": missing,
+        "sessions degraded": degraded,
+        "minutes that nothing explains": unexplained,
+        "minutes accepted as lost": accepted,
+        "sessions that begin another price basis, and nothing explains it": broken,
+    }
+    yellow += [f"{count} {what}" for what, count in counts.items() if count]
     if score_ is not None and score_ < _YELLOW_SCORE:
         (red if score_ < _RED_SCORE else yellow).append(f"quality score {score_:.2f}")
     return Verdict("RED" if red else "YELLOW" if yellow else "GREEN", (*red, *yellow))

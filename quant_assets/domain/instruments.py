@@ -40,6 +40,11 @@ def daily_series(asset_class: str) -> tuple[WhatToShow, ...]:
     return ("TRADES", "ADJUSTED_LAST") if asset_class in ADJUSTABLE else (first,)
 
 
+def may_be_lots(asset_class: str, currency: str) -> bool:
+    """Return whether TWS has a setting that counts volumes in lots of 100: it has one for US stocks."""
+    return asset_class in ADJUSTABLE and currency == "USD"
+
+
 PRIMARY_SERIES = ("TRADES", "MIDPOINT", "AGGTRADES")
 """Series that an instrument's own prices are taken from; each has one of them."""
 ADJUSTABLE = ("STK", "ETF")

@@ -19,6 +19,7 @@ OUTCOMES: Final = (
     "wrong_unit",
     "no_permission",
     "unknown_contract",
+    "refused",
     "timeout",
     "unavailable",
 )
@@ -52,3 +53,7 @@ LOTS_RATIO: Final = 0.2
 LOTS_BARS: Final = 0.02
 """… or when more than this share of the bars has fewer shares than trades, which cannot be; below it, it may be dirt
 of single bars, which the rules of the curation look at."""
+IN_SHARES: Final = 20_000.0
+"""Volumes are in shares when the price times the square of the average trade is at least this. Trades of expensive
+shares are small and those of cheap ones large: 300 at a dollar come to 90,000, 10 at 900 to as much, and most to a
+million. Counted in lots, each would be a ten-thousandth of it: of the largest trades of the dearest funds 5,000."""

@@ -17,10 +17,11 @@ def canonical(name: str, aliases: Mapping[str, str]) -> str:
 
 
 def called(instruments: pl.DataFrame, name: str, exchange: str, first: date, last: date) -> pl.DataFrame:
-    """Return who was called so most lately in a stretch of time.
+    """Return who was called so in a stretch of time, the latest last.
 
-    A symbol is a label: it changes while the instrument stays, and is given to another one later. The instrument that
-    bore it last within the stretch is meant; two that bore it on the same day cannot be told apart without an exchange.
+    A symbol is a label: it changes while the instrument stays, and is given to another one later. One instrument that
+    bore it at any time of the stretch is meant for all of it, also under its other names; of several none is meant more
+    than the others.
 
     Args:
         instruments: con_id, symbol, exchange, primary_exchange, valid_from, last_seen of `instruments`.
@@ -30,7 +31,8 @@ def called(instruments: pl.DataFrame, name: str, exchange: str, first: date, las
         last: its end; equal to `first` for a single date.
 
     Returns:
-        con_id and `listed` (the exchange): no row, one, or several that bear the name on the same day.
+        con_id, `listed` (the exchange), and `since` and `until`, between which it was seen under the name within the
+        stretch.
     """
     listed = pl.when(pl.col("primary_exchange") != "").then("primary_exchange").otherwise("exchange")
     bearers = instruments.with_columns(listed.alias("listed")).filter(
@@ -39,8 +41,16 @@ def called(instruments: pl.DataFrame, name: str, exchange: str, first: date, las
         & (pl.col("valid_from") <= last)
         & (pl.col("last_seen") >= first)
     )
-    until = pl.min_horizontal("last_seen", pl.lit(last))
-    return bearers.filter(until == until.max()).select("con_id", "listed").unique().sort("con_id")
+    stretches = (
+        bearers.sort("valid_from")
+        .group_by("con_id")
+        .agg(
+            pl.col("listed").last(),
+            pl.max_horizontal(pl.col("valid_from").min(), pl.lit(first)).alias("since"),
+            pl.min_horizontal(pl.col("last_seen").max(), pl.lit(last)).alias("until"),
+        )
+    )
+    return stretches.sort("until", "con_id")
 
 
 def successors(instruments: pl.DataFrame) -> pl.DataFrame:

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-MAX_LOG_JUMP = math.log(6.0)
-"""|ln(p / p_ref)| above this is no ordinary move: the log form of +500 %, the same size up and down."""
+MAX_JUMP = 6.0
+"""Factor above which a step of a price is no ordinary move: +500 %, and the same size down."""
+MAX_LOG_JUMP = math.log(MAX_JUMP)
+NORMAL_VOLUME = 0.5
+"""Share of an ordinary session's volume that a real move has at least."""
+FOLD = 3.0
+"""How far, as a factor, the dollars of a session after a split may be from the usual ones."""
 
 _PRICES = ("open", "high", "low", "close")
 
@@ -86,8 +91,6 @@ _DAY = (
 )
 _SCHEMA = pl.Schema({"_place": pl.UInt32, "toxic": pl.String})
 _TOLERANCE = 0.005
-_NORMAL_VOLUME = 0.5
-"""Share of an ordinary session's volume that a real move has at least."""
 _THOUSAND = 3
 """The largest power of ten that a unit is off by."""
 _UNIT = math.log(1.03)
@@ -163,7 +166,7 @@ class _Day:
         if not self.usual_volume or not volume:
             return False
         shares = volume / self.usual_volume
-        return shares < _NORMAL_VOLUME if ratio > 1 else 1 / 3 <= shares * ratio <= 3  # noqa: PLR2004 - a factor of 3
+        return shares < NORMAL_VOLUME if ratio > 1 else 1 / FOLD <= shares * ratio <= FOLD
 
     def is_other_basis(self, ratio: float, volume: float) -> bool:
         """Return whether the minutes' volume differs from the day's by the inverse of a price ratio."""
@@ -226,7 +229,7 @@ class _Session:
         """Return the verdict of a level that the day's own bar agrees with."""
         if overnight and self.day.looks_split(ratio, self.volume):
             return MISSED_SPLIT
-        is_normal = not self.day.usual_volume or self.volume >= _NORMAL_VOLUME * self.day.usual_volume
+        is_normal = not self.day.usual_volume or self.volume >= NORMAL_VOLUME * self.day.usual_volume
         return REAL_MOVE if is_normal else LEVEL_SHIFT
 
     def _levels(self) -> list[_Level]:

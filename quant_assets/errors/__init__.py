@@ -29,11 +29,14 @@ QuantAssetsError                     exit code
 │   ├── MalformedAnswerError              TradingView answered something that is no scan result
 │   ├── InvalidRecordsError               a source named records that cannot be used; lists every one
 │   ├── CorruptFileError                  a file cannot be read, or is not what its footer says
+│   ├── DamagedSourcesError               files are lost or altered, and something was to be built on them
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
 │   ├── HardRuleError                     a quarantined row that silver's schema forbids
 │   ├── BrokenChainError                  words on quarantined rows that cannot be proved; nothing is made with them
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
+│   ├── MissingSessionsError              sessions of a range are missing, or were not known then; lists them
+│   ├── UnexplainedBreakError             a range holds two price bases, and no factor leads from one to the other
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
 │   ├── NoCandidatesError                 the screen accepted nobody; names the biggest reasons
@@ -61,12 +64,16 @@ from quant_assets.errors.base import FixConfiguration as FixConfiguration
 from quant_assets.errors.base import QuantAssetsError as QuantAssetsError
 from quant_assets.errors.base import RetryLater as RetryLater
 from quant_assets.errors.base import listed
+from quant_assets.errors.data import LOTS_OFF as LOTS_OFF
 from quant_assets.errors.data import BrokenChainError as BrokenChainError
 from quant_assets.errors.data import CorruptCopyError as CorruptCopyError
 from quant_assets.errors.data import CorruptFileError as CorruptFileError
 from quant_assets.errors.data import CurrencyError as CurrencyError
+from quant_assets.errors.data import DamagedSourcesError as DamagedSourcesError
 from quant_assets.errors.data import HardRuleError as HardRuleError
 from quant_assets.errors.data import InfeasibleError as InfeasibleError
+from quant_assets.errors.data import MissingSessionsError as MissingSessionsError
+from quant_assets.errors.data import MissingSessionsWarning as MissingSessionsWarning
 from quant_assets.errors.data import NoCandidatesError as NoCandidatesError
 from quant_assets.errors.data import NotEnoughReturnsError as NotEnoughReturnsError
 from quant_assets.errors.data import NotPublishedError as NotPublishedError
@@ -75,6 +82,7 @@ from quant_assets.errors.data import ShapeError as ShapeError
 from quant_assets.errors.data import SnapshotExistsError as SnapshotExistsError
 from quant_assets.errors.data import SnapshotIncompleteError as SnapshotIncompleteError
 from quant_assets.errors.data import StaleInputsError as StaleInputsError
+from quant_assets.errors.data import UnexplainedBreakError as UnexplainedBreakError
 from quant_assets.errors.data import UnknownBarError as UnknownBarError
 from quant_assets.errors.data import VerificationError as VerificationError
 from quant_assets.errors.data import WrongUnitError as WrongUnitError

@@ -15,6 +15,12 @@ class ShapeError(DataWrong):
         super().__init__(f"The frame does not have the shape of table {table!r}: {listed(problems)}.")
 
 
+LOTS_OFF = (
+    "In TWS or IB Gateway, under Configuration > API > Settings, switch off *Send market data in lots for US "
+    "Stocks for dual-mode API clients*"
+)
+
+
 class WrongUnitError(DataWrong):
     """Volumes came in round lots of 100 instead of shares; nothing of such an answer is stored."""
 
@@ -22,8 +28,7 @@ class WrongUnitError(DataWrong):
         self.names = sorted(set(names))
         super().__init__(
             f"TWS sends volumes in lots of 100 instead of shares for {listed(self.names)}; they were refused. "
-            "In TWS or IB Gateway, under Configuration > API > Settings, switch off *Send market data in lots for US "
-            "Stocks for dual-mode API clients*, and run the same command again."
+            f"{LOTS_OFF}, and run the same command again."
         )
 
 
@@ -31,8 +36,16 @@ class CorruptFileError(DataWrong):
     """A file cannot be read, or its content is not what its footer says."""
 
     def __init__(self, path: Path, cause: str, mend: str) -> None:
-        self.path = path
+        self.path, self.cause = path, cause
         super().__init__(f"{path} is unreadable ({cause}). {mend}")
+
+
+class DamagedSourcesError(DataWrong):
+    """Files are lost, or do not hold what was committed; nothing is computed from them or named after them."""
+
+    def __init__(self, what: str, damages: Sequence[str], mend: str) -> None:
+        self.damages = tuple(damages)
+        super().__init__(f"{what}, nothing was written: {listed(damages)}. {mend}")
 
 
 class UnknownBarError(DataWrong):
@@ -84,6 +97,31 @@ class NotPublishedError(DataWrong):
     def __init__(self, table: str, partition: str, mend: str) -> None:
         self.table, self.partition = table, partition
         super().__init__(f"{table}[{partition}] is not published. {mend}")
+
+
+class MissingSessionsError(DataWrong):
+    """Sessions of a range are not there, or were not known at the instant that was asked about; lists all of them."""
+
+    def __init__(self, table: str, missing: Sequence[date], withheld: Sequence[date], sentence: str) -> None:
+        self.table, self.missing, self.withheld = table, tuple(missing), tuple(withheld)
+        super().__init__(f"{table} {sentence}")
+
+
+class MissingSessionsWarning(UserWarning):
+    """An answer does without sessions of the range that was asked for; its text lists all of them."""
+
+
+class UnexplainedBreakError(DataWrong):
+    """A range holds two price bases, and nothing says how one leads to the other."""
+
+    def __init__(self, symbol: str, session: date, before: date, evidence: str, others: Iterable[str] = ()) -> None:
+        self.symbol, self.session = symbol, session
+        too = f" So do {listed(names)}." if (names := sorted({*others} - {symbol})) else ""
+        super().__init__(
+            f"{symbol} is on another price basis from {session} on, and nothing explains it ({evidence}): what lies on "
+            f'the two sides cannot be put on one basis. Ask with adjust="as_served", from {session} on, up to '
+            f"{before}, or without {symbol}.{too}"
+        )
 
 
 class StaleInputsError(DataWrong):

@@ -64,10 +64,13 @@ def accept(
         What was written, or would be.
 
     Raises:
+        NotASessionError: the day is no session of the calendar.
+        FutureSessionError: the session has not closed yet.
         NotPublishedError: the session is not accounted for.
         UnknownNameError: no instrument of that name has such minutes.
         BrokenChainError: what was said before cannot be proved.
     """
+    work.calendar.require_closed(session, work.clock.now())
     standing = accepted_holes(work, [session]).select("con_id", "accepted")
     lost = (
         _lost(work, session).join(standing, on="con_id", how="full", coalesce=True).with_columns(pl.all().fill_null(0))

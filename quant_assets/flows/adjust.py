@@ -6,10 +6,12 @@ import polars as pl
 
 from quant_assets.domain import adjustments
 from quant_assets.domain.bars import daily_window, newest_answers
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK
 from quant_assets.domain.hours import is_open
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, UNIVERSE
 from quant_assets.errors import NotPublishedError
-from quant_assets.flows.ingest.daily import vintages_near
+from quant_assets.flows.breaks import jumps_id, with_max_jump
+from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -69,7 +71,8 @@ class Adjuster:
         minutes = [self._minutes(session, members)]
         if before and not everyone.join(then, on="con_id", how="anti").is_empty():
             minutes.append(self._minutes(before, members))
-        return adjustments.detect(session, before, everyone, now, then, pl.concat(minutes))
+        bounded = with_max_jump(work, everyone.join(members.select("con_id", "asset_class"), on="con_id", how="left"))
+        return adjustments.detect(session, before, bounded, now, then, pl.concat(minutes))
 
     def _minutes(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
         """Return the day's prices as the minutes that speak for a session give them, in each instrument's own hours."""
@@ -98,6 +101,7 @@ class Adjuster:
             "raw_tws_bars_before": raw.input_id(RAW_TWS_BARS, Partition(before)) if before else "",
             "raw_tws_daily_bars": combined_id(raw.input_id(RAW_TWS_DAILY_BARS, Partition(one)) for one in near),
             "universe": members.content_id if members else "",
+            "max_jump": jumps_id(self._work),
             "transform": adjustments.VERSION,
         }
 
@@ -110,7 +114,7 @@ class Adjuster:
 
 
 def _explained(frame: pl.DataFrame) -> Finding:
-    odd = frame.filter(pl.col("kind") == "unexplained").sort("symbol")
+    odd = frame.filter(pl.col("kind").is_in(["unexplained", UNEXPLAINED_BREAK])).sort("symbol", "session")
     told = "; ".join(f"{symbol}: {evidence}" for symbol, evidence in odd.select("symbol", "evidence").head(5).rows())
     return Finding(
         EXPLAINED, odd.is_empty(), f"{odd.height} changes of price that are no split: {told}", blocking=False

@@ -7,17 +7,19 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain.hours import n_open_minutes
-from quant_assets.domain.outcomes import DOUBTFUL
 from quant_assets.domain.tables import (
     ALL,
     CURATED_TWS_1M_BARS,
     RAW_TWS_REQUESTS,
     UNIVERSE,
+    Table,
 )
+from quant_assets.errors import CorruptFileError
 from quant_assets.flows.accepting import accepted_holes
-from quant_assets.flows.ingest.daily import unproved
-from quant_assets.flows.ingest.ledger import MAX_ASKS, contradicted, holes, open_holes, read_ledger
+from quant_assets.flows.ingest.ledger import GIVEN_UP, MAX_ASKS, contradicted, holes, open_holes, read_ledger
+from quant_assets.flows.ingest.vintages import unproved
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Partition
 
 DATA_TABLES = tuple(table for table in ALL if table.is_expected and not table.append_only)
@@ -124,7 +126,7 @@ def _daily_doubts(ledger: pl.DataFrame) -> pl.DataFrame:
     found = holes(ledger).rename({"session": "vintage"}).drop("symbol")
     is_proved = (pl.col("proved") >= pl.col("vintage")) & (pl.col("reach") <= pl.col("asked_from"))
     proved = found.join(proofs, on=series).filter(is_proved)
-    is_known = pl.col("outcome").is_in(DOUBTFUL) & (pl.col("n_asked") >= MAX_ASKS)
+    is_known = pl.col("outcome").is_in(GIVEN_UP) & (pl.col("n_asked") >= MAX_ASKS)
     return found.join(proved, on=[*series, "vintage"], how="anti").with_columns(
         is_known.alias("is_known"), pl.format("daily {}: {}", "what_to_show", "detail").alias("detail")
     )
@@ -153,7 +155,14 @@ def _missing_in(work: Work, session: date) -> pl.DataFrame:
 
 
 def _is_whole(work: Work, session: date) -> bool:
-    return all(work.lake.curated.exists(table, Partition(session)) for table in DATA_TABLES)
+    return all(_stands(work, table, Partition(session)) for table in DATA_TABLES)
+
+
+def _stands(work: Work, table: Table, partition: Partition) -> bool:
+    try:
+        return work.lake.curated.proved_footer(table, partition) is not None
+    except CorruptFileError:
+        return table.zone in OBSERVED  # nobody can compute it again: the data audit names it
 
 
 def runs_of(sessions: Sequence[date], calendar_sessions: Sequence[date]) -> list[list[date]]:

@@ -7,10 +7,13 @@ from datetime import date
 from quant_assets.domain.accounting import equation
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import QUARANTINED, UNEXPLAINED, Limits, beyond, told
-from quant_assets.domain.tables import BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
 from quant_assets.errors import BrokenChainError, CorruptFileError
+from quant_assets.errors.base import listed
 from quant_assets.flows.accounting import balance
+from quant_assets.flows.breaks import broken_at
 from quant_assets.flows.care import DATA_TABLES
+from quant_assets.flows.ingest.ledger import in_other_units
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
@@ -22,10 +25,12 @@ PUBLISHED = "every_table_published"
 COHERENT = "made_from_what_stands"
 BALANCED = "accounting_balances"
 BOUNDED = "quarantine_within_limits"
+ONE_UNIT = "volumes_of_one_unit"
 CHECKS = {
     PUBLISHED: "Every table of the data cycle is published, which its blocking checks allow only when they are green",
     COHERENT: "No table was computed from what something newer has replaced",
     BALANCED: "Every expected minute is accounted for, and no more than lakehouse.max_unexplained is unexplained",
+    ONE_UNIT: "Of no instrument, minutes and daily bar are a hundred times apart in volume: one of them is in lots",
     BOUNDED: "Quarantine takes more than lakehouse.max_quarantined of no more instruments than lakehouse.max_degraded",
 }
 
@@ -47,6 +52,7 @@ def certify(work: Work, session: date) -> Published:
         Finding(PUBLISHED, not (absent := sorted(footers.keys() - found.keys())), _absent(session, absent)),
         Finding(COHERENT, not (stale := stale_tables(work, session, found)), _older(session, stale)),
         Finding(BALANCED, not (odd := account.problem(session, UNEXPLAINED)), odd),
+        Finding(ONE_UNIT, not (apart := _apart(work, session)), apart),
         Finding(BOUNDED, not (out := account.problem(session, QUARANTINED)), out),
     ]
     certificate = combined_id(f"{session}|{name}|{footer.content_id}" for name, footer in found.items())
@@ -78,11 +84,11 @@ def certify(work: Work, session: date) -> Published:
 
 
 def _footers(work: Work, session: date) -> dict[str, Footer | None]:
-    """Return what stands of every table; a file that cannot be read does not stand."""
+    """Return what stands of every table; a file that cannot be read, or was altered, does not stand."""
     footers: dict[str, Footer | None] = {}
     for table in CERTIFIED_TABLES:
         try:
-            footers[table.name] = work.lake.curated.footer(table, Partition(session))
+            footers[table.name] = work.lake.curated.proved_footer(table, Partition(session))
         except CorruptFileError:
             footers[table.name] = None
     return footers
@@ -90,6 +96,19 @@ def _footers(work: Work, session: date) -> dict[str, Footer | None]:
 
 def _absent(session: date, absent: Sequence[str]) -> str:
     return f"not published: {', '.join(absent)}; run `quant flow data --session {session}`" if absent else ""
+
+
+def _apart(work: Work, session: date) -> str:
+    """Name the instruments whose volumes are in two units."""
+    apart = in_other_units(work, [session])
+    if apart.is_empty():
+        return ""
+    members = work.lake.curated.read(UNIVERSE, Partition(session), ["con_id", "symbol"])
+    names = members.join(apart, on="con_id", how="semi")["symbol"].sort().to_list()
+    return (
+        f"minutes and daily bar are a hundred times apart in volume: {listed(names)}; `quant flow data --session "
+        f"{session}` asks TWS again for both, `quant doctor` says whether it counts in lots"
+    )
 
 
 def _older(session: date, stale: Sequence[tuple[str, str]]) -> str:
@@ -164,7 +183,11 @@ def _account(work: Work, session: date, found: Mapping[str, Footer]) -> _Account
     partition, limits = Partition(session), Limits.of(work.settings.manifest.lakehouse)
     rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
     members = work.lake.curated.read(UNIVERSE, partition)
-    return _Account(equation(rows), balance(rows, members), beyond(rows, limits), *told(rows, limits))
+    degraded, accepted = told(rows, limits)
+    broken = broken_at(work.lake.curated, session) if ADJUSTMENT_FACTORS.name in found else {}
+    named = [f"{symbol} on another price basis, {times}" for symbol, times in broken.items()]
+    whole = "; ".join([*([degraded] if degraded else []), *named])
+    return _Account(equation(rows), balance(rows, members), beyond(rows, limits), whole, accepted)
 
 
 # ------------------------------------------------------------ asking

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quant_assets.domain.tables import ALL
-from quant_assets.errors import CorruptCopyError, UnknownNameError
+from quant_assets.errors import CorruptCopyError, CorruptFileError, UnknownNameError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.compaction import Compacted, Month, compact, months, prove
 
@@ -22,6 +22,8 @@ class Proof:
 def due_months(work: Work, month: str = "") -> list[Month]:
     """Return the months whose copy is absent, behind or stale, by table; of one month when it is named.
 
+    The copies of a named month are proven, and one that differs is due as well.
+
     Raises:
         UnknownNameError: nothing is published in the month.
     """
@@ -29,7 +31,8 @@ def due_months(work: Work, month: str = "") -> list[Month]:
     known = sorted({one.month for one in found})
     if month and month not in known:
         raise UnknownNameError("month with published sessions", month, known)
-    return [one for one in found if one.is_due and one.sessions and month in ("", one.month)]
+    asked = [one for one in found if one.sessions and month in ("", one.month)]
+    return [one for one in asked if one.is_due or (month and not _proof(work, one).equal)]
 
 
 def compact_months(work: Work, due: Sequence[Month]) -> list[Compacted]:
@@ -61,6 +64,6 @@ def _proof(work: Work, one: Month) -> Proof:
         return Proof(one.table.name, one.month, True, f"not served: {one.why}")
     try:
         prove(store, one.table, store.layout.copy(one.table, one.month), dict(index.sources))
-    except CorruptCopyError as error:
+    except (CorruptCopyError, CorruptFileError) as error:
         return Proof(one.table.name, one.month, False, str(error))
     return Proof(one.table.name, one.month, True, f"{len(index.sources)} sessions are equal")

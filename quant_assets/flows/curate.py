@@ -35,8 +35,9 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings
-from quant_assets.flows.ingest.daily import vintages_near
+from quant_assets.flows.breaks import jumps_id, with_max_jump
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
+from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.overriding import overrides_of
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
@@ -45,7 +46,7 @@ from quant_assets.lakehouse.layout import Partition
 
 _ACCOUNTED = "accounted"
 INSTRUMENTS_VERSION = "2"
-DAILY_VERSION = "1"
+DAILY_VERSION = "2"
 _MADE_TOGETHER = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 _PLAIN = "no ADJUSTED_LAST on the basis of the trades, so that adj_close is the close"
 _USUAL_SESSIONS = 20
@@ -234,6 +235,7 @@ class Curator:
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": footer.content_id if footer else "",
             "lookback": str(n_lookback),
+            "max_jump": jumps_id(work),
             "transform": DAILY_VERSION,
         }
         if standing := unchanged(work, CURATED_TWS_1D_BARS, partition, inputs):
@@ -244,7 +246,9 @@ class Curator:
         sessions = work.calendar.window(session, n_lookback)
         window = daily_window(vintages, session, sessions).join(members, on="con_id", how="semi")
         sound, broken = quality.sound_daily(window)
-        finished = quality.finish_daily(sound, _expected_days(work, members, sessions), DAILY_VERSION)
+        classes = with_max_jump(work, members).select("con_id", "max_jump")
+        bounded = sound.join(classes, on="con_id", how="left", maintain_order="left")
+        finished = quality.finish_daily(bounded, _expected_days(work, members, sessions), DAILY_VERSION)
         absent = members.join(finished, on="con_id", how="anti")
         plain = members.filter(pl.col("asset_class").is_in(instruments_domain.ADJUSTABLE)).join(
             sound.filter(~pl.col("is_adjusted")), on="con_id", how="semi"

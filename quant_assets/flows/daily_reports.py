@@ -55,7 +55,8 @@ def daily_report(work: Work) -> pl.DataFrame:
     """Return one row per instrument and session of the newest window, ascending.
 
     Returns:
-        con_id, symbol, session, the daily bar, `return` of the adjusted close, `minutes` (curated 1-minute bars),
+        con_id, symbol, session, the daily bar, `return` of the adjusted close (null across an
+        unexplained break), `minutes` (curated 1-minute bars),
         `quarantined` (those that were held back), and `weight_<profile>`, null where a profile has none.
     """
     curated = work.lake.curated
@@ -64,8 +65,11 @@ def daily_report(work: Work) -> pl.DataFrame:
         return pl.DataFrame(schema={"con_id": pl.Int64, "symbol": pl.String})
     window = work.calendar.window(newest, N_SESSIONS)
     bars = curated.read(CURATED_TWS_1D_BARS, Partition(newest), _BARS).sort("con_id", "session")
-    change = (pl.col("adj_close") / pl.col("adj_close").shift(1).over("con_id") - 1).alias("return")
-    rows = bars.with_columns(change).filter(pl.col("session").is_in(window))
+    crosses = (pl.col("dq_status") != "error") & (pl.col("dq_status").shift(1).over("con_id") == "error")
+    change = pl.when(~crosses.fill_null(value=False)).then(
+        pl.col("adj_close") / pl.col("adj_close").shift(1).over("con_id") - 1
+    )
+    rows = bars.with_columns(change.alias("return")).filter(pl.col("session").is_in(window))
     key = ["con_id", "session"]
     for table, name in ((CURATED_TWS_1M_BARS, "minutes"), (QUARANTINE_TWS_BARS, "quarantined")):
         rows = rows.join(_counted(work, table, window, name), on=key, how="left")

@@ -1,8 +1,8 @@
-"""The data audit: what is damaged, altered, missing, stale, drifted, left over or newly toxic, each with its mend."""
+"""The data audit: what is damaged, lost, altered, missing, stale, drifted, left over or newly toxic, and its mend."""
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -11,19 +11,25 @@ import polars as pl
 
 from quant_assets.domain.accounting import is_unexplained, mass_delisting
 from quant_assets.domain.differences import Difference
-from quant_assets.domain.tables import ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
 from quant_assets.domain.toxic import REAL_MOVE, VERDICTS
 from quant_assets.errors import CorruptFileError
+from quant_assets.flows.anchors import doubts
+from quant_assets.flows.breaks import MEND, every_break
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import published_certificates, stale_tables
+from quant_assets.flows.compact import prove_copies
+from quant_assets.flows.damage import mend_of
 from quant_assets.flows.drift import drift
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.compaction import months
+from quant_assets.lakehouse.copies import month_of
+from quant_assets.lakehouse.damage import Damage, damages
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.orphans import orphans
 
-_REBUILD = "move the file aside and materialize its partition again"
 _RESTORE = "restore overrides.jsonl and audit.jsonl from one backup, or see docs/runbook.md"
 _SHOWN = 5
 _LOOKED_INTO = 5
@@ -46,32 +52,61 @@ class AuditFinding:
     mend: str = ""
 
 
-def audit_data(work: Work, *, peek: bool = False) -> list[AuditFinding]:
+def audit_data(work: Work, *, peek: bool = False, quick: bool = False) -> list[AuditFinding]:
     """Look at every table; what quarantine holds is remembered, so that the next audit tells what is new.
 
     Args:
         work: the unit of work.
         peek: remember nothing: nobody may read these findings, and news stay news until somebody does.
+        quick: look at footers, sizes and times, and hash only what is not, by these, what was committed.
     """
-    catalog = refresh_catalog(work, full=True)
+    catalog, manifests = refresh_catalog(work, full=True), list(_manifests(work))
+    damaged = damages(work.lake, ALL, quick=quick, progress=work.progress)
     return [
+        *manifests,
+        *(AuditFinding("error", one.table.name, str(one), mend_of(one)) for one in damaged),
+        *([] if quick else _copies(work, damaged)),
         *(found for table in ALL for found in _of_table(table, catalog["tables"][table.name])),
         *_words(work),
         *_stale(work),
-        *_drifted(work),
+        *_drifted(work, {(one.table.name, one.partition.session) for one in damaged}),
         *_refused(work),
         *_minutes(work),
+        *_breaks(work),
         *_leftovers(work),
         *_orphans(work),
         *_toxic(work, peek=peek),
     ]
 
 
+def _manifests(work: Work) -> Iterator[AuditFinding]:
+    """Tell which manifests are damaged; from then on the files of these tables answer for themselves."""
+    for table in ALL:
+        found = [store.damaged_manifest(table) for store in (work.lake.raw, work.lake.curated)]
+        if error := next((one for one in found if one), None):
+            what = f"{work.layout.relative(error.path)} is damaged, and no file is: {error.cause}"
+            yield AuditFinding("error", table.name, what, f"quant lake reindex {table.name}")
+
+
+def _copies(work: Work, damaged: Sequence[Damage]) -> Iterator[AuditFinding]:
+    """Tell which month copies hold other rows than their session files, or were rewritten and answer for nothing.
+
+    A damaged session file proves no copy.
+    """
+    for table in ALL:
+        for month in months(work.lake.curated, table):
+            if month.state == "foreign":
+                what = f"the month copy of {month.month} answers for nothing: {month.why}"
+                yield AuditFinding("warn", table.name, what, f"quant lake compact --month {month.month}")
+    unproved = {(one.table.name, month_of(one.partition.session)) for one in damaged}
+    for one in prove_copies(work):
+        if not one.equal and (one.table, one.month) not in unproved:
+            what = f"the month copy of {one.month} answers reads with other rows: {one.why}"
+            yield AuditFinding("error", one.table, what, f"quant lake compact --month {one.month}")
+
+
 def _of_table(table: Table, entry: dict[str, Any]) -> Iterator[AuditFinding]:
-    """Tell what cannot be read, what is missing, and whether the table is behind the calendar."""
-    for session, condition in entry["conditions"].items():
-        if condition == "degraded":
-            yield AuditFinding("error", table.name, f"{session} cannot be read", _REBUILD)
+    """Tell what is missing, and whether the table is behind the calendar."""
     if table not in DATA_TABLES:
         return
     holds = entry["n_partitions"] > 0
@@ -89,7 +124,7 @@ def _fill(table: Table, *, holds: bool) -> str:
 
 def _words(work: Work) -> Iterator[AuditFinding]:
     """Tell which words on quarantined rows cannot be proved: until that is mended, no session is curated."""
-    for one in work.words.doubts():
+    for one in doubts(work):
         where = f"overrides.jsonl, line {one.line}" if one.line else "overrides.jsonl"
         severity: Literal["error", "info"] = "error" if one.is_tampering else "info"
         yield AuditFinding(severity, "", f"{where}: {one.detail}", _RESTORE if one.is_tampering else "")
@@ -106,10 +141,16 @@ def _stale(work: Work) -> Iterator[AuditFinding]:
         yield AuditFinding("warn", name, what, f"quant flow data --sessions {found[0]}..{found[-1]}")
 
 
-def _drifted(work: Work) -> Iterator[AuditFinding]:
-    """Tell which sessions no longer hold what was certified, and for the newest ones what changed."""
+def _drifted(work: Work, damaged: Collection[tuple[str, date]]) -> Iterator[AuditFinding]:
+    """Tell which sessions no longer hold what was certified, and for the newest ones what changed.
+
+    Args:
+        work: the unit of work.
+        damaged: tables and sessions with a damaged file, which are named as that.
+    """
     changed = [one for one in published_certificates(work) if one.state == "changed"]
     for place, certificate in enumerate(reversed(changed)):
+        moved = [name for name in certificate.changed if (name, certificate.session) not in damaged]
         drifted = f"{certificate.session} has drifted from its certificate: "
         mend = _recertify(certificate.session)
         try:
@@ -117,9 +158,10 @@ def _drifted(work: Work) -> Iterator[AuditFinding]:
         except CorruptFileError:
             found = []  # named with the other unreadable files
         for one in found:
-            yield AuditFinding("warn", one.table, drifted + _change(one.current_id, one.difference), mend)
-        if not found:
-            yield AuditFinding("warn", "certified_sessions", drifted + ", ".join(certificate.changed), mend)
+            if one.table in moved:
+                yield AuditFinding("warn", one.table, drifted + _change(one.current_id, one.difference), mend)
+        if moved and not found:
+            yield AuditFinding("warn", "certified_sessions", drifted + ", ".join(moved), mend)
 
 
 def _refused(work: Work) -> Iterator[AuditFinding]:
@@ -192,6 +234,13 @@ def _accounted(work: Work) -> Iterator[pl.DataFrame]:
             rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
             if not rows.is_empty():
                 yield rows
+
+
+def _breaks(work: Work) -> Iterator[AuditFinding]:
+    """Tell whose price basis breaks where nothing explains it: no number may be computed across."""
+    for session, symbol, times in every_break(work):
+        what = f"{session}: {symbol} is on another price basis than before, {times}, and nothing explains it"
+        yield AuditFinding("warn", ADJUSTMENT_FACTORS.name, what, MEND.format(session=session))
 
 
 # ------------------------------------------------------------ quarantine

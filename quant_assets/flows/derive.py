@@ -1,9 +1,11 @@
 """From silver to gold, one session at a time: features and labels, each with its certificate of causality."""
 
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK, on_one_basis
 from quant_assets.domain.features import Certificate, FeatureGroup, certify
 from quant_assets.domain.hours import HOURS
 from quant_assets.domain.tables import UNIVERSE
@@ -36,7 +38,7 @@ def publish_group(work: Work, group: FeatureGroup, session: date) -> Published:
     }
     if standing := unchanged(work, group.table, partition, inputs):
         return standing
-    bars = store.read(source, partition, group.inputs.columns)
+    bars, group = _on_one_basis(group, store.read(source, partition, (*group.inputs.columns, "dq_status", "dq_rules")))
     minutes = work.calendar.minutes([session]) if members.is_empty() else work.minutes_of(session, members)
     computed = group.compute(bars, minutes)
     finding = _finding(certify(group, bars, minutes, computed))
@@ -51,6 +53,25 @@ def publish_group(work: Work, group: FeatureGroup, session: date) -> Published:
         findings=[finding],
         metadata=produced.metadata,
     )
+
+
+def _on_one_basis(group: FeatureGroup, bars: pl.DataFrame) -> tuple[pl.DataFrame, FeatureGroup]:
+    """Return what a group is computed from, and how, so that no value is made of prices on two bases.
+
+    Daily: the rows on the basis of the newest one. Minutes: those beyond an unexplained break are computed apart.
+    """
+    beyond = pl.col("dq_rules").str.split(";").list.contains(UNEXPLAINED_BREAK).fill_null(value=False)
+    if group.is_daily:
+        return on_one_basis(bars).select(group.inputs.columns), group
+    if not bars.select(beyond.any()).item():
+        return bars.select(group.inputs.columns), group
+
+    def compute(marked: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
+        parts = marked.partition_by("_beyond", include_key=False)
+        computed = pl.concat([group.compute(part, minutes) for part in parts or [marked.drop("_beyond")]])
+        return computed.sort("con_id", group.time, maintain_order=True)
+
+    return bars.select(*group.inputs.columns, beyond.alias("_beyond")), replace(group, compute=compute)
 
 
 def _hours_id(work: Work, session: date, members: pl.DataFrame) -> dict[str, str]:
@@ -69,8 +90,9 @@ def _finding(certificate: Certificate) -> Finding:
         certificate.is_causal,
         "; ".join(certificate.leaks),
         metadata={
-            "instruments_sampled": certificate.n_instruments,
+            "instruments": certificate.n_instruments,
             "values_recomputed": certificate.n_values,
-            "cut_after": [str(cut) for cut in certificate.cuts],
+            "all_cut_after": [str(cut) for cut in certificate.cuts],
+            "sample_cut_after": [str(cut) for cut in certificate.sampled_cuts],
         },
     )

@@ -11,7 +11,7 @@ from quant_assets.flows.work import Work
 
 GIVEN_UP: Final = "given_up"
 """Key of a check's metadata: who was given up, as rows of `refusals`."""
-NO_PERMISSION, UNKNOWN = REFUSED
+NO_PERMISSION, UNKNOWN, TURNED_DOWN = REFUSED
 
 _SERIES = ("bar_size", "what_to_show")
 _RECENT = 10
@@ -31,13 +31,15 @@ def refusals(ledger: pl.DataFrame) -> list[dict[str, Any]]:
     asked = ledger.sort("asked_at", "request_id").unique(
         ["con_id", *_SERIES, "session"], keep="last", maintain_order=True
     )
+    # what is always refused says in its own words when it is asked for again
+    later = pl.when(pl.col("outcome") == TURNED_DOWN).then(pl.lit("")).otherwise(pl.lit(f" {_LATER}"))
     found = asked.filter(pl.col("outcome").is_in(REFUSED)).select(
         "con_id",
         "symbol",
         "outcome",
         pl.concat_str(*_SERIES, separator=" ").alias("series"),
         pl.col("session").cast(pl.String),
-        pl.concat_str("detail", pl.lit(f" {_LATER}")),
+        pl.concat_str("detail", later),
     )
     return found.sort("symbol", "con_id", "series", "session").to_dicts()
 

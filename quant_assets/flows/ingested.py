@@ -8,9 +8,9 @@ import polars as pl
 
 from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, Table
 from quant_assets.flows.curate import universe_of, unsettled
-from quant_assets.flows.given_up import GIVEN_UP, NO_PERMISSION, UNKNOWN, refusals, sentences
-from quant_assets.flows.ingest.daily import daily_needs, unproved, vintages_near
+from quant_assets.flows.given_up import GIVEN_UP, NO_PERMISSION, TURNED_DOWN, UNKNOWN, refusals, sentences
 from quant_assets.flows.ingest.ledger import read_ledger
+from quant_assets.flows.ingest.vintages import daily_needs, unproved, vintages_near
 from quant_assets.flows.publishing import NOT_EMPTY, SCHEMA, Finding, Published
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.bronze_rules import broken_rules
@@ -21,6 +21,7 @@ from quant_assets.lakehouse.store import StorageReport
 SETTLED = "every_request_settled"
 PERMITTED = "every_instrument_permitted"
 RECOGNISED = "every_instrument_recognised"
+ACCEPTED = "every_request_accepted"
 SERVED = "history_served"
 PROVED = "history_proved"
 KNOWN = "every_member_known"
@@ -124,9 +125,9 @@ def raw_details(work: Work, session: date, added: Mapping[str, int]) -> Publishe
 
 
 def _refused(ledger: pl.DataFrame) -> Iterator[Finding]:
-    """Tell apart who lacks a subscription and whom TWS does not know; both are given up, and neither blocks."""
+    """Tell apart who lacks a subscription, whom TWS does not know, and what it always refuses; none of it blocks."""
     rows = refusals(ledger)
-    for check, outcome in ((PERMITTED, NO_PERMISSION), (RECOGNISED, UNKNOWN)):
+    for check, outcome in ((PERMITTED, NO_PERMISSION), (RECOGNISED, UNKNOWN), (ACCEPTED, TURNED_DOWN)):
         found = [row for row in rows if row["outcome"] == outcome]
         text = "; ".join(sentences(found)[:_SHOWN])
         yield Finding(check, not found, text, blocking=False, metadata={GIVEN_UP: found})

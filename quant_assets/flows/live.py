@@ -161,7 +161,7 @@ async def _ask(work: Work, opened: OpenSource, due: Sequence[Open]) -> tuple[lis
             request = _request(work, one)
             task.advance(note=request.contract.symbol)
             try:
-                async with opened.pacer.slot(request):
+                async with opened.pacer.slot(request, opened.policy.quiet):
                     answer = await opened.source.bars(request)
             except SourceUnavailableError:
                 raise

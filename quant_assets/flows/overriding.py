@@ -83,19 +83,29 @@ def find(work: Work, name: str) -> dict[str, Any]:
     A row that was released is found as well, so that the word on it can be taken back.
 
     Raises:
-        UnknownNameError: no row, or several, are named so.
+        UnknownNameError: no row, or several, are named so; tells those of its session, else of the newest that has any.
     """
     day, _, _ = name.partition("-")
     try:
         session = datetime.strptime(day, "%Y%m%d").date()  # noqa: DTZ007 - a date has no zone
     except ValueError:
-        raise UnknownNameError("quarantined row", name, []) from None
+        raise UnknownNameError("quarantined row", name, _newest_names(work)) from None
     rows = rejected(work, [session])
     rows += [row for row in _released(work, session) if row["id"] not in {one["id"] for one in rows}]
     fitting = [row for row in rows if row["id"].startswith(name)]
     if len(fitting) != 1:
-        raise UnknownNameError("quarantined row", name, [row["id"] for row in fitting or rows])
+        known = [row["id"] for row in fitting or rows] or _newest_names(work)
+        raise UnknownNameError("quarantined row", name, known)
     return fitting[0]
+
+
+def _newest_names(work: Work) -> list[str]:
+    """Return the names of the rows of the newest session that has rows in quarantine."""
+    curated = work.lake.curated
+    for partition in reversed(curated.partitions(QUARANTINE_TWS_BARS)):
+        if (footer := curated.footer(QUARANTINE_TWS_BARS, partition)) and footer.n_rows:
+            return [row["id"] for row in rejected(work, [partition.session])]
+    return []
 
 
 def _released(work: Work, session: date) -> list[dict[str, Any]]:

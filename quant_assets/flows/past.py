@@ -260,7 +260,7 @@ class PastLake:
         """
         file = self.present.layout.file(table, partition)
         try:
-            confirmed = self.present.lake.curated.footer(table, partition)
+            confirmed = self.present.lake.curated.proved_footer(table, partition)
             footers = (confirmed, read_footer(file)) if confirmed else ()
             return next((one for one in footers if self._is_of_then(one, partition)), None)
         except CorruptFileError:

@@ -61,11 +61,11 @@ class Published:
 def unchanged(work: Work, table: Table, partition: Partition, inputs: Mapping[str, str]) -> Published | None:
     """Return what stands, when it was computed from exactly these inputs and judged by today's rules; else None.
 
-    This is what makes a second run free: nothing is read but the manifest. A file that became unreadable does not
-    stand: it is derived, so it is computed again.
+    This is what makes a second run free: nothing is read but the manifest. A file that became unreadable, or that is
+    not the one that was committed and holds other rows than its footer says, does not stand: it is computed again.
     """
     try:
-        footer = work.lake.curated.footer(table, partition)
+        footer = work.lake.curated.proved_footer(table, partition)
     except CorruptFileError:
         return None
     if footer is None or not inputs or dict(footer.inputs) != _judged_inputs(table, inputs):

@@ -10,7 +10,7 @@ from quant_assets.domain.bars import newest_answers
 from quant_assets.domain.differences import ColumnChange, difference
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, Table
 from quant_assets.errors import CorruptFileError
-from quant_assets.flows.ingest.daily import FULL_EVERY
+from quant_assets.flows.ingest.vintages import FULL_EVERY
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.footer import instant_text
 from quant_assets.lakehouse.layout import Partition

@@ -14,12 +14,12 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.tables import ALL, UNIVERSE, Table
 from quant_assets.errors import ConfigurationError, NotPublishedError
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Layout
 
 WORD = "irreplaceable"
 """What has to be typed before observations are removed."""
 
-OBSERVED = ("bronze", "discovery")
 DERIVED = ("silver", "gold")
 _WAIT_S = 10.0
 
@@ -115,5 +115,5 @@ def _remove(layout: Layout, table: Table) -> None:
 def _files(layout: Layout, table: Table) -> list[Path]:
     """Return the files of a table that a store wrote, its copies and its notes; what people set aside stays."""
     stored = layout.table(table).glob("*=*/**/*.parquet")
-    copies = (layout.copies / table.name).glob("*.parquet")
+    copies = (path for kind in ("parquet", "json") for path in (layout.copies / table.name).glob(f"*.{kind}"))
     return sorted([*stored, *copies, *(layout.contents / table.name).glob("*.json")])

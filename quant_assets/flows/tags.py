@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from quant_assets.domain.tables import ALL, BY_NAME, Table
-from quant_assets.errors import ConfigurationError, CorruptFileError, UnknownNameError
+from quant_assets.errors import ConfigurationError, CorruptFileError, DamagedSourcesError, UnknownNameError
+from quant_assets.flows.damage import mend_of
 from quant_assets.flows.past import open_past
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.damage import damages
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings.names import safe_name
 
-Verdict = Literal["same", "proved", "differs"]
+Verdict = Literal["same", "proved", "damaged", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class TagFinding:
     table: str
     partition: str
     verdict: Verdict
-    """same: it stands as tagged; proved: it was replaced, and what was known then still has the tagged content."""
+    """same: it stands as tagged; proved: it was replaced, and what was known then still has the tagged content;
+    damaged: a file of it is lost, or its rows are not what its footer says."""
     what: str = ""
 
 
@@ -62,10 +65,11 @@ _AS_OF_TAG = "replaced since; computed again as of the tag"
 
 
 def planned_tag(work: Work, name: str) -> Tag:
-    """Return what a tag of this name would hold, and write nothing.
+    """Return what a tag of this name would hold, and write nothing; every file is hashed.
 
     Raises:
         ConfigurationError: the name is taken.
+        DamagedSourcesError: a file does not hold what was committed, so nothing can be named after it.
         UnsafeNameError: it is no name for a file.
     """
     path = _path(work, name)
@@ -74,6 +78,9 @@ def planned_tag(work: Work, name: str) -> Tag:
         raise ConfigurationError(
             f"tag {name!r}", f"it names a state of {made:%Y-%m-%d %H:%M} UTC already.", "Choose another name."
         )
+    if found := [one for one in damages(work.lake, ALL, progress=work.progress) if one.kind == "damaged"]:
+        mends = " ".join(dict.fromkeys(f"Mend: {mend_of(one)}." for one in found))
+        raise DamagedSourcesError(f"Tag {name!r} would name damaged files", [str(one) for one in found], mends)
     named = {table.name: dict(_standing(work, table)) for table in ALL}
     return Tag(name, work.clock.now(), {table: ids for table, ids in named.items() if ids})
 
@@ -83,6 +90,7 @@ def create_tag(work: Work, name: str) -> Tag:
 
     Raises:
         ConfigurationError: the name is taken.
+        DamagedSourcesError: see `planned_tag`.
         UnsafeNameError: it is no name for a file.
     """
     tag = planned_tag(work, name)
@@ -144,15 +152,18 @@ def delete_tag(work: Work, name: str) -> None:
 
 
 def verify_tag(work: Work, name: str) -> list[TagFinding]:
-    """Hold a tag against what stands, and prove what was replaced since from what was known then.
+    """Hold a tag against what stands, all of it hashed, and prove what was replaced since from what was known then.
 
     Raises:
         UnknownNameError: there is no such tag.
     """
     tag = read_tag(work, name)
-    findings: list[TagFinding] = []
+    damaged = _damaged(work, tag)
+    findings = [TagFinding(name, partition.key, "damaged", why) for (name, partition), why in damaged.items()]
     replaced: list[_Named] = []
     for one in _named(tag):
+        if (one.table.name, one.partition) in damaged:
+            continue
         if _now(work, one.table, one.partition) == one.content:
             findings.append(TagFinding(one.table.name, one.partition.key, "same"))
         else:
@@ -174,6 +185,20 @@ def _named(tag: Tag) -> Iterable[_Named]:
         if name in BY_NAME:
             for key, content in partitions.items():
                 yield _Named(BY_NAME[name], Partition.from_key(key), content)
+
+
+def _damaged(work: Work, tag: Tag) -> dict[tuple[str, Partition], str]:
+    """Return the partitions of a tag with a file that is lost or damaged, by table, and what is wrong."""
+    named = {(one.table.name, one.partition) for one in _named(tag)}
+    tables = [BY_NAME[name] for name in tag.tables if name in BY_NAME]
+
+    def is_named(table: Table, partition: Partition) -> bool:
+        return (table.name, partition) in named
+
+    found: dict[tuple[str, Partition], str] = {}
+    for one in damages(work.lake, tables, is_named, progress=work.progress):
+        found.setdefault((one.table.name, one.partition), f"{one}; {mend_of(one)}")
+    return found
 
 
 def _now(work: Work, table: Table, partition: Partition) -> str | None:

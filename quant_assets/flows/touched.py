@@ -21,7 +21,7 @@ from quant_assets.domain.tables import (
     UNIVERSE,
     Table,
 )
-from quant_assets.errors import ConfigurationError, UnknownBarError
+from quant_assets.errors import ConfigurationError, UnknownBarError, UnknownNameError
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.reading import resolve_symbols
 from quant_assets.lakehouse.runs import RunDirectory, list_runs
@@ -118,7 +118,10 @@ def _con_id(lake: Lakehouse, bar: Bar) -> int:
     sessions = [one.session for one in lake.curated.partitions(UNIVERSE)]
     near = [session for session in sessions if session <= bar.session][-1:] or sessions[:1]
     later = [session for session in sessions if session > bar.session]
-    return resolve_symbols(lake.curated, [bar.symbol], [*near, *later])[bar.symbol]
+    try:
+        return resolve_symbols(lake.curated, [bar.symbol], near)[bar.symbol]
+    except UnknownNameError:
+        return resolve_symbols(lake.curated, [bar.symbol], [*near, *later])[bar.symbol]
 
 
 def _answers(lake: Lakehouse, bar: Bar, con_id: int) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What every flow is handed: stores, calendar, clock, configuration, and the way to the source."""
 
+import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -20,13 +21,14 @@ from quant_assets.control.progress import NullProgress, Progress
 from quant_assets.domain import venues
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.hours import HOURS, Hours
-from quant_assets.domain.tables import RAW_TWS_SCHEDULES
+from quant_assets.domain.tables import RAW_TWS_SCHEDULES, Table
 from quant_assets.flows.words import Words
-from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets.settings import Settings
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,19 @@ class Work:
     @cached_property
     def lake(self) -> Lakehouse:
         """The stores."""
-        return Lakehouse(self.layout, run_id=self.run_id, clock=self.clock)
+        return Lakehouse(self.layout, run_id=self.run_id, clock=self.clock, on_gone=self._tell_of_gone)
+
+    def _tell_of_gone(self, table: Table, partition: Partition, paths: Sequence[str]) -> None:
+        """Put on record that batches are lost: what is fetched in their place came later, and may differ."""
+        _log.warning("%s[%s]: committed batches are gone: %s", table.name, partition.key, ", ".join(paths))
+        self.audit.record(
+            "batches_gone",
+            run_id=self.run_id,
+            status="warn",
+            table=table.name,
+            session=str(partition.session),
+            paths=list(paths),
+        )
 
     @cached_property
     def described(self) -> dict[int, tuple[ContractDetails, datetime]]:

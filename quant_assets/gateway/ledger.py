@@ -42,6 +42,15 @@ class StrikeRecord:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class NoticeRecord:
+    """A message to all clients, and how many there were to hear it."""
+
+    at: float
+    code: int
+    n_clients: int
+
+
 @dataclass(slots=True)
 class HistoryLedger:
     """Every history and head timestamp request since the gateway started, in order of arrival."""
@@ -117,7 +126,7 @@ class LedgerFile:
 
 
 def read_ledger_file(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a ledger file: `asked`, `ended`, `strike` and `breach` events, in order."""
+    """Yield the lines of a ledger file in order: `asked`, `ended`, `breach`, `strike`, `over` and `notice` events."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             event: dict[str, Any] = json.loads(line)

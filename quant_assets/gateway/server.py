@@ -11,7 +11,7 @@ from quant_assets.errors import ConfigurationError
 from quant_assets.gateway.accounts import NOTHING, Portfolio
 from quant_assets.gateway.faults import NO_FAULTS, FaultEngine, FaultPlan, MomentKind
 from quant_assets.gateway.history import HistoryService
-from quant_assets.gateway.ledger import HistoryLedger, Sink, StrikeRecord
+from quant_assets.gateway.ledger import HistoryLedger, NoticeRecord, Sink, StrikeRecord
 from quant_assets.gateway.market import Market
 from quant_assets.gateway.rules import Breach, Pacing, Rules
 from quant_assets.gateway.session import Session
@@ -92,6 +92,10 @@ class Gateway:
         self.history_ledger = HistoryLedger(sink=sink)
         self.strikes: list[StrikeRecord] = []
         """What was made to go wrong, in order."""
+        self.endings: list[StrikeRecord] = []
+        """Which of it ended by itself, in order."""
+        self.notices: list[NoticeRecord] = []
+        """What all clients were told, in order."""
         self.rate_breaches = 0
         """How many messages exceeded the message rate."""
         self.requests = RequestCounts()
@@ -163,13 +167,24 @@ class Gateway:
         """Return whether requests of this kind get no answer at present."""
         return any(kind in kinds for kinds in self.muted)
 
+    def answers(self, kind: MomentKind) -> bool:
+        """Return whether requests of this kind get an answer at present."""
+        return not (self.is_frozen or self.mutes(kind))
+
     def note_strike(self, name: str, detail: str) -> None:
         """Record that something was made to go wrong, and tell the log."""
         self.strikes.append(StrikeRecord(self.clock.monotonic(), name, detail))
         _log.info("fault %s: %s", name, detail)
+        self._write("strike", fault=name, detail=detail)
+
+    def note_end(self, name: str) -> None:
+        """Record that an event is over."""
+        self.endings.append(StrikeRecord(self.clock.monotonic(), name, "is over"))
+        self._write("over", fault=name)
+
+    def _write(self, event: str, **what: object) -> None:
         if self.history_ledger.sink:
-            at = round(self.clock.monotonic(), 3)
-            self.history_ledger.sink({"event": "strike", "at": at, "fault": name, "detail": detail})
+            self.history_ledger.sink({"event": event, "at": round(self.clock.monotonic(), 3), **what})
 
     def note_breach(self, client_id: int, breach: Breach) -> None:
         """Record that a rule about all messages was broken."""
@@ -181,6 +196,8 @@ class Gateway:
 
     def broadcast(self, code: int, text: str) -> None:
         """Send a notice to every client, such as 1100 or 2105."""
+        self.notices.append(NoticeRecord(self.clock.monotonic(), code, len(self.sessions)))
+        self._write("notice", code=code, n_clients=len(self.sessions))
         for session in self.sessions:
             session.notify(-1, code, text)
 

@@ -85,7 +85,7 @@ class Speaker(asyncio.Protocol):
         if (
             self.is_closing
             or action == "hang"
-            or self._gateway.mutes(job.moment.kind)
+            or not self._gateway.answers(job.moment.kind)
             or (job.is_cancelled and action != "late")
         ):
             return

@@ -7,15 +7,20 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain.adjustments import chained, rebased
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS
-from quant_assets.errors import NotPublishedError, UnknownNameError
+from quant_assets.errors import NotPublishedError, UnexplainedBreakError, UnknownNameError
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
 
 ADJUSTMENTS = ("as_served", "splits", "total")
 PER_SHARE = "quote currency per share"
 SHARES = "shares"
+
+_FACTORS = (
+    "as_of_session", "con_id", "symbol", "session", "split_factor", "total_return_factor", "kind", "evidence",
+)  # fmt: skip
 
 
 def require_adjustment(adjust: str) -> str:
@@ -46,6 +51,7 @@ class Basis:
 
         Raises:
             NotPublishedError: factors of a session of the range are missing: a split in it would go unseen.
+            UnexplainedBreakError: an instrument's price basis breaks inside the range, and no factor leads across.
         """
         sessions = calendar.between(first, last)
         missing = [day for day in sessions if not store.exists(ADJUSTMENT_FACTORS, Partition(day))]
@@ -54,9 +60,9 @@ class Basis:
             raise NotPublishedError(
                 ADJUSTMENT_FACTORS.name, span, f"Run `quant flow data --sessions {missing[0]}..{missing[-1]}`."
             )
-        columns = ["as_of_session", "con_id", "session", "split_factor", "total_return_factor"]
-        rows = store.read_many(ADJUSTMENT_FACTORS, [Partition(day) for day in sessions], columns)
+        rows = store.read_many(ADJUSTMENT_FACTORS, [Partition(day) for day in sessions], _FACTORS)
         mine = rows.filter(pl.col("con_id").is_in(list(con_ids)))
+        _refuse_breaks(mine, sessions)
         return cls(chained(mine, list(con_ids), sessions), last)
 
     def of_minutes(
@@ -87,6 +93,51 @@ class Basis:
             days = {day: calendar.following(day) for day in windows["session"].unique()}
             windows = windows.with_columns(pl.col("session").replace_strict(days, return_dtype=pl.Date))
         return rebased(rows, windows, adjust, prices=tuple(prices), volumes=tuple(volumes))
+
+
+def _refuse_breaks(factors: pl.DataFrame, sessions: Sequence[date]) -> None:
+    """Refuse factors that would have to lead across an unexplained break: nobody knows by how much.
+
+    A row of the session before D breaks between the two; one of D itself stands between its minutes and all others.
+    """
+    if len(sessions) < 2:  # noqa: PLR2004 - one session is on one basis
+        return
+    is_own = pl.col("session") == pl.col("as_of_session")
+    broken = factors.filter(
+        (pl.col("kind") == UNEXPLAINED_BREAK) & (is_own | (pl.col("as_of_session") > sessions[0]))
+    ).sort("as_of_session", "symbol")
+    for row in broken.head(1).iter_rows(named=True):
+        day = row["as_of_session"]
+        before = sessions[max(sessions.index(day) - 1, 0)]
+        raise UnexplainedBreakError(row["symbol"], day, before, row["evidence"], broken["symbol"])
+
+
+def adjusted_window(window: pl.DataFrame, adjust: str) -> pl.DataFrame:
+    """Return rows of a daily window, which is adjusted for splits as it is served; `total` takes the dividends out too.
+
+    Raises:
+        UnexplainedBreakError: an instrument has rows on both sides of an unexplained break.
+    """
+    _refuse_two_bases(window)
+    return total_return(window) if adjust == "total" else window
+
+
+def _refuse_two_bases(window: pl.DataFrame) -> None:
+    sides = (
+        window.sort("con_id", "session")
+        .group_by("con_id", maintain_order=True)
+        .agg(
+            pl.col("symbol").last(),
+            pl.col("session").filter(pl.col("dq_status") == "error").max().alias("before"),
+            pl.col("session").filter(pl.col("dq_status") != "error").min().alias("first"),
+            pl.col("close").filter(pl.col("dq_status") == "error").last().alias("close"),
+            pl.col("open").filter(pl.col("dq_status") != "error").first().alias("open"),
+        )
+        .drop_nulls(["before", "first"])
+    )
+    for row in sides.head(1).iter_rows(named=True):
+        told = f"close {row['close']} before, open {row['open']} then"
+        raise UnexplainedBreakError(row["symbol"], row["first"], row["before"], told, sides["symbol"])
 
 
 def total_return(window: pl.DataFrame) -> pl.DataFrame:

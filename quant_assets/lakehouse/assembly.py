@@ -14,6 +14,9 @@ from quant_assets.lakehouse.store import CuratedStore
 _DAY = ["session", "con_id", "symbol"]
 _MINUTE = [*_DAY, "ts"]
 
+BAR = timedelta(minutes=1)
+"""How long a bar is in the making: it is named by its start, and nothing of it is known before its end."""
+
 _DAYS_BACK = 7
 """How many sessions of any exchange an instrument's last one may lie back: longer than holidays at year's end."""
 
@@ -62,14 +65,14 @@ class Assembly:
         return (frame if self.is_daily else frame.filter(pl.col("ts") == at)), plans
 
     def newest_rows(self, con_ids: Sequence[int], at: datetime, n_sessions: int) -> Answer:
-        """Return each instrument's newest row up to an instant; go back no further than is needed for all of them."""
+        """Return each instrument's newest row that is known at an instant; go back no further than all of them need."""
         found: list[pl.DataFrame] = []
         plans: list[Plan] = []
         left = list(con_ids)
         for session in reversed(self.calendar.window(self.session_at(at), n_sessions)):
             frame, used = self.rows(left, [session])
             plans += used
-            until = frame if self.is_daily else frame.filter(pl.col("ts") <= at)
+            until = frame if self.is_daily else frame.filter(pl.col("ts") + BAR <= at)
             found.append(newest := until.group_by("con_id", maintain_order=True).last().select(frame.columns))
             answered = set(newest["con_id"].to_list())
             left = [con_id for con_id in left if con_id not in answered]

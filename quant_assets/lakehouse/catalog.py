@@ -22,6 +22,7 @@ from quant_assets.errors import CorruptFileError, NotPublishedError
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.health import Hours, instrument_days, observed_since, unexplained_minutes
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.proof import prove
 from quant_assets.lakehouse.store import Lakehouse
 
 
@@ -171,9 +172,10 @@ def read_catalog(layout: Layout) -> dict[str, Any] | None:
 def _table_entry(
     lakehouse: Lakehouse, table: Table, sessions: Sequence[date], seen: CatalogState, asked: Sequence[date]
 ) -> dict[str, Any]:
+    damaged = _damaged_manifest(lakehouse, table) if table.name not in seen.tables else []
     held = seen.held(lakehouse, table)
     days = sorted({one.partition.session for one in held})
-    unreadable = [path for one in held for path in one.unreadable]
+    unreadable = [*damaged, *(path for one in held for path in one.unreadable)]
     behind, missing = _behind(days[-1] if days else None, sessions), _missing(table, days, sessions, asked)
     if missing and not days:
         behind = sum(day >= missing[0] for day in sessions)
@@ -205,6 +207,12 @@ def _table_entry(
     }
 
 
+def _damaged_manifest(lakehouse: Lakehouse, table: Table) -> list[str]:
+    """Return the path of a table's manifest if it is damaged; its files answer for themselves from then on."""
+    found = [store.damaged_manifest(table) for store in (lakehouse.raw, lakehouse.curated)]
+    return [lakehouse.layout.relative(lakehouse.layout.manifest(table))] if any(found) else []
+
+
 def _accounted(lakehouse: Lakehouse, table: Table, days: Sequence[date]) -> tuple[int, int]:
     """Return the unexplained and the expected minutes of a table's newest sessions; only 1-minute bars have any."""
     return unexplained_minutes(lakehouse.curated, days[-WINDOW:]) if table is CURATED_TWS_1M_BARS else (0, 0)
@@ -219,6 +227,7 @@ def _quality(
     unreadable: Sequence[str] = (),
     unexplained: int = 0,
     accepted: int = 0,
+    broken: int = 0,
 ) -> dict[str, Any]:
     """Return score, parts, colour and reasons, as tables and instruments show them."""
     total = score(parts)
@@ -230,6 +239,7 @@ def _quality(
         unreadable=unreadable,
         unexplained=unexplained,
         accepted=accepted,
+        broken=broken,
     )
     return {
         "data_quality_score": total,
@@ -246,6 +256,8 @@ def _held(lakehouse: Lakehouse, table: Table, partition: Partition) -> Held:
         size += file.stat().st_size
         try:
             footer = manifest.lookup(file)
+            if footer and not manifest.describes(file):
+                prove(table, file, footer)
         except CorruptFileError:
             unreadable.append(lakehouse.layout.relative(file))
         else:
@@ -350,6 +362,7 @@ def instrument_quality(days: pl.DataFrame) -> dict[int, dict[str, Any]]:
             missing=counts.get("missing", 0),
             degraded=counts.get("degraded", 0),
             accepted=int(part["accepted"].sum()),
+            broken=int((part["broken"] > 0).sum()),
         )
         conditions = {str(day): one for day, one in part.select("session", "condition").iter_rows()}
         found[row["con_id"]] = {**told, "conditions": conditions}

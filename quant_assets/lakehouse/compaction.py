@@ -13,13 +13,13 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError
 from quant_assets.lakehouse.content import content_id
-from quant_assets.lakehouse.copies import KEY, Source, has_copies, month_of
+from quant_assets.lakehouse.copies import KEY, Source, has_copies, is_proven, month_of, note_proven
 from quant_assets.lakehouse.files import naming_full_disk, replacing, sweep_staged
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.scanning import read_file, read_files, scan
 from quant_assets.lakehouse.store import CuratedStore
 
-State = Literal["current", "behind", "stale", "absent"]
+State = Literal["current", "behind", "stale", "foreign", "absent"]
 
 _GROUP_ROWS = 21 * 390
 """Rows per row group: a US month of one instrument. Thinner instruments share a group, none is cut in two."""
@@ -72,8 +72,7 @@ def _month(store: CuratedStore, table: Table, month: str, sessions: tuple[date, 
     path = store.layout.copy(table, month)
     index = store.copies.index(table, month)
     if index is None:
-        why = "it cannot be read" if path.exists() else "there is none"
-        return Month(table, month, sessions, "stale" if path.exists() else "absent", why)
+        return Month(table, month, sessions, *_unread(path))
     root = str(store.layout.lakehouse)
     changed = [day for day, source in sorted(index.sources.items()) if not source.stands(root)]
     if changed:
@@ -82,6 +81,17 @@ def _month(store: CuratedStore, table: Table, month: str, sessions: tuple[date, 
     if newer:
         return Month(table, month, sessions, "behind", f"{newer[0]} was published since ({len(newer)} in all)")
     return Month(table, month, sessions, "current", "every session file is the one that was copied")
+
+
+def _unread(path: Path) -> tuple[State, str]:
+    """Return why a copy has no index that counts."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return "absent", "there is none"
+    if is_proven(path, stat.st_size, stat.st_mtime_ns):
+        return "stale", "it cannot be read"
+    return "foreign", "it is not the file that was made and proven"
 
 
 def compact(store: CuratedStore, table: Table, month: str) -> Compacted:
@@ -102,6 +112,7 @@ def compact(store: CuratedStore, table: Table, month: str) -> Compacted:
         with replacing(target) as staged:
             rows = _write(store, table, staged, sources)
             prove(store, table, staged, sources)
+            note_proven(target, staged)
         return Compacted(
             table=table.name,
             month=month,
@@ -238,4 +249,4 @@ def _sessions(table: Table, copy: Path, days: Sequence[date]) -> pl.DataFrame:
             raise CorruptCopyError(copy, str(error).splitlines()[0][:200]) from error
 
 
-_REBUILD = "Silver and gold can be rebuilt: move the file aside and materialize its partition again."
+_REBUILD = "`quant lake rebuild --sessions` with the session moves the file aside and computes it again."

@@ -3,7 +3,8 @@
 A session file is what is written and checked; a month copy holds the same rows in the order in which research asks for
 them, so that a month of one instrument is one row group and not twenty-one files. It is never the only copy. It tells
 in its footer which session files it was made from, and each session is served from it only while that very file
-stands; of any other session, the file itself is read.
+stands; of any other session, the file itself is read. A note beside it tells which file was made and proven: a copy
+that was rewritten since answers for nothing.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ import polars as pl
 
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError
+from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.footer import read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.pages import Chunk, Stretch, chunk_of, read_plain
@@ -301,6 +303,30 @@ def _row_groups(share: Share, stream: IO[bytes], groups: list[int], names: Seque
         raise CorruptCopyError(share.path, str(error).splitlines()[0][:200]) from error
 
 
+def note_of(copy: Path) -> Path:
+    """Return where it is told which copy was proven."""
+    return copy.with_suffix(".json")
+
+
+def is_proven(copy: Path, size: int, mtime_ns: int) -> bool:
+    """Return whether a copy of this size and time is the one that was made and proven."""
+    try:
+        said = json.loads(note_of(copy).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(said == _noted(size, mtime_ns))
+
+
+def note_proven(copy: Path, proven: Path) -> None:
+    """Tell that a file was proven, which takes the place of a copy next; until then, session files answer."""
+    stat = proven.stat()
+    write_text(note_of(copy), json.dumps(_noted(stat.st_size, stat.st_mtime_ns)) + "\n")
+
+
+def _noted(size: int, mtime_ns: int) -> dict[str, int]:
+    return {"bytes": size, "mtime_ns": mtime_ns}
+
+
 def has_copies(table: Table) -> bool:
     """Return whether month copies are made of a table: minutes of instruments, derived, a file per session."""
     is_derived = table.partition_by == "session" and not table.append_only and not table.may_be_empty
@@ -318,6 +344,8 @@ def _load(path: str, inode: int, size: int, mtime_ns: int) -> CopyIndex:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not is_proven(Path(path), size, mtime_ns):
+        raise ValueError(f"{path} is not the copy that was proven")
     try:
         with open(path, "rb") as stream:  # noqa: PTH123 - the key of the cache is text
             metadata = pq.read_metadata(stream)

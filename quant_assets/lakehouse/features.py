@@ -1,6 +1,6 @@
 """The feature store: bars, features and labels as of a time, with one code path for training and for inference."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -11,18 +11,19 @@ import polars as pl
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import FeatureGroup, feature_group, label_group
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
-from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
+from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.lakehouse import arguments
-from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, require_adjustment, total_return
+from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, adjusted_window, require_adjustment
+from quant_assets.lakehouse.answers import freshness_of, metadata_of, origins_of, require_published
 from quant_assets.lakehouse.arguments import Day, Instant, Knowledge, Names
-from quant_assets.lakehouse.assembly import Assembly
+from quant_assets.lakehouse.assembly import BAR, Assembly
 from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.missing import Lack, Missing, before_window, known_later, require_treatment
 from quant_assets.lakehouse.reading import (
     Past,
     PastReading,
-    Plan,
     opened,
     plan_reads,
     read_instruments,
@@ -33,7 +34,6 @@ from quant_assets.lakehouse.store import CuratedStore
 _LOOK_BACK = 5
 """Sessions that `latest` searches for an instrument's newest row."""
 
-_MEND = "Run `quant flow data` for these sessions."
 _BAR_PRICES = ("open", "high", "low", "close", "wap")
 
 
@@ -81,6 +81,7 @@ class FeatureStore(DatasetReaders):
         adjust: str = "as_served",
         *,
         strict: bool = False,
+        missing: Missing = "raise",
     ) -> pl.DataFrame:
         """Return curated bars of some instruments and sessions; `known_basis` says of each how it was known.
 
@@ -95,33 +96,50 @@ class FeatureStore(DatasetReaders):
                 `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices also without
                 the dividends up to then.
             strict: leave out bars that were backfilled, whose `known_basis` is `assumed`.
+            missing: what becomes of sessions of the range that are not published, lie before the daily window, or were
+                not known at `as_of`: `raise` refuses and lists them, `warn` answers without them and issues a
+                MissingSessionsWarning, `ignore` answers without them.
 
         Raises:
-            UnknownNameError: an instrument, frequency or adjustment that nothing here is called.
-            ConfigurationError: an argument in a form that means nothing, or an instant without a time zone.
+            UnknownNameError: an instrument, frequency, adjustment or treatment that nothing here is called.
+            ConfigurationError: an argument in a form that means nothing, an instant without a time zone, or a symbol
+                that several instruments bore within the range.
             NotASessionError: the range is reversed or holds no session.
+            MissingSessionsError: sessions of the range are missing, and `missing` is `raise`.
             NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
+            UnexplainedBreakError: adjusted prices are asked for across a break of their basis that nothing explains.
         """
         require_adjustment(adjust)
+        require_treatment(missing)
         if frequency not in ("1min", "1d"):
             raise UnknownNameError("frequency", frequency, ("1min", "1d"))
         known_by = arguments.known_by(as_of)
+        names, span = arguments.symbols(symbols), (arguments.session("start", start), arguments.session("end", end))
         if known_by is not None and self.past:
             with opened(self.past, known_by) as reading:
-                return self._then(reading).get_curated_bars(
-                    symbols, start, end, frequency, adjust=adjust, strict=strict
-                )
-        first, last = arguments.session("start", start), arguments.session("end", end)
-        sessions = self.calendar.between(first, last)
-        con_ids = list(resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases).values())
-        table = CURATED_TWS_1M_BARS if frequency == "1min" else CURATED_TWS_1D_BARS
-        plan = plan_reads(self._store, table, sessions if frequency == "1min" else sessions[-1:], None)
-        _require_published([plan])
+                bars, lack = self._then(reading)._bars(names, span, frequency, adjust, None)  # noqa: SLF001
+        else:
+            bars, lack = self._bars(names, span, frequency, adjust, known_by)
+        if lack:
+            lack.treat(missing, known_by)
+        return bars.filter(pl.col("known_basis") == "observed") if strict else bars
+
+    def _bars(
+        self, names: Sequence[str], span: tuple[date, date], frequency: str, adjust: str, known_by: datetime | None
+    ) -> tuple[pl.DataFrame, Lack]:
+        """Return the bars of a range, and what of it they lack."""
+        sessions = self.calendar.between(*span)
+        con_ids = list(resolve_symbols(self._store, names, sessions, self.aliases).values())
+        is_daily = frequency == "1d"
+        table = CURATED_TWS_1D_BARS if is_daily else CURATED_TWS_1M_BARS
+        plan = plan_reads(self._store, table, sessions[-1:] if is_daily else sessions, None)
+        require_published([plan])
         bars = read_instruments(self._store, plan, con_ids)
-        asked = bars.filter(pl.col("session").is_between(first, last))
+        asked = bars.filter(pl.col("session").is_between(*span))
         known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
-        known = known.filter(pl.col("known_basis") == "observed") if strict else known
-        return self._adjusted_bars(known, adjust, frequency, con_ids, sessions)
+        missing = before_window(self._store, plan, sessions, bars) if is_daily else plan.missing
+        lack = Lack(table.name, sessions, missing, known_later(asked, known))
+        return self._adjusted_bars(known, adjust, frequency, con_ids, sessions), lack
 
     def _then(self, reading: PastReading) -> "FeatureStore":
         return replace(self, past=None, curated=reading.store)
@@ -132,7 +150,7 @@ class FeatureStore(DatasetReaders):
         if adjust == "as_served" or bars.is_empty():
             return bars
         if frequency == "1d":
-            return total_return(bars) if adjust == "total" else bars
+            return adjusted_window(bars, adjust)
         first = bars.select(pl.col("session").min()).item()
         basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
         return basis.of_minutes(bars, adjust, _BAR_PRICES, ("volume",))
@@ -172,10 +190,11 @@ class FeatureStore(DatasetReaders):
 
         Raises:
             UnknownNameError: an instrument, group, version or adjustment that nothing here is called.
-            ConfigurationError: as many versions as groups are needed; an argument in a form that means nothing, or an
-                instant without a time zone.
+            ConfigurationError: as many versions as groups are needed, and each group once; an argument in a form that
+                means nothing, an instant without a time zone, or a symbol that several instruments bore.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
+            UnexplainedBreakError: see `get_curated_bars`.
         """
         if not isinstance(include_labels, bool):
             raise ConfigurationError("include_labels", f"{include_labels!r} is neither.", "Give True or False.")
@@ -195,14 +214,14 @@ class FeatureStore(DatasetReaders):
                     adjust=adjust,
                     strict=strict,
                 )
-                answer["metadata"] |= {"as_of": known_by, "origins": _origins(reading)}
+                answer["metadata"] |= {"as_of": known_by, "origins": origins_of(reading)}
                 return answer
         sessions = self.calendar.between(arguments.session("start", start), arguments.session("end", end))
         assembly = self._assembly(feature_groups, feature_versions, known_by)
         instruments = resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases)
         con_ids = list(instruments.values())
         frame, plans = assembly.rows(con_ids, sessions)
-        _require_published(plans)
+        require_published(plans)
         frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
         labels = None
         if include_labels:
@@ -212,7 +231,7 @@ class FeatureStore(DatasetReaders):
         basis: dict[str, Any] = {}
         if strict:
             frame, labels, basis = self._observed(assembly, con_ids, sessions, frame, labels)
-        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, **basis}
+        metadata = metadata_of(assembly, plans, instruments, frame) | {"adjust": adjust, **basis}
         return {"features": frame, "labels": labels, "metadata": metadata}
 
     def get_features_for_inference(
@@ -233,19 +252,23 @@ class FeatureStore(DatasetReaders):
             feature_groups: names in the registry, or one of them.
             feature_versions: a version for each.
             symbols: `QMKT` or `ARCA:QMKT`, or a list of such names.
-            ts: start of the bar that is asked about; for daily groups alone, any instant: the newest session that had
-                closed by then answers. An aware datetime or its ISO text; a date alone names no bar.
-            mode: `exact` answers with the row of that bar or session, and with nothing where there is none; `latest`
-                with the newest row up to it, at most a few sessions old.
+            ts: for `exact` the start of a bar, for `latest` the instant of asking; for daily groups alone, any instant:
+                the newest session that had closed by then answers. An aware datetime or its ISO text; a date alone
+                names no bar.
+            mode: `exact` answers with the row of the bar that starts at `ts`, as training has it, and with nothing
+                where there is none; that row holds the bar's close, and is known a minute after `ts`, when the bar
+                ends. `latest` answers with the newest row that is known at `ts`, whose bar had ended by then; it is at
+                most a few sessions old. `metadata["freshness"]` has its age, counted from the end of its bar.
             as_of: as in training.
             adjust: as in training; the basis is that of the session of `ts`.
             strict: as in training.
 
         Raises:
             UnknownNameError: an instrument, group, version or mode that nothing here is called.
-            ConfigurationError: as many versions as groups are needed; an argument in a form that means nothing, or an
-                instant without a time zone.
+            ConfigurationError: as many versions as groups are needed, and each group once; an argument in a form that
+                means nothing, or an instant without a time zone.
             NotPublishedError: nothing near the instant is published.
+            UnexplainedBreakError: see `get_curated_bars`.
         """
         if mode not in ("exact", "latest"):
             raise UnknownNameError("mode", mode, ("exact", "latest"))
@@ -255,23 +278,31 @@ class FeatureStore(DatasetReaders):
                 answer = self._then(reading).get_features_for_inference(
                     feature_groups, feature_versions, symbols, ts, mode, adjust=adjust, strict=strict
                 )
-                answer["metadata"] |= {"as_of": known_by, "origins": _origins(reading)}
+                answer["metadata"] |= {"as_of": known_by, "origins": origins_of(reading)}
                 return answer
         assembly = self._assembly(feature_groups, feature_versions, known_by)
         at = arguments.instant("ts", ts)
         sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
-        instruments = resolve_symbols(self._store, arguments.symbols(symbols), sessions, self.aliases)
+        instruments = resolve_symbols(
+            self._store, arguments.symbols(symbols), sessions, self.aliases, takes_newest=True
+        )
         con_ids = list(instruments.values())
         frame, plans = (
             assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
         )
-        _require_published(plans)
+        require_published(plans)
         frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
         basis: dict[str, Any] = {}
         if strict:
             frame, _, basis = self._observed(assembly, con_ids, sessions, frame, None)
-        metadata = _metadata(assembly, plans, instruments, frame) | {"adjust": adjust, "mode": mode, "ts": at, **basis}
-        return {"features": frame, "metadata": metadata | {"freshness": _freshness(frame, at)}}
+        metadata = metadata_of(assembly, plans, instruments, frame) | {
+            "adjust": adjust,
+            "mode": mode,
+            "ts": at,
+            **basis,
+        }
+        asked_at = at + BAR if mode == "exact" else at
+        return {"features": frame, "metadata": metadata | {"freshness": freshness_of(frame, asked_at)}}
 
     def _observed(
         self,
@@ -313,16 +344,17 @@ class FeatureStore(DatasetReaders):
         if adjust == "as_served" or frame.is_empty():
             return frame
         first = frame.select(pl.col("session").min()).item()
-        has_days = any(group.is_daily for group in assembly.groups) and not assembly.is_daily
-        if has_days and (before := self.calendar.previous(first)):
+        beside = [] if assembly.is_daily else [group.table for group in assembly.groups if group.is_daily]
+        before = self.calendar.previous(first)
+        if before and any(self._store.exists(table, Partition(before)) for table in beside):
             first = before
         basis = Basis.read(self._store, self.calendar, con_ids, first, last)
         for group in assembly.groups:
             units = {feature.name: group.unit(feature.name) for feature in group.features}
             prices, volumes = ([name for name, unit in units.items() if unit == one] for one in (PER_SHARE, SHARES))
             if group.is_daily:
-                beside = None if assembly.is_daily else self.calendar
-                frame = basis.of_windows(frame, adjust, prices, volumes, beside)
+                of_before = None if assembly.is_daily else self.calendar
+                frame = basis.of_windows(frame, adjust, prices, volumes, of_before)
             else:
                 frame = basis.of_minutes(frame, adjust, prices, volumes)
         return frame
@@ -337,53 +369,6 @@ def _groups(names: Names, versions: Names) -> list[FeatureGroup]:
     if len(named) != len(of):
         problem = f"{len(named)} groups and {len(of)} versions were given."
         raise ConfigurationError("feature_groups, feature_versions", problem, "Give a version for each group.")
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise ConfigurationError("feature_groups", f"{', '.join(twice)} is given twice.", "Name each group once.")
     return [feature_group(name, version) for name, version in zip(named, of, strict=True)]
-
-
-def _require_published(plans: Sequence[Plan]) -> None:
-    """Refuse an answer that no partition stands behind; one that is withheld whole is an answer."""
-    if all(not plan.files and not plan.withheld for plan in plans):
-        names = ", ".join(sorted({plan.table.name for plan in plans}))
-        days = [day for plan in plans for day in plan.missing]
-        raise NotPublishedError(names, f"{min(days)}..{max(days)}", _MEND)
-
-
-def _metadata(
-    assembly: Assembly, plans: Sequence[Plan], instruments: Mapping[str, int], frame: pl.DataFrame
-) -> dict[str, Any]:
-    """Say which state of the lakehouse answered, and what is not in the answer."""
-    present = set(frame["con_id"].unique().to_list())
-    units = {feature.name: group.unit(feature.name) for group in assembly.groups for feature in group.features}
-    return {
-        "feature_groups": {group.name: group.version for group in assembly.groups},
-        "units": units,
-        "instruments": dict(instruments),
-        "without_rows": [name for name, con_id in instruments.items() if con_id not in present],
-        "content_ids": _by_table((plan, plan.content_ids) for plan in plans),
-        "missing_sessions": _by_table((plan, dict.fromkeys(plan.missing)) for plan in plans),
-        "withheld_sessions": _by_table((plan, dict.fromkeys(plan.withheld)) for plan in plans),
-        "known_until": max(plan.known_until for plan in plans),
-        "as_of": assembly.as_of,
-    }
-
-
-def _origins(reading: PastReading) -> dict[str, dict[str, str]]:
-    """Return table → partition → where it came from."""
-    told: dict[str, dict[str, str]] = {}
-    for (name, key), origin in sorted(reading.origins.items()):
-        told.setdefault(name, {})[key] = origin
-    return told
-
-
-def _by_table(parts: Iterable[tuple[Plan, Mapping[date, Any]]]) -> dict[str, dict[date, Any]]:
-    merged: dict[str, dict[date, Any]] = {}
-    for plan, part in parts:
-        merged.setdefault(plan.table.name, {}).update(part)
-    return merged
-
-
-def _freshness(frame: pl.DataFrame, at: datetime) -> dict[int, dict[str, Any]]:
-    """Return, per con_id, the session of its row, and the bar's age where the row is a bar."""
-    rows = {row["con_id"]: row for row in frame.iter_rows(named=True)}
-    ages = {con_id: {"age_s": (at - row["ts"]).total_seconds()} for con_id, row in rows.items() if "ts" in row}
-    return {con_id: {"session": row["session"], **ages.get(con_id, {})} for con_id, row in rows.items()}

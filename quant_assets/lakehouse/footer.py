@@ -92,7 +92,7 @@ def read_footer(path: Path) -> Footer:
     except FileNotFoundError:
         raise
     except (pl.exceptions.PolarsError, OSError, KeyError, ValueError, TypeError) as error:
-        raise CorruptFileError(path, _short(error), _MEND) from error
+        raise CorruptFileError(path, _short(error), MEND) from error
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
@@ -110,11 +110,11 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     except FileNotFoundError:
         raise
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise CorruptFileError(path, _short(error), _MEND) from error
+        raise CorruptFileError(path, _short(error), MEND) from error
 
 
-_MEND = (
-    "Silver and gold can be rebuilt: move the file aside and materialize its partition again. "
+MEND = (
+    "Silver and gold: `quant lake rebuild --sessions` with the session moves the file aside and computes it again. "
     "A bronze batch has to come from a backup, or be fetched again after moving it aside."
 )
 

@@ -20,7 +20,8 @@ from quant_assets.domain.tables import SNAPSHOTS, Table
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.compaction import months
 from quant_assets.lakehouse.contents import forgotten
-from quant_assets.lakehouse.copies import has_copies
+from quant_assets.lakehouse.copies import has_copies, note_of
+from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, StageCache
 from quant_assets.lakehouse.store import Lakehouse
@@ -129,7 +130,7 @@ class Garbage:
             path = self._layout.manifest(table)
             if path.is_file():
                 try:
-                    gone = self.lake.raw.manifest(table).superseded(keep=references)
+                    gone = self.lake.raw.manifest(table).superseded(references, keeps_gone=table.zone in OBSERVED)
                 except CorruptFileError as error:
                     yield Item("manifest", self._name(path), _size(path), False, str(error))
                     continue
@@ -161,12 +162,15 @@ class Garbage:
         with self._lock(item, path):
             if item.kind == "manifest":
                 table = next(table for table in self.tables if self._layout.manifest(table) == path)
-                return self.lake.raw.manifest(table).drop_superseded(keep=referenced_ids(self._layout)) > 0
+                references, keeps_gone = referenced_ids(self._layout), table.zone in OBSERVED
+                return self.lake.raw.manifest(table).drop_superseded(references, keeps_gone=keeps_gone) > 0
             if item.kind == "run":
                 return self._remove_run(path)
             if item.kind == "copy" and not self._is_still_stale(item):
                 return False
             path.unlink(missing_ok=True)
+            if item.kind == "copy":
+                note_of(path).unlink(missing_ok=True)
             return True
 
     def _remove_run(self, path: Path) -> bool:

@@ -6,6 +6,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.domain.accounting import is_unexplained
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK
 from quant_assets.domain.health import DAYS, EXCUSES, condition
 from quant_assets.domain.hours import n_open_minutes
 from quant_assets.domain.tables import BAR_ACCOUNTING, BY_NAME, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, UNIVERSE
@@ -36,7 +37,7 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
     counted = [_counts(store, session) for session in sessions]
     found = asked.join(_expected(asked, hours), on=["session", "con_id"], how="left")
     joined = found.join(pl.concat(counted), on=["session", "con_id"], how="left")
-    filled = joined.with_columns(pl.col("expected", "present", "rejected", "warned", "accepted").fill_null(0))
+    filled = joined.with_columns(pl.col("expected", "present", "rejected", "warned", "accepted", "broken").fill_null(0))
     return filled.with_columns(condition(latest=pl.lit(sessions[-1]))).select(list(DAYS)).sort("con_id", "session")
 
 
@@ -69,17 +70,18 @@ def _expected(asked: pl.DataFrame, hours: Hours) -> pl.DataFrame:
 
 
 def _counts(store: CuratedStore, session: date) -> pl.DataFrame:
-    bars = _read(store, CURATED_TWS_1M_BARS.name, session, ("session", "con_id", "dq_status"))
+    bars = _read(store, CURATED_TWS_1M_BARS.name, session, ("session", "con_id", "dq_status", "dq_rules"))
     rejected = _read(store, QUARANTINE_TWS_BARS.name, session, ("session", "con_id", "verdict"))
     key = ["session", "con_id"]
     present = bars.group_by(key).agg(
         pl.len().cast(pl.Int64).alias("present"),
         (pl.col("dq_status") != "ok").sum().cast(pl.Int64).alias("warned"),
+        pl.col("dq_rules").str.contains(UNEXPLAINED_BREAK, literal=True).sum().cast(pl.Int64).alias("broken"),
     )
     gone = rejected.group_by(key).agg(pl.len().cast(pl.Int64).alias("rejected"))
     joined = present.join(gone, on=key, how="full", coalesce=True)
     return joined.join(_accounted(store, session), on=key, how="full", coalesce=True).select(
-        *key, "present", "warned", "rejected", "unexplained", "excused", "accepted"
+        *key, "present", "warned", "broken", "rejected", "unexplained", "excused", "accepted"
     )
 
 

@@ -44,6 +44,11 @@ class Layout:
         return self.lakehouse / "_metadata"
 
     @property
+    def aside(self) -> Path:
+        """What was moved out of the lakehouse because it is damaged."""
+        return self.data / "aside"
+
+    @property
     def catalog(self) -> Path:
         """Summary of every table."""
         return self.metadata / "catalog.json"

@@ -64,9 +64,47 @@ class Manifest:
             stat = file.stat()
         except FileNotFoundError:
             return None
-        self._refresh()
-        entry = self._newest(self._name(file))
+        entry = self._remembered(file)
         return entry.footer if entry and entry.describes(stat) else read_footer(file)
+
+    def describes(self, file: Path) -> bool:
+        """Return whether a file is, by size and time, the one that was committed last.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+            CorruptFileError: the manifest is damaged.
+        """
+        entry, stat = self._remembered(file), file.stat()
+        return entry is not None and entry.describes(stat)
+
+    def remembered(self, file: Path) -> Footer | None:
+        """Return what was committed last to a path, whatever stands there.
+
+        Raises:
+            CorruptFileError: the manifest is damaged.
+        """
+        entry = self._remembered(file)
+        return entry.footer if entry else None
+
+    def gone(self, below: str = "") -> list[Entry]:
+        """Return the newest line of each file that is not there any more, by path.
+
+        Args:
+            below: directory relative to the root, with a slash at its end; everything when empty.
+
+        Raises:
+            CorruptFileError: a line is no manifest entry.
+        """
+        newest = {entry.path: entry for entry in self._entries(f'"path": {json.dumps(below)[:-1]}'.encode())}
+        return [newest[path] for path in sorted(newest) if not (self.root / path).exists()]
+
+    def entries(self) -> list[Entry]:
+        """Return every line, the oldest first.
+
+        Raises:
+            CorruptFileError: a line is no manifest entry.
+        """
+        return self._entries()
 
     def append(self, files: Iterable[tuple[Path, Footer]], committed_at: str) -> None:
         """Add a line per file; called under the table's lock, after the files have been committed.
@@ -107,43 +145,60 @@ class Manifest:
         told = (instant_text(one.committed_at) for one in fits)
         return max((instant for instant in told if instant <= instant_text(until)), default="")
 
-    def superseded(self, keep: Collection[str] = ()) -> int:
+    def superseded(self, keep: Collection[str] = (), *, keeps_gone: bool = False) -> int:
         """Return how many lines neither describe a file that stands nor have a content id in `keep`.
+
+        Args:
+            keep: content ids that somebody names.
+            keeps_gone: the newest line of a file that is not there stays, for it alone tells of the loss.
 
         Raises:
             CorruptFileError: a line is no manifest entry.
         """
-        return sum(not stays for _, stays in self._judged(keep))
+        return sum(not stays for _, stays in self._judged(keep, keeps_gone=keeps_gone))
 
-    def drop_superseded(self, keep: Collection[str] = ()) -> int:
+    def drop_superseded(self, keep: Collection[str] = (), *, keeps_gone: bool = False) -> int:
         """Write the manifest anew without those lines; called under the table's lock. Returns how many went.
 
         Raises:
             CorruptFileError: a line is no manifest entry; nothing was changed.
         """
-        judged = self._judged(keep)
+        judged = self._judged(keep, keeps_gone=keeps_gone)
         gone = sum(not stays for _, stays in judged)
         if gone:
             write_text(self.path, "".join(entry.to_line() for entry, stays in judged if stays))
         return gone
 
-    def _judged(self, keep: Collection[str]) -> list[tuple[Entry, bool]]:
+    def _judged(self, keep: Collection[str], *, keeps_gone: bool) -> list[tuple[Entry, bool]]:
+        entries = self._entries()
+        newest = {entry.path: place for place, entry in enumerate(entries)}
+        return [
+            (
+                entry,
+                (newest[entry.path] == place and self._stands(entry, if_gone=keeps_gone))
+                or entry.footer.content_id in keep,
+            )
+            for place, entry in enumerate(entries)
+        ]
+
+    def _entries(self, holding: bytes = b"") -> list[Entry]:
+        """Return the lines that hold some bytes, the oldest first."""
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
             return []
-        entries = [entry for number, line in enumerate(lines, 1) if (entry := self._entry(line, number))]
-        newest = {entry.path: place for place, entry in enumerate(entries)}
-        return [
-            (entry, (newest[entry.path] == place and self._stands(entry)) or entry.footer.content_id in keep)
-            for place, entry in enumerate(entries)
-        ]
+        held = ((number, line) for number, line in enumerate(lines, 1) if holding in line)
+        return [entry for number, line in held if (entry := self._entry(line, number))]
 
-    def _stands(self, entry: Entry) -> bool:
+    def _stands(self, entry: Entry, *, if_gone: bool) -> bool:
         try:
             return entry.describes((self.root / entry.path).stat())
         except FileNotFoundError:
-            return False
+            return if_gone
+
+    def _remembered(self, file: Path) -> Entry | None:
+        self._refresh()
+        return self._newest(self._name(file))
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()

@@ -31,7 +31,7 @@ _TYPES: dict[Any, str] = {
     pl.Datetime("us", "UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 
-_MEND = "Move it aside and materialize its partition again."
+_MEND = "`quant lake rebuild --sessions` with the session moves it aside and computes it again."
 
 _DEPTH = {"session": "session=*", "vintage": "vintage=*", "session_profile": "session=*/profile=*"}
 

@@ -93,9 +93,14 @@ def read_instruments(
 
 
 def resolve_symbols(
-    store: CuratedStore, symbols: Sequence[str], sessions: Sequence[date], aliases: Mapping[str, str] = _NO_ALIASES
+    store: CuratedStore,
+    symbols: Sequence[str],
+    sessions: Sequence[date],
+    aliases: Mapping[str, str] = _NO_ALIASES,
+    *,
+    takes_newest: bool = False,
 ) -> dict[str, int]:
-    """Return the con_id of each symbol, by who bore it last within the sessions.
+    """Return the con_id of each symbol: the one instrument that bore it within the sessions.
 
     The dimension `instruments` of the newest session answers for all of them; where there is none, or it does not
     know the symbol, the universes do, from the last one back.
@@ -105,14 +110,16 @@ def resolve_symbols(
         symbols: `QMKT` or `ARCA:QMKT`.
         sessions: ascending.
         aliases: other names -> names, as `AMEX:SPY` -> `ARCA:SPY`.
+        takes_newest: where a symbol was given to another instrument, the newest bearer is meant: for questions about
+            the end of the sessions, not about all of them.
 
     Raises:
         UnknownNameError: no universe of the sessions has the symbol; suggests the nearest one.
         NotPublishedError: there is no universe in the sessions at all.
-        ConfigurationError: a symbol stands for several instruments.
+        ConfigurationError: a symbol stands for several instruments; names them, and since when and until when.
     """
     names = {name: canonical(name, aliases) for name in symbols}
-    found = _by_dimension(store, list(names.values()), sessions)
+    found = _by_dimension(store, list(names.values()), sessions, takes_newest=takes_newest)
     known: set[str] = set(found)
     for session in reversed(sessions):
         left = [name for name in names.values() if name not in found]
@@ -132,7 +139,9 @@ def resolve_symbols(
     return {asked: found[name] for asked, name in names.items()}
 
 
-def _by_dimension(store: CuratedStore, names: Sequence[str], sessions: Sequence[date]) -> dict[str, int]:
+def _by_dimension(
+    store: CuratedStore, names: Sequence[str], sessions: Sequence[date], *, takes_newest: bool
+) -> dict[str, int]:
     """Return the con_ids that the newest dimension within the sessions knows; one file is read."""
     newest = next((day for day in reversed(sessions) if store.exists(INSTRUMENTS, Partition(day))), None)
     if newest is None:
@@ -143,16 +152,25 @@ def _by_dimension(store: CuratedStore, names: Sequence[str], sessions: Sequence[
     for name in names:
         exchange, symbol = split_qualified(name)
         bearers = called(instruments, symbol, exchange, sessions[0], sessions[-1])
+        if takes_newest:
+            bearers = bearers.filter(pl.col("until") == pl.col("until").max())
         if bearers.height == 1:
             found[name] = bearers["con_id"][0]
         elif not bearers.is_empty():
-            _refuse_several(name, [f"{listed}:{symbol}" for listed in bearers["listed"]])
+            told = [
+                f"{listed}:{symbol} (con_id {con_id}, {since}..{until})"
+                for con_id, listed, since, until in bearers.iter_rows()
+            ]
+            is_listed_once = bearers["listed"].n_unique() < bearers.height
+            _refuse_several(
+                name, told, "Ask for the sessions of one of them." if is_listed_once else "Name one of them."
+            )
     return found
 
 
-def _refuse_several(name: str, qualified: Sequence[str]) -> NoReturn:
-    problem = f"{name!r} stands for {len(qualified)} instruments: {', '.join(qualified)}."
-    raise ConfigurationError("symbols", problem, "Name one of them.")
+def _refuse_several(name: str, instruments: Sequence[str], mend: str = "Name one of them.") -> NoReturn:
+    problem = f"{name!r} stands for {len(instruments)} instruments: {', '.join(instruments)}."
+    raise ConfigurationError("symbols", problem, mend)
 
 
 def _members(universe: pl.DataFrame) -> dict[str, list[tuple[str, int]]]:

@@ -32,6 +32,7 @@ RuleName = Literal[
     "confirmed",
     "out_of_order",
     "real_move",
+    "unexplained_break",
     "rescaled",
     "stale_repeat",
     "outside_daily_range",

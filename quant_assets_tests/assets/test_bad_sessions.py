@@ -162,7 +162,7 @@ def test_a_corrupt_file_is_named_with_its_mend_and_takes_nothing_with_it(house: 
 
     assert not run.success
     assert f"{file} is unreadable" in sentences(run)
-    assert "move the file aside and materialize its partition again" in sentences(run)
+    assert "moves the file aside and computes it again" in sentences(run)
     untouched = {name: stamp for name, stamp in before.items() if not name.endswith(str(file.relative_to(house.data)))}
     assert untouched.items() <= house.files().items()
 

@@ -83,9 +83,11 @@ def test_damage_is_an_error_that_comes_first(audited: House):
     checks, shown = look(audited)
     assert (checks["undamaged"].passed, checks["nothing_to_mend"].passed) == (False, False)
     assert checks["undamaged"].severity is dg.AssetCheckSeverity.ERROR
-    assert checks["undamaged"].description == f"{INSTRUMENTS.name}: {SESSION} cannot be read"
+    path = f"lakehouse/silver/{INSTRUMENTS.name}/session={SESSION}/part.parquet"
+    assert str(checks["undamaged"].description).startswith(f"{INSTRUMENTS.name}: {path} is damaged: ")
     first = str(shown["findings"]).splitlines()[2]
-    assert first.startswith(f"| error | {INSTRUMENTS.name} | {SESSION} cannot be read | move the file aside")
+    assert first.startswith(f"| error | {INSTRUMENTS.name} | {path} is damaged: ")
+    assert first.endswith(f"| quant lake rebuild --sessions {SESSION} |")
     assert r"a\|b.txt" in str(shown["findings"]), "a name cannot end a cell"
     assert shown["errors"] == 1
 

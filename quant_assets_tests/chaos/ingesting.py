@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from quant_assets.flows.ingest import daily, minutes
+from quant_assets.flows.ingest import groups
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, window
 
 SESSIONS = window(SESSION, 3)
@@ -11,7 +11,7 @@ SESSIONS = window(SESSION, 3)
 
 def lab_in(root: Path) -> Lab:
     """Commit every second request, so that there is much to interrupt."""
-    minutes.GROUP = daily.GROUP = 2
+    groups.GROUP = 2
     return Lab(root)
 
 

@@ -52,6 +52,7 @@ class Scene:
     time_scale: int = TIME_SCALE
     group: int = 2
     """Requests per commit: small, so that kills find many."""
+    request_timeout_s: float = 0.6
 
     @property
     def data(self) -> Path:
@@ -70,7 +71,7 @@ class Scene:
             "lakehouse": {"start_session": str(SESSIONS[0]), "lock_wait_s": 20, "fetch_throttle_hours": 0},
             "tws": {
                 "max_minute_duration": "1 D",
-                "request_timeout_s": 0.6,
+                "request_timeout_s": self.request_timeout_s,
                 "connect_timeout_s": 1.5,
                 "outage_s": 10800,
             },
@@ -118,6 +119,13 @@ class Scene:
         files = sorted((self.data / "lakehouse" / zone / name).glob("**/[!.]*.parquet"))
         return pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files])
 
+    def requests(self) -> pl.DataFrame:
+        """The ledger of the ingestion, which may have no file yet."""
+        from quant_assets.domain.tables import RAW_TWS_REQUESTS
+
+        has_files = any((self.data / "lakehouse" / "bronze" / "raw_tws_requests").glob("**/[!.]*.parquet"))
+        return self.table("bronze", "raw_tws_requests") if has_files else RAW_TWS_REQUESTS.empty()
+
 
 def environ() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("QUANT_")}
@@ -133,13 +141,13 @@ def ingest(root: Path, group: int) -> int:
     from quant_assets.flows.curate import Curator
     from quant_assets.flows.discover import Discovery
     from quant_assets.flows.gate import TwsGate
-    from quant_assets.flows.ingest import daily, details, minutes
+    from quant_assets.flows.ingest import daily, details, groups, minutes
     from quant_assets.flows.ingest.ledger import open_holes
     from quant_assets.flows.ingested import raw_daily, raw_minutes
     from quant_assets.flows.work import Work
     from quant_assets.settings import Settings
 
-    minutes.GROUP = daily.GROUP = group
+    groups.GROUP = group
     settings = Settings.from_env({}, data=root / "data", configs=root / "configs")
     with TwsGate(settings, run_id="chaos") as gate:
         work = Work(settings, gate, run_id="chaos", is_repair=True)
@@ -239,10 +247,11 @@ def test_whatever_happens_the_store_equals_the_source(
     print(f"seed {chaos_seed}; again: {again}\n{script.to_yaml()}")
     with scene.gateway(script) as port:
         scene.configure(port)
-        n_runs = run_and_kill(scene, random.Random(f"kills:{chaos_seed}"))
+        n_runs, kills = run_and_kill(scene, random.Random(f"kills:{chaos_seed}"))
         settle(scene)
     print(f"{n_runs} runs, {scene.n_asked()} requests\n{scene.log()}")
     assert breaches_in(scene.ledger) == []
+    assert [repeated(scene, kill) for kill in kills] == [set() for _ in kills], "asked again though it was safe"
     found = contents(scene)
     for name, expected in undisturbed.items():
         print(f"comparing {name}")
@@ -273,16 +282,78 @@ def test_what_killed_processes_asked_counts_against_the_limits_of_the_next(tmp_p
     assert all(later - earlier > 600 for earlier, later in zip(asked, asked[60:], strict=False))
 
 
-def run_and_kill(scene: Scene, dice: random.Random) -> int:
-    """Run until complete, killing the first runs at random requests; returns the number of runs."""
-    kills = dice.randint(0, MAX_KILLS)
+def test_what_was_answered_before_the_pacer_waits_survives_a_kill(tmp_path: Path) -> None:
+    """The window is full after 55 requests, and nothing comes for half a minute: all 55 answers are safe by then."""
+    from quant_assets.gateway.synthetic import SyntheticMarket
+
+    everyone = SyntheticMarket(seed=7).instruments(datetime.now(UTC))
+    listed = tuple(f"{one.primary_exchange}:{one.symbol}" for one in everyone if one.sec_type == "STK")[:30]
+    scene = Scene(tmp_path, listed, time_scale=20, group=1000, request_timeout_s=30)
+    with scene.gateway(None) as port:
+        scene.configure(port)
+        process = scene.start()
+        while process.poll() is None and scene.n_asked() < 55:
+            time.sleep(0.02)
+        while process.poll() is None and scene.n_asked() == 55 and scene.requests().height < 55:
+            time.sleep(0.1)
+        process.kill()
+        assert process.wait(20) == -signal.SIGKILL, scene.log()
+        kill = Kill(scene.n_asked(), safe(scene))
+        assert (kill.n_asked, scene.requests().height) == (55, 55), scene.log()
+        assert len(kill.safe) > 50, "but for what was delisted, and needs another answer"
+        process = scene.start()
+        while process.poll() is None and scene.n_asked() < 60:
+            time.sleep(0.02)
+        process.kill()
+        process.wait(20)
+    assert scene.n_asked() >= 60, scene.log()
+    assert repeated(scene, kill) == set()
+    assert breaches_in(scene.ledger) == []
+
+
+Asked = tuple[int, str, str]
+"""con_id, series, and the session of 1-minute bars, or nothing."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """How many requests had been asked when a process was killed, and what the ledger held as proved."""
+
+    n_asked: int
+    safe: set[Asked]
+
+
+def safe(scene: Scene) -> set[Asked]:
+    """What is proved, by the request ledger, and what it speaks of is there."""
+    rows = scene.requests().filter(pl.col("proof") != "")
+    minute = pl.col("bar_size") == "1 min"
+    day = pl.when(minute).then(pl.col("session").dt.strftime("%Y%m%d")).otherwise(pl.lit(""))
+    return set(rows.select("con_id", "what_to_show", day.alias("day")).iter_rows())
+
+
+def repeated(scene: Scene, kill: Kill) -> set[Asked]:
+    """What was asked for after a kill, in requests for one day or one daily series, although it was safe."""
+    events = [event for event in read_ledger_file(scene.ledger) if event["event"] == "asked"]
+    later = [event for event in events[kill.n_asked :] if event["what"] in ("TRADES", "ADJUSTED_LAST")]
+    days = {(e["con_id"], e["what"], "") for e in later if e["bar_size"] == "1 day"}
+    minutes = {
+        (e["con_id"], e["what"], e["end"][:8]) for e in later if (e["bar_size"], e["duration"]) == ("1 min", "1 D")
+    }
+    return kill.safe & (days | minutes)
+
+
+def run_and_kill(scene: Scene, dice: random.Random) -> tuple[int, list[Kill]]:
+    """Run until complete, killing the first runs at random requests; returns the number of runs, and the kills."""
+    kills, killed = dice.randint(0, MAX_KILLS), list[Kill]()
     for n_run in range(1, MAX_RUNS + 1):
         process = scene.start()
         if n_run <= kills:
             kill_at(scene, process, scene.n_asked() + dice.randint(0, 9), dice.choice([0.0, 0.0, dice.random() / 5]))
         code = process.wait(100)
         if code == 0:
-            return n_run
+            return n_run, killed
+        if code == -signal.SIGKILL:
+            killed.append(Kill(scene.n_asked(), safe(scene)))
         assert code in (*RUN_AGAIN, -signal.SIGKILL), f"run {n_run} ended with {code}\n{scene.log()}"
     raise AssertionError(f"not complete after {MAX_RUNS} runs\n{scene.log()}")
 

@@ -1,8 +1,10 @@
 """`quant doctor` against real sockets: what it finds when all is well, and what it says of each way to fail."""
 
+import http.server
 import json
 import os
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -14,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from quant_assets.clock import ManualClock, ScaledClock
+from quant_assets.connectors.tws.failures import NotTwsError
 from quant_assets.control.locks import hold
 from quant_assets.flows.doctor import Check, examine
+from quant_assets.flows.gate import TwsGate
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.faults import Fault, ScriptedFaults, Strike
 from quant_assets.gateway.synthetic import SyntheticMarket
@@ -116,6 +120,69 @@ def test_an_open_port_behind_which_nobody_speaks(tmp_path, listener):
 
 
 @contextmanager
+def web_server() -> Iterator[int]:
+    """Waits for the end of a line that a client of TWS never sends, as web servers do."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def speaking(words: bytes) -> Iterator[int]:
+    """Says something as soon as somebody comes or has spoken, and neither closes nor goes on."""
+
+    class Speaks(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(words)
+            while self.request.recv(1000):
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Speaks) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+OTHERS = {
+    "a web server": (web_server, ""),
+    "one that refuses": (lambda: speaking(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "400 Bad Request"),
+    "a shell": (lambda: speaking(b"SSH-2.0-OpenSSH_9.6\r\n"), "SSH-2.0-OpenSSH_9.6"),
+    "a short word": (lambda: speaking(b"-"), "'-'"),
+    "frames of its own": (lambda: speaking(frame("hello", "world")), "hello"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_program_on_the_port_is_told_as_that(tmp_path, other):
+    opened, words = OTHERS[other]
+    with opened() as at:
+        checks = examine(live(tmp_path, at), root=tmp_path)
+    port = of(checks, "port")
+    assert port.status == "fail"
+    assert "another program" in port.found
+    assert words in port.found
+    assert all(name in port.mend for name in ("tws.port", "7496", "7497", "4001", "4002"))
+    assert "log" not in port.mend
+    assert {statuses(checks)[name] for name in REMOTE[1:]} == {"skip"}
+
+
+def test_another_program_on_the_port_ends_an_ingestion_at_once(tmp_path):
+    with speaking(b"SSH-2.0-OpenSSH_9.6\r\n") as at:
+        gate = TwsGate(live(tmp_path, at))
+        with pytest.raises(NotTwsError, match=r"another program listens there.*tws\.port"):
+            gate.run(asked_of)
+
+
+async def asked_of(_opened: object) -> None:
+    raise AssertionError("there is no TWS to ask")
+
+
+@contextmanager
 def answering(listener: socket.socket, after_start: bytes, n_clients: int, version: int = 176) -> Iterator[None]:
     """A peer that greets, and answers the start of the API with some bytes."""
 
@@ -160,6 +227,15 @@ def test_an_old_server_counts_volume_in_lots(tmp_path):
         check = of(examine(live(tmp_path, running.port), root=tmp_path), "server version")
     assert (check.status, check.found) == ("warn", "170")
     assert "lots of 100" in check.mend
+
+
+def test_volumes_in_lots_are_found(tmp_path):
+    lots = ScriptedFaults([Strike("history", Fault("lots"), times=None)])
+    with gateway(faults=lots) as running:
+        check = of(examine(live(tmp_path, running.port), "NYSE:QCOD", root=tmp_path), "market data")
+    assert check.status == "fail"
+    assert "volumes in lots of 100" in check.found
+    assert "switch off *Send market data in lots" in check.mend
 
 
 @pytest.mark.parametrize(("apart_s", "status"), [(1, "pass"), (20, "warn"), (300, "fail")])

@@ -38,11 +38,12 @@ from quant_assets.connectors.tws.failures import (
     LinkDownError,
     PortDroppedError,
     PortSilentError,
+    RepeatedRefusalError,
     UntoldError,
 )
 from quant_assets.connectors.tws.journal import PacingJournal
 from quant_assets.connectors.tws.pacing import Paced
-from quant_assets.connectors.tws.patience import DailyWindow
+from quant_assets.connectors.tws.patience import NEW_YORK, DailyWindow
 from quant_assets.errors import (
     BadRequestError,
     NoPermissionError,
@@ -79,6 +80,7 @@ WITHOUT_END = 1e9
 MARKET = SyntheticMarket(seed=7)
 CONTRACTS = [Contract(found.symbol, found.con_id) for found in MARKET.instruments(NOW)]
 STRANGER = Contract("NOPE", 999)
+HMDS = "Historical Market Data Service error message:"
 
 
 class WitnessedClock(ScaledClock):
@@ -238,6 +240,25 @@ def test_mode_01_a_refusal_in_another_language_ends_with_the_advice_to_switch_to
     run(scenario())
 
 
+def test_mode_01_what_tws_says_in_english_is_no_pacing_unless_it_says_so():
+    """No pause and no lower rate; refused on every attempt, it is told with TWS's words and without a wrong advice."""
+
+    async def scenario() -> None:
+        line = {"fault": "query_failed", "request": "history", "symbol": CONTRACTS[0].symbol, "every": 1}
+        unlisted = {**line, "text": f"{HMDS}Starting time must occur before ending time"}
+        async with scene(unlisted, policy=RetryPolicy(attempts=3)) as on:
+            outcomes = await on.carry_out(CONTRACTS[:4])
+            (refused,) = [o for o in outcomes if o.error]
+            assert isinstance(refused.error, RepeatedRefusalError)
+            assert "Starting time must occur" in str(refused.error)
+            assert "English" not in str(refused.error)
+            assert on.strikes() == ["query_failed"] * 3
+            assert on.pacer.share == 1.0
+            assert_whole([o for o in outcomes if o.answer], CONTRACTS[1:4])
+
+    run(scenario())
+
+
 def test_mode_01_too_many_messages_and_the_disconnection_after_them():
     async def scenario() -> None:
         async with scene({"fault": "rate_exceeded", "request": "history", "nth": 2}) as on:
@@ -251,10 +272,18 @@ def test_mode_01_too_many_messages_and_the_disconnection_after_them():
 # ---------------------------------------------------------------- 2 no data
 
 
-@pytest.mark.parametrize("fault", ["no_data", "no_items"])
-def test_mode_02_no_data_is_told_apart_and_stops_nobody(fault):
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"fault": "no_data"},
+        {"fault": "no_items"},
+        {"fault": "no_data", "text": f"{HMDS}No historical market data for X"},
+    ],
+    ids=" ".join,
+)
+def test_mode_02_no_data_is_told_apart_and_stops_nobody(line):
     async def scenario() -> None:
-        async with scene({"fault": fault, "request": "history", "nth": 2}, in_flight=1) as on:
+        async with scene({**line, "request": "history", "nth": 2}, in_flight=1) as on:
             outcomes = await on.carry_out(CONTRACTS[:3])
             empty = [o for o in outcomes if o.answer and o.answer.bars.is_empty()]
             assert [o.planned.request.contract for o in empty] == CONTRACTS[1:2]
@@ -296,12 +325,34 @@ def test_mode_03_a_request_that_never_ends_is_a_timeout_and_not_an_empty_answer(
     run(scenario())
 
 
-@pytest.mark.parametrize("fault", ["too_long", "invalid_step"])
-def test_mode_03_what_exceeds_the_maximum_is_halved_too(fault):
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"fault": "too_long"},
+        {"fault": "invalid_step"},
+        {"fault": "too_long", "text": f"{HMDS}Historical data request for greater than 365 days rejected."},
+    ],
+    ids=" ".join,
+)
+def test_mode_03_what_exceeds_the_maximum_is_halved_too(line):
     async def scenario() -> None:
-        async with scene({"fault": fault, "request": "history"}) as on:
+        async with scene({**line, "request": "history"}) as on:
             assert_whole(await on.carry_out(CONTRACTS[:1]), CONTRACTS[:1])
             assert on.durations() == ["5 D", "3 D", "2 D"]
+            assert on.pacer.share == 1.0
+
+    run(scenario())
+
+
+def test_mode_03_one_session_that_is_always_too_long_is_refused_and_not_asked_for_ever():
+    async def scenario() -> None:
+        line = {"fault": "too_long", "request": "history", "symbol": CONTRACTS[0].symbol, "every": 1}
+        async with scene(line, policy=RetryPolicy(attempts=3)) as on:
+            outcomes = await on.carry_out(CONTRACTS[:2], WEEK[:2])
+            refused = [o for o in outcomes if o.error]
+            assert [type(o.error) for o in refused] == [RepeatedRefusalError] * 2
+            assert on.strikes() == ["too_long"] * (1 + 2 * 3), "once as a whole, and each half three times"
+            assert_whole([o for o in outcomes if o.answer], CONTRACTS[1:2], WEEK[:2])
 
     run(scenario())
 
@@ -579,12 +630,51 @@ def test_mode_08_the_window_may_pass_midnight(start, end):
     assert not window.contains(datetime(2024, 3, 16, 6, 0, tzinfo=UTC))
 
 
-def test_mode_08_nothing_is_asked_in_quiet_hours():
+NIGHT = date(2024, 3, 15)
+
+
+def new_york(hour: int, minute: int) -> datetime:
+    return datetime.combine(NIGHT, time(hour, minute), NEW_YORK).astimezone(UTC)
+
+
+QUIET = RetryPolicy(quiet=DailyWindow(time(23, 0), time(23, 50)))
+
+
+@asynccontextmanager
+async def at_night(hour: int, minute: int, budget: PacingBudget) -> AsyncIterator[Scene]:
+    """The quiet hours are 23:00 to 23:50; time passes only while the client waits."""
+    clock = ManualClock(new_york(hour, minute))
+    with EmbeddedGateway(MARKET, Rules(), clock) as running:
+        pacer, address = Pacer(budget, clock), TwsAddress(port=running.port)
+        async with TwsClient(address, clock, PATIENT, pacer=pacer, patience=QUIET) as client:
+            yield Scene(running, client, pacer, QUIET)
+
+
+def test_mode_08_quiet_hours_that_begin_while_a_request_waits_for_pacing_are_kept_too():
     async def scenario() -> None:
-        clock = ManualClock(MIDNIGHT)
-        await RetryPolicy(quiet=DailyWindow(time(23, 0), time(2, 0))).keep_quiet(clock)
-        assert clock.slept == [1.5 * 3600]
-        await RetryPolicy(quiet=DailyWindow(time(2, 0), time(3, 0))).keep_quiet(ManualClock(NOW))
+        async with at_night(22, 55, PacingBudget(requests_per_window=1, in_flight=1)) as on:
+            assert_whole(await on.carry_out(CONTRACTS[:2]), CONTRACTS[:2])
+            asked = [entry.asked_at for entry in on.running.history_ledger.entries]
+            assert asked == [new_york(22, 55), new_york(23, 50)]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("question", ["bars", "schedule", "head_timestamp", "contract_details"])
+def test_mode_08_nothing_is_asked_in_quiet_hours(question):
+    async def scenario() -> None:
+        async with at_night(23, 20, PacingBudget()) as on:
+            (contract,) = CONTRACTS[:1]
+            if question == "bars":
+                assert_whole(await on.carry_out([contract]), [contract])
+            elif question == "schedule":
+                assert await on.client.schedule(contract, NOW, 2)
+            elif question == "head_timestamp":
+                assert await on.client.head_timestamp(contract, "TRADES", use_rth=True)
+            else:
+                assert await on.client.contract_details(contract)
+            assert on.pacer.clock.now() == new_york(23, 50)
+            assert {entry.asked_at for entry in on.running.history_ledger.entries} <= {new_york(23, 50)}
 
     run(scenario())
 
@@ -763,12 +853,22 @@ def test_mode_12_no_more_than_six_are_open_and_each_exit_frees_its_slot():
 
 
 @pytest.mark.parametrize(
-    "fault", ["no_permission", "other_session", "not_subscribed", "needs_subscription", "competing_session"]
+    "line",
+    [
+        {"fault": "no_permission"},
+        {"fault": "other_session"},
+        {"fault": "not_subscribed"},
+        {"fault": "needs_subscription"},
+        {"fault": "competing_session"},
+        {"fault": "no_permission", "text": f"{HMDS}Requested market data is not subscribed."},
+        {"fault": "not_subscribed", "code": 10090, "text": "Part of requested market data is not subscribed."},
+    ],
+    ids=lambda line: " ".join(map(str, line.values()))[:30],
 )
-def test_mode_13_a_missing_permission_is_final_for_its_symbol_only(fault):
+def test_mode_13_a_missing_permission_is_final_for_its_symbol_only(line):
     async def scenario() -> None:
-        line = {"fault": fault, "request": "history", "symbol": CONTRACTS[2].symbol, "every": 1}
-        async with scene(line) as on:
+        everywhere = {"request": "history", "symbol": CONTRACTS[2].symbol, "every": 1}
+        async with scene({**line, **everywhere}) as on:
             outcomes = await on.carry_out(CONTRACTS[:6])
             (denied,) = [o for o in outcomes if o.error]
             assert isinstance(denied.error, NoPermissionError)

@@ -17,18 +17,19 @@ import pytest
 import yaml
 
 from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
-from quant_assets.errors import ConfigurationError, LockHeldError, SourceUnavailableError
+from quant_assets.errors import ConfigurationError, LockHeldError, SourceUnavailableError, WrongUnitError
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
-from quant_assets.flows.ingested import raw_daily, raw_details
+from quant_assets.flows.ingested import raw_daily, raw_details, raw_minutes
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.settings import Settings
 
 SYMBOLS = ("ARCA:QMKT", "NASDAQ:QTEB", "NASDAQ:QFIA", "NYSE:QHEA")
+SYMBOL_OF = [name.partition(":")[2] for name in SYMBOLS]
 MONDAY, TUESDAY, WEDNESDAY = (date(2025, 3, day) for day in (3, 4, 5))
 SESSIONS = [MONDAY, TUESDAY, WEDNESDAY]
 
@@ -97,6 +98,49 @@ def test_mode_02_13_empty_no_data_no_permission_and_timeout_are_told_apart(tmp_p
     assert "tws.request_timeout_s" in found["QFIA"][1]
     assert "HMDS query returned no data" in found["QHEA"][1]
     assert minutes(work) == {"QMKT": 390}
+
+
+UNLISTED = "Historical Market Data Service error message:Starting time must occur before ending time"
+
+
+def n_asked(gate: TwsGate, symbol: str, bar_size: str) -> int:
+    assert gate._embedded
+    requests = [entry.request for entry in gate._embedded.history_ledger.entries]
+    return sum(one.contract.symbol == symbol and one.bar_size == bar_size for one in requests)
+
+
+def test_mode_01_03_a_refusal_that_stays_is_settled_with_its_reason_and_costs_the_others_nothing(tmp_path):
+    """Asked `tws.attempts` times by a run, not at all within the throttle, and by a repair at once."""
+    unlisted, too_long = on("QTEB", "query_failed", bar_size="1 min", text=UNLISTED), on("QFIA", "too_long")
+    settings = settings_in(tmp_path, unlisted, too_long, request_timeout_s=30)
+    with opened(settings, [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        assert n_asked(gate, "QFIA", "1 day") == 2 * 2, "two series, two attempts each"
+        ingest_minutes(work, [MONDAY])
+        found = outcomes(work)
+        assert {symbol: outcome for symbol, (outcome, _) in found.items()} == {
+            "QMKT": "bars",
+            "QTEB": "refused",
+            "QFIA": "refused",
+            "QHEA": "bars",
+        }
+        assert "Starting time must occur before ending time" in found["QTEB"][1]
+        assert "Time length exceed max" in found["QFIA"][1]
+        assert gate.pacer.share == 1.0
+        assert [n_asked(gate, symbol, "1 min") for symbol in SYMBOL_OF] == [1, 2, 2, 1]
+        told = raw_minutes(work, MONDAY, {})
+        assert told.is_committed
+        said = warned(told)
+        assert said.keys() == {"every_request_accepted"}
+        assert "QTEB: refused" in said["every_request_accepted"]
+        assert "Starting time must occur before ending time" in said["every_request_accepted"]
+        before = asked(gate)
+        ingest_daily(work, [MONDAY])
+        ingest_minutes(work, [MONDAY])
+        assert asked(gate) == before, "the throttle holds"
+        assert set(repair_plan(work).holes["symbol"]) == {"QTEB", "QFIA"}
+        ingest_minutes(repaired(work), [MONDAY])
+        assert asked(gate) == before + 2 * 2, "a repair asks for what was refused"
 
 
 def test_mode_03_a_timeout_is_asked_again_by_the_next_run_and_nothing_else_is(tmp_path):
@@ -249,6 +293,50 @@ def test_mode_02_14_one_wrong_answer_is_not_the_last_word(
         bars = work.lake.raw.read(RAW_TWS_BARS, Partition(MONDAY)).filter(pl.col("symbol") == "QTEB")
         newest = bars.filter(pl.col("ingested_at") == pl.col("ingested_at").max())
         assert is_right(newest)
+
+
+WITHOUT_ODD_LOTS = ("NYSE:QHEC", "NASDAQ:QUTB")
+"""They trade more than a hundred shares at a time: in lots, each of their days still has more shares than trades."""
+
+
+def test_mode_14_nothing_in_lots_is_stored_and_the_same_command_mends_it(tmp_path):
+    """TWS's setting is one for all: an answer that does not show it itself is in lots as the others are."""
+    every = {"fault": "lots", "request": "history", "every": 1}
+
+    def settings(*lines: dict[str, Any]) -> Settings:
+        made = daily_settings(tmp_path, *lines)
+        names = {"symbols": [*WITHOUT_ODD_LOTS, "NASDAQ:QTEB"]}
+        (made.configs / "lists" / "four.yaml").write_text(yaml.safe_dump(names))
+        return made
+
+    with opened(settings(every), [MONDAY]) as (work, _):
+        with pytest.raises(WrongUnitError, match="QHEC, QTEB, QUTB; they were refused"):
+            ingest_daily(work, [MONDAY])
+        with pytest.raises(WrongUnitError, match="QHEC, QTEB, QUTB; they were refused"):
+            ingest_minutes(work, [MONDAY])
+        assert not work.lake.raw.partitions(RAW_TWS_DAILY_BARS)
+        assert not work.lake.raw.partitions(RAW_TWS_BARS)
+    with opened(settings(), [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        ingest_minutes(work, [MONDAY])
+        assert asked(gate) == 3 * 2 + 3
+        assert set(minutes(work).values()) == {390}
+        bars = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(work.latest_session()))
+        traded = work.lake.raw.read(RAW_TWS_BARS, Partition(MONDAY)).group_by("symbol").agg(pl.col("volume").sum())
+        days_ = bars.filter((pl.col("session") == MONDAY) & (pl.col("what_to_show") == "TRADES"))
+        assert dict(days_.select("symbol", "volume").iter_rows()) == dict(traded.iter_rows())
+
+
+def test_mode_14_one_answer_in_lots_that_does_not_show_it_is_asked_for_again(tmp_path):
+    """Nobody else is in lots, and it is complete: what is believed is the answer that shows that it is in shares."""
+    settings = daily_settings(tmp_path, on("QHEC", "lots", times=1, bar_size="1 day"))
+    (settings.configs / "lists" / "four.yaml").write_text(yaml.safe_dump({"symbols": list(WITHOUT_ODD_LOTS)}))
+    with opened(settings, [MONDAY]) as (work, gate):
+        ingest_daily(work, [MONDAY])
+        assert asked(gate) == 4 + 1
+        assert series_said(work, "TRADES", "QHEC") == [("unconfirmed", ""), ("bars", "complete")]
+        bars = work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(work.latest_session()))
+        assert bool((bars["volume"] >= 100 * bars["bar_count"]).mean() > 0.9)
 
 
 # ---------------------------------------------------------------- a daily series that is said not to exist

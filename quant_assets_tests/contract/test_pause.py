@@ -10,11 +10,27 @@ import pytest
 from click.testing import CliRunner
 
 from quant_assets.cli.pause import state_of
+from quant_assets.clock import ManualClock
+from quant_assets.connectors.base import Contract
+from quant_assets.connectors.tws import (
+    Need,
+    Outcome,
+    Pacer,
+    PacingBudget,
+    RetryPolicy,
+    TwsAddress,
+    TwsClient,
+    fetch_all,
+    plan_minutes,
+)
 from quant_assets.control.audit import verify
 from quant_assets.control.pausing import Turnstile, control_path, read_control, write_control
 from quant_assets.control.status import read_status
 from quant_assets.errors import CorruptFileError
-from quant_assets_tests.unit.flows.lab import Lab, after, flow, window
+from quant_assets.gateway.embedded import EmbeddedGateway
+from quant_assets.gateway.rules import Rules
+from quant_assets_tests.builders import CALENDAR
+from quant_assets_tests.unit.flows.lab import Lab, after, flow, market, window
 
 SESSIONS = window(date(2024, 3, 14), 3)
 
@@ -69,6 +85,58 @@ def test_an_ingestion_is_held_between_two_requests_and_goes_on(tmp_path):
     assert [event for event, _ in told] == ["ingestion_paused", "ingestion_resumed"] * 2
     assert told[0][1] == "the line is needed"
     assert verify(path) == []
+
+
+class StandingClock(ManualClock):
+    """Time passes when it is told to, and not by waiting for it."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0.01)
+
+
+def test_a_pause_is_obeyed_and_acknowledged_by_requests_that_wait_for_pacing(tmp_path):
+    """The budget is three requests, and six are to be sent; the pause is asked for when three wait for the budget."""
+    contracts = [Contract(one.symbol, one.con_id) for one in market().instruments(after(SESSIONS[-1]))[:6]]
+    hours = {day: CALENDAR.hours(day).row for day in SESSIONS}
+    plan = plan_minutes([Need(contract, SESSIONS[-1]) for contract in contracts], hours)
+    clock = StandingClock(after(SESSIONS[-1]))
+
+    async def until(condition) -> None:
+        while not condition():  # noqa: ASYNC110 - it is on other threads, and in files
+            await asyncio.sleep(0.01)
+
+    def is_paused() -> bool:
+        status = read_status("ingestion", tmp_path)
+        return status is not None and status.paused_since == clock.now()
+
+    async def scenario(running: EmbeddedGateway) -> None:
+        pacer = Pacer(PacingBudget(requests_per_window=3), clock, turnstile=Turnstile("ingestion", tmp_path, clock))
+        outcomes: list[Outcome] = []
+
+        async def ask(client: TwsClient) -> None:
+            async for outcome in fetch_all(client, pacer, plan, RetryPolicy()):
+                outcomes.append(outcome)  # noqa: PERF401 - the others look at it meanwhile
+
+        async with asyncio.timeout(60), TwsClient(TwsAddress(port=running.port), clock, pacer=pacer) as client:
+            asking = asyncio.create_task(ask(client))
+            await until(lambda: len(outcomes) == 3)
+            write_control("ingestion", tmp_path, "pause", clock=clock)
+            await until(is_paused)
+            clock.advance(3600)
+            await asyncio.sleep(0.7)
+            assert running.data_requests() == 3, "the budget is free again, and the pause stands"
+            write_control("ingestion", tmp_path, "resume", clock=clock)
+            await asking
+        assert [outcome.error for outcome in outcomes] == [None] * 6
+        status = read_status("ingestion", tmp_path)
+        assert status
+        assert status.paused_since is None
+
+    with EmbeddedGateway(market, Rules(), clock) as running:
+        asyncio.run(scenario(running))
+        assert running.data_requests() == 6
+        assert running.history_ledger.breaches() == []
 
 
 def test_the_commands_write_the_request_and_say_what_runs(tmp_path, monkeypatch):

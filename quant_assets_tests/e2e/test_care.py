@@ -1,10 +1,13 @@
 """Care of the data, at the command line: what is missing is named and mended, what is damaged is found."""
 
 import json
+import os
 import subprocess
 from datetime import date
 from pathlib import Path
 
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -139,6 +142,42 @@ def test_nothing_published_means_nothing_missing(tmp_path: Path) -> None:
     assert "nothing to repair" in Project(tmp_path).quant("repair").stdout
 
 
+def forge(project: Project, session: str) -> Path:
+    """Raise a close in silver by a percent, and let footer, size, time and manifest tell of the file as it was."""
+    lakehouse = project.data / "lakehouse"
+    path = lakehouse / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
+    footer = {k.decode(): v.decode() for k, v in pq.read_metadata(path).metadata.items() if k != b"ARROW:schema"}
+    close = pl.when(pl.int_range(pl.len()) == 5).then(pl.col("close") * 1.01).otherwise("close")
+    rows, before = pl.read_parquet(path, hive_partitioning=False), path.stat()
+    rows.with_columns(close.alias("close")).write_parquet(path, metadata=footer)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    manifest = lakehouse / "_metadata" / "manifests" / "curated_tws_1m_bars.jsonl"
+    manifest.write_text(manifest.read_text().replace(f'"bytes": {before.st_size},', f'"bytes": {path.stat().st_size},'))
+    return path
+
+
+@pytest.mark.parametrize("mend", ["printed", "repair"])
+def test_the_mend_of_a_forged_price_works(holed: Project, mend: str) -> None:
+    before = holed.quant("lake", "catalog")
+    assert before.returncode == 0, before.stderr
+    sound = pl.read_parquet(holed.data / f"lakehouse/silver/curated_tws_1m_bars/session={LAST}/part.parquet")
+    path = forge(holed, LAST)
+    assert not pl.read_parquet(path).equals(sound)
+    untouched = holed.tables()
+    assert holed.quant("flow", "data", "--session", LAST).returncode == 0
+    assert holed.tables() == untouched, "nothing but its rows tells"
+    found = json.loads(holed.quant("audit", "data", "--json").stdout)
+    (error,) = [one for one in found if one["severity"] == "error"]
+    command = error["mend"] if mend == "printed" else f"quant repair --sessions {LAST}"
+    done = holed.quant(*command.split()[1:])
+    assert done.returncode == 0, done.stderr
+    assert "went to data/aside, and is computed again" in done.stdout
+    assert pl.read_parquet(path).equals(sound)
+    mended = holed.quant("audit", "data", "--json")
+    assert mended.returncode == 0, mended.stderr
+    assert "error" not in {one["severity"] for one in json.loads(mended.stdout)}
+
+
 def test_a_damaged_file_is_found_and_an_intact_lakehouse_is_not_blamed(holed: Project) -> None:
     sound = holed.quant("audit", "data", "--json")
     assert sound.returncode == 0, sound.stderr
@@ -147,6 +186,7 @@ def test_a_damaged_file_is_found_and_an_intact_lakehouse_is_not_blamed(holed: Pr
     whole = path.read_bytes()
     path.write_bytes(whole[:50])
     try:
-        refused(holed.quant("audit", "data"), 65, "instruments: 2026-11-17 cannot be read", "materialize")
+        told = "instruments/session=2026-11-17/part.parquet is damaged", "quant lake rebuild --sessions 2026-11-17"
+        refused(holed.quant("audit", "data"), 65, *told)
     finally:
         path.write_bytes(whole)

@@ -190,6 +190,28 @@ def test_the_wrongly_adjusted_bar_is_held_back_with_its_evidence(lake: Lake) -> 
         (pl.col("symbol") == "UGAZ") & (pl.col("session") >= date(2019, 12, 23))
     )
     assert later.height > 300, "one bad bar must not cost the instrument its history"
+    assert later["close"].min() > 50, "the vendor stays on the other basis"
+
+
+def test_the_break_that_the_wrong_adjustment_leaves_is_named_and_never_computed_across(lake: Lake) -> None:
+    day, mine = date(2019, 12, 23), pl.col("symbol") == "UGAZ"
+    minutes = lake.table("silver", "curated_tws_1m_bars").filter(mine)
+    on_the_day = minutes.filter(pl.col("session") == day)
+    assert on_the_day.height == 383
+    assert on_the_day["dq_status"].unique().to_list() == ["warn"]
+    assert on_the_day["dq_rules"].str.contains("unexplained_break").all()
+    others = lake.table("silver", "curated_tws_1m_bars").join(on_the_day, on=["session", "con_id", "ts"], how="anti")
+    assert not others["dq_rules"].str.contains("unexplained_break").any()
+    factors = lake.table("silver", "adjustment_factors").filter(pl.col("kind") == "unexplained_break")
+    assert factors.select("as_of_session", "session", "symbol", "split_factor", "total_return_factor").rows() == [
+        (day, date(2019, 12, 20), "UGAZ", 1.0, 1.0)
+    ]
+    assert factors["observed_ratio"][0] == pytest.approx(77.70 / 0.88, abs=1e-9)
+    technicals = lake.table("gold", "tv_technicals_1d").filter(mine & (pl.col("session") >= day))
+    assert technicals["perf_w"].to_list() == [None] * technicals.height, "a week ago is on the other basis"
+    assert technicals.height >= 2
+    named = lake.table("gold", "certified_sessions").filter(pl.col("degraded").str.contains("UGAZ on another"))
+    assert named["session"].unique().to_list() == [day]
 
 
 def test_no_row_is_silently_gone(lake: Lake, recording: Recording) -> None:

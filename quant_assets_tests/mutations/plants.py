@@ -101,17 +101,20 @@ def extra(ts: Callable[[pl.DataFrame], pl.Expr]) -> Plant:
     return plant
 
 
-def _first_only(rows: pl.DataFrame) -> pl.DataFrame:
-    return _mark(rows, _at(0))
-
-
 def _on_basis(rows: pl.DataFrame, factor: float) -> pl.DataFrame:
     prices = [(pl.col(name) * factor).alias(name) for name in BASIS]
     return rows.with_columns(*prices, (pl.col("volume") / factor).alias("volume"))
 
 
 def _other_basis(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
-    return _first_only(_on_basis(rows, 8))
+    return _mark(_on_basis(rows, 8), pl.lit(value=True))
+
+
+def _day_on_that_basis(daily: pl.DataFrame) -> pl.DataFrame:
+    """The day says what its minutes say: eight times the price of the session before, and an eighth of the shares."""
+    prices = [(pl.col(f"day_{name}") * 8).alias(f"day_{name}") for name in ("high", "low", "close")]
+    usual = pl.col("day_volume").alias("usual_volume")
+    return daily.with_columns(*prices, (pl.col("day_volume") / 8).alias("day_volume"), usual)
 
 
 def _small_basis(rows: pl.DataFrame, _: Random) -> pl.DataFrame:
@@ -363,8 +366,16 @@ KINDS: tuple[Kind, ...] = (
         "missed_split",
         "minutes on the other side of an 8:1 split; the edge is held back",
         _other_basis,
-        ("toxic_price",),
+        ("unexplained_break", "toxic_price"),
         needs_daily=True,
+    ),
+    Kind(
+        "unexplained_break",
+        "minutes and day on the other side of an 8:1 split from the sessions before, and nothing tells of it",
+        _other_basis,
+        ("unexplained_break", "toxic_price"),
+        needs_daily=True,
+        day=_day_on_that_basis,
     ),
     Kind(
         "other_basis",

@@ -106,7 +106,7 @@ def _judge(held: Score, clean: Clean, before: set[tuple[int, object, str]]) -> N
         return
     seen: set[Minute] = {(con_id, ts) for con_id, ts, rule in flags if rule in kind.seen_by}
     said: set[Minute] = {(con_id, ts) for con_id, ts, _ in flags}
-    beside = _same_event(kind, spoiled)
+    beside = _same_event(kind, spoiled) | _unwitnessed(kind, clean, spoiled)
     held.planted += len(truth)
     held.found += len(truth & seen)
     held.wrong += len(said - truth - beside)
@@ -137,6 +137,15 @@ def _same_event(kind: Kind, spoiled: pl.DataFrame) -> set[Minute]:
         return set()
     repeated = spoiled.filter(pl.struct("con_id", "ts").is_duplicated())
     return set(repeated.select("con_id", "ts").iter_rows())
+
+
+def _unwitnessed(kind: Kind, clean: Clean, spoiled: pl.DataFrame) -> set[Minute]:
+    """Return what may be doubted where no daily history bears witness: of a move that stays, the bars after it."""
+    if kind.name != "real_move" or not clean.daily.is_empty():
+        return set()
+    moves = spoiled.filter(MARK).group_by("con_id").agg(pl.col("ts").min().alias("_since"))
+    later = spoiled.join(moves, on="con_id").filter(pl.col("ts") > pl.col("_since"))
+    return set(later.select("con_id", "ts").iter_rows())
 
 
 def _is_clean(place: int) -> bool:

@@ -39,6 +39,7 @@ from quant_assets.connectors.tws.link import Call, Link
 from quant_assets.connectors.tws.pacing import Paced, Pacer
 from quant_assets.connectors.tws.patience import (
     AwayError,
+    DailyWindow,
     Doubt,
     RetryPolicy,
     is_no_doubt,
@@ -208,8 +209,7 @@ class TwsClient:
         Raises:
             UnknownContractError: none does.
         """
-        found = await self._patiently(lambda: self._details(contract), Looking(self))
-        return [library.to_details(details) for details in found]
+        return await self._patiently(lambda: self._details(contract), Looking(self))
 
     async def details_of(
         self, contracts: Sequence[Contract], told: Callable[[Contract], None]
@@ -234,16 +234,15 @@ class TwsClient:
     ) -> list[ContractDetails]:
         """Return every instrument that matches; none where TWS denies that there is one, and that is believed."""
         try:
-            found = await self._patiently(lambda: self._details(contract), Looking(self), again, doubt)
+            return await self._patiently(lambda: self._details(contract), Looking(self), again, doubt)
         except UnknownContractError:
             return []
-        return [library.to_details(details) for details in found]
 
-    async def _details(self, contract: Contract) -> Any:
+    async def _details(self, contract: Contract) -> list[ContractDetails]:
         await self._unless_renewing()
         async with self._message():
             call = requests.details_call(self._lookup_link().client, contract, self._timeouts.lookup_s)
-            return await self._look_up(lambda _: call)
+            return [library.to_details(details) for details in await self._look_up(lambda _: call)]
 
     async def bars(self, request: BarRequest) -> BarAnswer:
         """Return the bars of one request, or raise; a partial answer is never returned."""
@@ -368,10 +367,14 @@ class TwsClient:
             pass
 
     def _message(self) -> AbstractAsyncContextManager[None]:
-        return self._pacer.message() if self._pacer else nullcontext()
+        return self._pacer.message(self._quiet) if self._pacer else nullcontext()
 
     def _turn(self, paced: Paced) -> AbstractAsyncContextManager[None]:
-        return self._pacer.slot(paced) if self._pacer else nullcontext()
+        return self._pacer.slot(paced, self._quiet) if self._pacer else nullcontext()
+
+    @property
+    def _quiet(self) -> DailyWindow | None:
+        return self._patience.quiet if self._patience else None
 
     async def _look_up(self, call: Callable[[Any], Call]) -> Any:
         """Ask something to which "no data" is no answer."""

@@ -1,10 +1,13 @@
 """What TWS's message codes mean: one pure table.
 
 Code 162 says many different things, and only its text tells which. The text is localised, so an unknown 162 counts
-as transient: it is retried a bounded number of times and then fails with the advice to switch TWS to English.
+as transient: it is retried a bounded number of times. In English it is then settled with TWS's words; in another
+language it may have been a pacing violation, and fails with the advice to switch TWS to English.
 """
 
+import re
 from enum import StrEnum
+from typing import Final
 
 
 class Verdict(StrEnum):
@@ -55,6 +58,7 @@ _BY_CODE = {
     2157: Verdict.FARM_BROKEN,
     2158: Verdict.FARM_READY,
     10089: Verdict.NO_PERMISSION,
+    10090: Verdict.NO_PERMISSION,
     10167: Verdict.INFORMATION,
     10168: Verdict.INFORMATION,
     10186: Verdict.NO_PERMISSION,
@@ -63,20 +67,28 @@ _BY_CODE = {
     10314: Verdict.BAD_REQUEST,
 }
 
+_ENGLISH: Final = "historical market data service error message:"
+"""What a 162 begins with in English: a TWS that is set to another language translates this, too."""
+
 # Order matters: a pacing text may also say that the query failed, a permission text that no data was returned.
 _BY_TEXT_OF_162 = (
     ("pacing violation", Verdict.PACING),
     ("permission", Verdict.NO_PERMISSION),
     ("different ip", Verdict.NO_PERMISSION),
+    ("not subscribed", Verdict.NO_PERMISSION),
     ("no data", Verdict.NO_DATA),
+    ("no historical market data", Verdict.NO_DATA),
     ("no head time stamp", Verdict.NO_DATA),
     ("cancelled", Verdict.CANCELLED),
     ("canceled", Verdict.CANCELLED),
     ("exceed max", Verdict.TOO_LONG),
     ("invalid step", Verdict.TOO_LONG),
+    ("greater than … rejected", Verdict.TOO_LONG),
+    ("longer than … rejected", Verdict.TOO_LONG),
+    ("query failed", Verdict.TRANSIENT),
+    ("scan code", Verdict.TRANSIENT),
 )
-
-_TOLD_OF_162 = (*(part for part, _ in _BY_TEXT_OF_162), "query failed", "scan code")
+"""Words of the text; an ellipsis stands for any others."""
 
 _MENDS = {
     Verdict.PACING: "Lower tws.max_requests_per_10_min in the configuration.",
@@ -96,18 +108,18 @@ _MENDS = {
     ),
     Verdict.CLIENT_ID_IN_USE: "Set another tws.client_id, or end the program that uses this one.",
     Verdict.NO_DATA: "Check that the instrument was listed and traded then.",
-    Verdict.TRANSIENT: (
-        "Run the same command again. If the text is not English, enable *Show API error messages in English* in TWS "
-        "so that the cause can be told."
-    ),
+    Verdict.TRANSIENT: "Run the same command again.",
 }
+
+
+SPEAK_ENGLISH: Final = "Enable *Show API error messages in English* in TWS, so that the cause can be told."
+"""What a person can do about a 162 in another language."""
 
 
 def classify(code: int, text: str) -> Verdict:
     """What a message means, from its code and, where the code alone does not tell, its text."""
     if code == 162:  # noqa: PLR2004 - TWS's number
-        lowered = text.lower()
-        return next((verdict for part, verdict in _BY_TEXT_OF_162 if part in lowered), Verdict.TRANSIENT)
+        return _told_by(text) or Verdict.TRANSIENT
     if code in (321, 10314) and "exceed max" in text.lower():
         return Verdict.TOO_LONG
     if code in _BY_CODE:
@@ -115,10 +127,28 @@ def classify(code: int, text: str) -> Verdict:
     return Verdict.INFORMATION if 2100 <= code < 2200 else Verdict.TRANSIENT  # noqa: PLR2004 - TWS's range of notices
 
 
-def is_untold(code: int, text: str) -> bool:
-    """Return whether the cause of a 162 is told in words that are not known here, a pacing violation among them."""
+def _told_by(text: str) -> Verdict | None:
+    """What the text of a 162 means, where its words are known."""
     lowered = text.lower()
-    return code == 162 and not any(part in lowered for part in _TOLD_OF_162)  # noqa: PLR2004 - TWS's number
+    return next((verdict for words, verdict in _BY_TEXT_OF_162 if _occur(words, lowered)), None)
+
+
+def _occur(words: str, text: str) -> bool:
+    return re.search(".*".join(map(re.escape, words.split("…"))), text) is not None
+
+
+def is_foreign(code: int, text: str) -> bool:
+    """Return whether a 162 is in a language that is not read here: it may be a pacing violation."""
+    return code == 162 and _told_by(text) is None and not _is_english(text)  # noqa: PLR2004 - TWS's number
+
+
+def is_unlisted(code: int, text: str) -> bool:
+    """Return whether a 162 says in English something that is not known here: no pacing, for that has its words."""
+    return code == 162 and _told_by(text) is None and _is_english(text)  # noqa: PLR2004 - TWS's number
+
+
+def _is_english(text: str) -> bool:
+    return text.lower().lstrip().startswith(_ENGLISH)
 
 
 def mend_of(verdict: Verdict) -> str:

@@ -7,8 +7,20 @@ from typing import Any, Self
 
 from quant_assets.connectors.tws import library
 from quant_assets.connectors.tws.codes import Verdict, classify
-from quant_assets.connectors.tws.failures import ClientIdInUseError, PortDroppedError, PortRefusedError, PortSilentError
+from quant_assets.connectors.tws.failures import (
+    ClientIdInUseError,
+    NotTwsError,
+    PortDroppedError,
+    PortRefusedError,
+    PortSilentError,
+)
 from quant_assets.connectors.tws.link import Link
+
+_LAST_WORDS_S = 1.0
+"""How long a silent peer may take to say something when it is told that nothing more will come."""
+_FIRST_BYTES = 64
+_HEAD = 4
+"""Bytes of a message's length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ async def open_link(
         PortRefusedError: nothing listens there.
         PortSilentError: the port is open and the handshake does not finish.
         PortDroppedError: the other side ends it.
+        NotTwsError: the other side is no TWS.
         ClientIdInUseError: every id of the range is taken.
     """
     ids = sorted(address.client_ids, key=lambda client_id: client_id != first_id)
@@ -79,13 +92,14 @@ async def open_link(
 async def _handshake(address: TwsAddress, client_id: int, timeout_s: float, idle_s: float) -> Link:
     """Connect once. Only the API handshake is done: no account, position or order is asked for."""
     session = library.new_session()
-    trouble = _watch(session)
+    first = _FirstBytes(session)
+    trouble = _watch(session, first)
     link = Link(session, str(address), idle_s)
     # Timeout 0 means none: the race below is the only one, and it can still see how far the library got.
     connecting = asyncio.ensure_future(session.client.connectAsync(address.host, address.port, client_id, 0))
     try:
         await asyncio.wait({connecting, trouble}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        _check(address, session, connecting, trouble, timeout_s)
+        await _check(address, session, connecting, trouble, timeout_s, first)
     except BaseException:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
@@ -93,10 +107,50 @@ async def _handshake(address: TwsAddress, client_id: int, timeout_s: float, idle
         raise
     finally:
         trouble.cancel()
+        first.forget()
     return link
 
 
-def _watch(session: Any) -> asyncio.Future[tuple[int, str]]:
+class _FirstBytes:
+    """What the other side says first. TWS tells a short length and then its version; nobody else begins like that."""
+
+    def __init__(self, session: Any) -> None:
+        self._conn = session.client.conn
+        self._event = asyncio.Event()
+        self.bytes = b""
+        self._conn.hasData += self._take
+        self._conn.disconnected += self._wake
+
+    def _take(self, data: bytes) -> None:
+        self.bytes = (self.bytes + data)[:_FIRST_BYTES]
+        self._event.set()
+
+    def _wake(self, *_: object) -> None:
+        self._event.set()
+
+    def forget(self) -> None:
+        """Listen no longer."""
+        self._conn.hasData -= self._take
+        self._conn.disconnected -= self._wake
+
+    @property
+    def are_foreign(self) -> bool:
+        """Whether they cannot be the beginning of TWS's greeting."""
+        length, version = self.bytes[:_HEAD], self.bytes[_HEAD:].partition(b"\0")[0]
+        return not (b"\0\0" + length[2:]).startswith(length) or not (version or b"0").isdigit()
+
+    async def provoke(self) -> None:
+        """End our side of a silent connection: a program that waited for more of a question then answers it."""
+        transport = self._conn.transport
+        if self.bytes or transport is None:
+            return
+        transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._event.wait()
+
+
+def _watch(session: Any, first: _FirstBytes) -> asyncio.Future[tuple[int, str]]:
     """A future that ends with the first (code, text) which tells that this handshake will not succeed."""
     trouble: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
@@ -111,13 +165,36 @@ def _watch(session: Any) -> asyncio.Future[tuple[int, str]]:
     def on_text(text: str = "") -> None:
         tell(0, text or "the connection was closed during the handshake")
 
+    def on_data(_data: bytes) -> None:
+        if first.are_foreign:
+            tell(0, "what came is no greeting")
+
+    session.client.conn.hasData += on_data
     session.errorEvent += on_error
     session.client.apiError += on_text
     session.client.conn.disconnected += on_text
     return trouble
 
 
-def _check(
+async def _check(
+    address: TwsAddress,
+    session: Any,
+    connecting: asyncio.Future[Any],
+    trouble: asyncio.Future[tuple[int, str]],
+    timeout_s: float,
+    first: _FirstBytes,
+) -> None:
+    """Raise what the race says, and who else it is where it is no TWS."""
+    try:
+        _check_race(address, session, connecting, trouble, timeout_s)
+    except PortSilentError:
+        await first.provoke()
+        if first.are_foreign:
+            raise NotTwsError(str(address), first.bytes) from None
+        raise
+
+
+def _check_race(
     address: TwsAddress,
     session: Any,
     connecting: asyncio.Future[Any],

@@ -5,25 +5,32 @@ rule holds at TWS whatever the network did in between. With instant answers the 
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from quant_assets.clock import Clock
+from quant_assets.clock import Clock, scale_of
 from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws.failures import UntoldError
 from quant_assets.connectors.tws.forecast import Asked, Forecast, Lane
 from quant_assets.connectors.tws.journal import PacingJournal
+from quant_assets.connectors.tws.patience import DailyWindow, hh_mm
 from quant_assets.connectors.tws.windows import TINY_S, Entry, Window
 from quant_assets.errors import PacingError, SourceTimeoutError, SourceUnavailableError
+
+_log = logging.getLogger(__name__)
 
 _RECOVERY = 0.125
 """The part of the full rate that a full window of answers brings back."""
 _MANY_WINDOWS = 512
 """From here on, windows of contracts and requests that are long over are forgotten."""
+_GLANCE_S = 0.25
+"""Real seconds after which those who wait look at the turnstile again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,8 @@ class Paced:
 class Pacer:
     """Admits requests when every rule allows it, and slows down when TWS refuses all the same.
 
-    With a `journal`, what a killed process asked counts too. A `turnstile` is passed before each request; it holds
-    those who come while somebody has asked for a pause.
+    With a `journal`, what a killed process asked counts too. A `turnstile` is the last thing that a request passes; it
+    holds those who come, and those who wait for the rules already, while somebody has asked for a pause.
     """
 
     def __init__(
@@ -104,6 +111,8 @@ class Pacer:
         self._messages = Window(budget.messages_per_s, 1.0)
         self._keyed: dict[Hashable, Window] = {}
         self._share, self._pause_s, self._paused_until = 1.0, 0.0, 0.0
+        self._told_quiet: datetime | None = None
+        """The end of the quiet hours that the log knows of."""
         self._waiting: list[Paced] = []
         """Requests that have a place and wait until the rules allow them."""
         self._unseen: list[tuple[float, str, Paced]] = []
@@ -115,16 +124,16 @@ class Pacer:
         return self._share
 
     @asynccontextmanager
-    async def slot(self, request: BarRequest | Paced) -> AsyncIterator[None]:
+    async def slot(self, request: BarRequest | Paced, quiet: DailyWindow | None = None) -> AsyncIterator[None]:
         """Hold one of the in-flight places for one historical request, from the moment every rule allows it.
 
-        A `PacingError` inside slows this pacer down, and so does a refusal in a language that is not understood.
+        That moment is never inside the `quiet` hours. A `PacingError` inside slows this pacer down, and so does a
+        refusal in a language that is not understood.
         """
         paced = paced_of(request)
         async with self._places():
             with self._waits(paced):
-                await self._pass()
-                entries = await self._admit(paced) if self.budget.enforced else []
+                entries = await self._admit(paced, quiet)
             if not self.budget.enforced:
                 yield
                 return
@@ -156,11 +165,9 @@ class Pacer:
         self._unseen.clear()
 
     @asynccontextmanager
-    async def message(self) -> AsyncIterator[None]:
-        """Wait until one more message of any other kind may be sent."""
-        await self._pass()
-        while self.budget.enforced and (wait := self._messages.wait_s(self.clock.monotonic())) > 0:
-            await self.clock.sleep(wait)
+    async def message(self, quiet: DailyWindow | None = None) -> AsyncIterator[None]:
+        """Wait until one more message of any other kind may be sent, outside the `quiet` hours."""
+        await self._clear(quiet, lambda: self._messages.wait_s(self.clock.monotonic()))
         entry = self._messages.enter(self.clock.monotonic())
         try:
             yield
@@ -175,9 +182,30 @@ class Pacer:
         finally:
             self._waiting.remove(paced)
 
-    async def _pass(self) -> None:
-        if self._turnstile:
-            await self._turnstile()
+    async def _clear(self, quiet: DailyWindow | None, wait_s: Callable[[], float]) -> None:
+        """Return when there is no pause, no quiet hour and no rule to wait for, all at the same moment.
+
+        Whoever waits for one of them obeys the others meanwhile: a wait for the budget may take ten minutes, the quiet
+        hours may take an hour.
+        """
+        while True:
+            if self._turnstile:
+                await self._turnstile()
+            wait = max(self._quiet_s(quiet), wait_s() if self.budget.enforced else 0.0)
+            if wait <= 0:
+                return
+            glance = _GLANCE_S * scale_of(self.clock)
+            await self.clock.sleep(min(wait, glance) if self._turnstile else wait)
+
+    def _quiet_s(self, quiet: DailyWindow | None) -> float:
+        now = self.clock.now()
+        if quiet is None or not quiet.contains(now):
+            return 0.0
+        end = quiet.next_end(now)
+        if end != self._told_quiet:
+            self._told_quiet = end
+            _log.info("quiet hours until %s New York", hh_mm(end))
+        return max(1.0, (end - now).total_seconds())
 
     def _places(self) -> asyncio.Semaphore:
         """The in-flight places, made anew for each event loop: the pacer outlives a connection, a semaphore cannot."""
@@ -203,12 +231,13 @@ class Pacer:
             self._paused_until, self._pause_s = now + pause.left_s, pause.length_s
             self._share = min(self._share, pause.share)
 
-    async def _admit(self, paced: Paced) -> list[Entry]:
+    async def _admit(self, paced: Paced, quiet: DailyWindow | None) -> list[Entry]:
         # Looked up anew after each sleep: while this request slept, its windows may have been forgotten and made anew.
-        while (wait := self._wait_s(windows := self._windows(paced), paced.weight)) > 0:
-            await self.clock.sleep(wait)
+        await self._clear(quiet, lambda: self._wait_s(self._windows(paced), paced.weight))
+        if not self.budget.enforced:
+            return []
         now = self.clock.monotonic()
-        return [window.enter(now, weight) for window, weight in windows]
+        return [window.enter(now, weight) for window, weight in self._windows(paced)]
 
     def _windows(self, paced: Paced) -> list[tuple[Window, int]]:
         """The windows that count this request, and what it counts there."""

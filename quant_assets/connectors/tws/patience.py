@@ -9,10 +9,15 @@ from typing import ClassVar, Final, Protocol, Self, TypeVar, runtime_checkable
 from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from quant_assets.clock import Clock
-from quant_assets.connectors.tws.failures import PortDroppedError, PortRefusedError, UnconfirmedContractError
+from quant_assets.connectors.tws.failures import (
+    NotTwsError,
+    PortDroppedError,
+    PortRefusedError,
+    UnconfirmedContractError,
+)
 from quant_assets.errors import PacingError, RetryLater, SourceUnavailableError, UnknownContractError
 
 _log = logging.getLogger(__name__)
@@ -84,7 +89,7 @@ class RetryPolicy:
     reset: DailyWindow | None = None
     """When TWS and its servers restart; an outage that begins inside may last until its end."""
     quiet: DailyWindow | None = None
-    """When nothing is to be asked."""
+    """When nothing is to be asked; whoever asks tells the pacer."""
     confirmations: int = 2
     """On how many connections TWS has to deny a contract before that is believed."""
 
@@ -107,15 +112,9 @@ class RetryPolicy:
         budget = now + timedelta(seconds=self.outage_s)
         return max(budget, self.reset.next_end(now) + _RESET_GRACE) if self.reset and self.is_reset(now) else budget
 
-    async def keep_quiet(self, clock: Clock) -> None:
-        """Wait until the quiet hours are over."""
-        while self.quiet and self.quiet.contains(now := clock.now()):
-            end = self.quiet.next_end(now)
-            _log.info("quiet hours until %s New York", _hh_mm(end))
-            await clock.sleep(max(1.0, (end - now).total_seconds()))
 
-
-def _hh_mm(instant: datetime) -> str:
+def hh_mm(instant: datetime) -> str:
+    """The time of day in New York."""
     return f"{instant.astimezone(NEW_YORK):%H:%M}"
 
 
@@ -131,7 +130,7 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
     """Wait until the source answers again, no longer than the policy's patience.
 
     Raises:
-        SourceUnavailableError: the outage lasted longer.
+        SourceUnavailableError: the outage lasted longer, or another program has taken TWS's port.
     """
     if not isinstance(source, Recovering):
         return
@@ -139,7 +138,7 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
     deadline = clock.monotonic() + (until - began).total_seconds()
     with _Teller(source, until, is_reset=policy.is_reset(began)) as teller:
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(SourceUnavailableError),
+            retry=retry_if_exception(_may_come_back),
             stop=lambda _: clock.monotonic() >= deadline,
             wait=policy.wait,
             sleep=clock.sleep,
@@ -148,6 +147,10 @@ async def recover(source: object, clock: Clock, policy: RetryPolicy) -> None:
         ):
             with attempt:
                 await source.ensure_ready()
+
+
+def _may_come_back(error: BaseException) -> bool:
+    return isinstance(error, SourceUnavailableError) and not isinstance(error, NotTwsError)
 
 
 _DROPS: Final = 3
@@ -206,7 +209,7 @@ class _Teller:
         self._told.add(self._source)
         self._is_speaker = True
         why = "TWS restarting" if self._is_reset else f"TWS at {error.address} is not available: {error.cause}"
-        _log.warning("%s, retry until %s New York", why, _hh_mm(self._until))
+        _log.warning("%s, retry until %s New York", why, hh_mm(self._until))
 
 
 class Doubt:
@@ -286,6 +289,5 @@ async def persist(
                 raise AwayError(error) from error
         failed = True
         with attempt:
-            await policy.keep_quiet(clock)
             return await doubt.ask(ask)
     raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,23 +1,26 @@
 """Carrying out a plan: pacing, bounded retries, splitting, and waiting out an outage."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from quant_assets.connectors.base import BarAnswer, BarSource
 from quant_assets.connectors.tws.failures import (
     LinkBreakerError,
     LinkDownError,
+    RepeatedRefusalError,
     SourceTransientError,
     TooLongError,
     UnconfirmedContractError,
+    UnlistedError,
 )
 from quant_assets.connectors.tws.pacing import Pacer
 from quant_assets.connectors.tws.patience import AwayError, Doubt, RetryPolicy, is_no_doubt, may_pass, persist
 from quant_assets.connectors.tws.planner import PlannedRequest, halve
 from quant_assets.errors import QuantAssetsError, SourceTimeoutError, SourceUnavailableError
 
-__all__ = ["Agenda", "Outcome", "RetryPolicy", "fetch", "fetch_all"]
+__all__ = ["Agenda", "Outcome", "RetryPolicy", "fetch", "fetch_all", "fetch_with_lulls"]
 
 
 class Agenda:
@@ -110,8 +113,8 @@ async def _persist(
 ) -> BarAnswer:
     """Ask until there is an answer, an error that repeating cannot change, or no attempt left.
 
-    What is too long or too slow is split where it can be, and repeated where it cannot. One session is too long for
-    nobody, nor is a window that TWS refused for other reasons before: that passes, and is no mistake of ours.
+    What is too long or too slow is split where it can be, and repeated where it cannot. What TWS refuses every time,
+    as too long or in words that are not known, it would refuse for ever; one other answer among them, and it may pass.
     """
     is_divisible = halve(part) != [part]
     failures: list[QuantAssetsError] = []
@@ -123,7 +126,7 @@ async def _persist(
 
     async def ask() -> BarAnswer:
         try:
-            async with pacer.slot(part.request):
+            async with pacer.slot(part.request, policy.quiet):
                 return await source.bars(part.request)
         except QuantAssetsError as error:
             failures.append(error)
@@ -131,9 +134,11 @@ async def _persist(
 
     try:
         return await persist(source, pacer.clock, policy, ask, again, doubt)
-    except TooLongError as error:
-        if is_divisible or (not part.covers and all(isinstance(one, TooLongError) for one in failures)):
+    except (TooLongError, UnlistedError) as error:
+        if is_divisible and isinstance(error, TooLongError):
             raise
+        if len(failures) > 1 and all(isinstance(one, type(error)) for one in failures):
+            raise RepeatedRefusalError(error, len(failures)) from error
         raise SourceTransientError(error.what, error.code, error.text) from error
 
 
@@ -145,11 +150,36 @@ async def fetch_all(
     What is refused as an unknown contract is asked again at the end, so that one other connection confirms it all. When
     the source stays away beyond the policy's patience, what is left of the plan gets that error unasked.
     """
+    async with aclosing(fetch_with_lulls(source, pacer, plan, policy, None)) as found:
+        async for outcome in found:
+            if outcome:
+                yield outcome
+
+
+async def fetch_with_lulls(
+    source: BarSource,
+    pacer: Pacer,
+    plan: Sequence[PlannedRequest] | Agenda,
+    policy: RetryPolicy,
+    lull_s: float | None,
+) -> AsyncGenerator[Outcome | None, None]:
+    """Carry out a plan as `fetch_all` does, and yield None whenever nothing came for `lull_s`: the pacer waits, or TWS.
+
+    What has arrived can be made safe meanwhile. The time is the machine's: no pacing clock makes a commit faster.
+    """
     crew = _Crew(source, pacer, iter(plan), policy)
     work = asyncio.ensure_future(crew.run(min(pacer.budget.in_flight, len(plan))))
     work.add_done_callback(lambda _: crew.outcomes.put_nowait(None))
     try:
-        while (outcome := await crew.outcomes.get()) is not None:
+        while True:
+            try:
+                async with asyncio.timeout(lull_s if crew.outcomes.empty() else None):
+                    outcome = await crew.outcomes.get()
+            except TimeoutError:
+                yield None
+                continue
+            if outcome is None:
+                break
             yield outcome
             crew.room.release()
         await work

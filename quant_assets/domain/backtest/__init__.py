@@ -2,7 +2,7 @@
 
 from quant_assets.domain.backtest.attribution import PARTS, attributed
 from quant_assets.domain.backtest.folds import Fold, Plan, plan_folds
-from quant_assets.domain.backtest.holding import Held, Prices, chained, cut, hold, prices_of
+from quant_assets.domain.backtest.holding import Held, Prices, chained, cut, hold, prices_of, without_returns
 from quant_assets.domain.backtest.measures import Measures, measures
 from quant_assets.domain.backtest.strategy import Decision, Past, Strategy, alpha_strategy
 
@@ -24,4 +24,5 @@ __all__ = [
     "measures",
     "plan_folds",
     "prices_of",
+    "without_returns",
 ]

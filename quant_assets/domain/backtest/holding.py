@@ -172,6 +172,22 @@ def prices_of(daily: pl.DataFrame, sessions: Sequence[date]) -> Prices:
     return Prices(tuple(sessions), tuple(ids), adjusted / before - 1.0, carried(quoted.astype(np.float64)))
 
 
+def without_returns(prices: Prices, breaks: pl.DataFrame) -> Prices:
+    """Take out the returns into sessions from which on an instrument stands on another price basis.
+
+    Args:
+        prices: of some sessions.
+        breaks: con_id, session.
+    """
+    returns = prices.returns.copy()
+    rows = {day: row for row, day in enumerate(prices.sessions)}
+    columns = {con_id: column for column, con_id in enumerate(prices.con_ids)}
+    for con_id, session in breaks.select("con_id", "session").iter_rows():
+        if con_id in columns and session in rows:
+            returns[rows[session], columns[con_id]] = np.nan
+    return Prices(prices.sessions, prices.con_ids, returns, prices.closes)
+
+
 def carried(values: Matrix) -> Matrix:
     """Carry the last known value down each column: for looking prices up, never for returns."""
     rows = np.where(np.isnan(values), 0, np.arange(len(values))[:, None])

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.allocation import allocate, question_of
+from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.candidates import screen
 from quant_assets.domain.returns import closes_matrix, returns_matrix
 from quant_assets.domain.selection import panel_of, select
@@ -88,7 +89,7 @@ def _decide(past: Past, name: str, profile: Profile) -> Decision:
     )
     accepted = judged.filter(pl.col("verdict") == "accepted")["con_id"].to_list()
     _require_base_currency(past, accepted)
-    bars = past.daily.filter(pl.col("con_id").is_in(accepted), pl.col("session") >= window[0])
+    bars = on_one_basis(past.daily).filter(pl.col("con_id").is_in(accepted), pl.col("session") >= window[0])
     made = returns_matrix(
         closes_matrix(bars, window, accepted),
         floor_sessions=profile.data.min_sessions_floor,

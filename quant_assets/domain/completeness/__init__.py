@@ -1,6 +1,6 @@
 """Is an answer all there is?"""
 
-from quant_assets.domain.completeness.daily import Beginning, DailyVerdict, judge_daily
+from quant_assets.domain.completeness.daily import Beginning, DailyVerdict, judge_daily, other_units, unit_of
 from quant_assets.domain.completeness.hours import SEEN, disputed, seen, together
 from quant_assets.domain.completeness.minutes import ANSWERS, DAILY_VOLUMES, is_lossy, judge_minutes
 
@@ -14,6 +14,8 @@ __all__ = [
     "is_lossy",
     "judge_daily",
     "judge_minutes",
+    "other_units",
     "seen",
     "together",
+    "unit_of",
 ]

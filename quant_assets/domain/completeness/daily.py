@@ -3,17 +3,18 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import polars as pl
 
-from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO, NOTHING
+from quant_assets.domain.outcomes import IN_SHARES, LOTS, LOTS_BARS, LOTS_RATIO, NOTHING
 
 SAME_PRICE: Final = 0.5
 """Closes within a factor of 1 ± this are of one price basis, when volumes a hundred times apart are judged: a split
 that moves volumes by a hundred moves closes as far."""
 _NAMED: Final = 5
 _AGAIN: Final = "another request brought the same"
+_MAY_BE_LOTS: Final = "its volumes may be in lots of 100"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class DailyVerdict:
     """Whether sessions of the window come after its last bar."""
     is_contradicted: bool = False
     """Whether somebody else knows that the instrument traded after all that the answer has."""
+    is_unclear: bool = False
+    """Whether its volumes may be in lots, for all that it tells itself."""
 
     @property
     def is_nothing(self) -> bool:
@@ -89,6 +92,13 @@ class DailyVerdict:
             return replace(again, outcome=outcome, proof="head", detail=f"{self.detail}; TWS knows of no first bar")
         return replace(again, detail=f"{self.detail}; yet its first bar is of {beginning.day}")
 
+    def among_lots(self) -> Self:
+        """Return it as refused when its volumes may be in lots: those of another answer are, and the setting is one."""
+        if not self.is_unclear:
+            return self
+        detail = f"{self.detail or _MAY_BE_LOTS}, as those of others are"
+        return replace(self, outcome="wrong_unit", proof="", detail=detail)
+
     def after_the_end(self, vintage: date) -> Self:
         """Return a nothing as proved because an earlier vintage had shown that the series had ended.
 
@@ -110,6 +120,7 @@ def judge_daily(
     newest_vintage: date | None,
     words: str = "",
     is_share: bool = True,
+    may_be_lots: bool = False,
 ) -> DailyVerdict:
     """Say what one answer of a daily series came to.
 
@@ -121,11 +132,32 @@ def judge_daily(
         newest_vintage: when what is stored was fetched; None when nothing is.
         words: TWS's own, when it said that there is no data.
         is_share: its volume counts shares, of which a trade has at least one.
+        may_be_lots: TWS has a setting that counts its volume in lots, and nothing is believed that may be.
 
     Returns:
         `complete` when no session is missing that the calendar or the store knows of; `agreement` when it ends where
         an earlier vintage had ended already (a delisting, for instance); else in doubt.
     """
+    said = _judged(bars, expected, stored, earliest, newest_vintage, words, is_share=is_share)
+    if not may_be_lots or said.outcome == "wrong_unit" or bars.is_empty() or _is_in_shares(bars, stored):
+        return said
+    detail = "; ".join(text for text in (said.detail, _MAY_BE_LOTS) if text)
+    if unit_of(bars) == "unknown":
+        return replace(said, is_unclear=True)
+    outcome = "unconfirmed" if said.proof else said.outcome
+    return replace(said, outcome=outcome, proof="", detail=detail, is_unclear=True)
+
+
+def _judged(
+    bars: pl.DataFrame,
+    expected: Sequence[date],
+    stored: pl.DataFrame,
+    earliest: date,
+    newest_vintage: date | None,
+    words: str,
+    *,
+    is_share: bool,
+) -> DailyVerdict:
     if bars.is_empty():
         said = "TWS sent no bar, and did not say why"
         return DailyVerdict("no_data" if words else "empty", detail=words or said)
@@ -153,15 +185,56 @@ def judge_daily(
     return DailyVerdict(said, "", text, found, is_outside=not inside, is_short=is_short)
 
 
+def unit_of(bars: pl.DataFrame) -> Literal["shares", "lots", "unclear", "unknown"]:
+    """Return what volumes count, as far as bars of a share tell it themselves.
+
+    Fewer shares than trades cannot be, and trades that are large for their price are no lots. Unknown is what does not
+    count its trades: recordings may not, TWS does.
+
+    Args:
+        bars: close, volume, bar_count.
+    """
+    traded = bars.filter((pl.col("volume") > 0) & (pl.col("bar_count") > 0))
+    if traded.is_empty():
+        return "unknown"
+    trade = pl.col("volume") / pl.col("bar_count")
+    odd, size = traded.select((trade < 1).mean(), (pl.col("close") * trade.pow(2)).median().alias("size")).row(0)
+    if odd > LOTS_BARS:
+        return "lots"
+    return "shares" if size >= IN_SHARES else "unclear"
+
+
 def _is_in_lots(bars: pl.DataFrame, stored: pl.DataFrame) -> bool:
     """Return whether bars have fewer shares than trades, or a hundredth of the volumes that are known."""
-    counted = bars.filter(pl.col("volume").is_not_null() & pl.col("bar_count").is_not_null())
-    if counted.filter(pl.col("volume") < pl.col("bar_count")).height > LOTS_BARS * counted.height:
-        return True
+    return unit_of(bars) == "lots" or _is_near(LOTS, _ratio(bars, stored))
+
+
+def _is_in_shares(bars: pl.DataFrame, stored: pl.DataFrame) -> bool:
+    """Return whether bars have the volumes that are known, or trades of a size that lots cannot have."""
+    has_volume = not bars.filter(pl.col("volume") > 0).is_empty()
+    return not has_volume or unit_of(bars) == "shares" or _is_near(1.0, _ratio(bars, stored))
+
+
+def other_units(bars: pl.DataFrame, stored: pl.DataFrame) -> bool:
+    """Return whether volumes are a hundred times those that are known: what is known was in lots.
+
+    Args:
+        bars: session, close, volume.
+        stored: the same columns, of the same series.
+    """
+    return _is_near(1 / LOTS, _ratio(bars, stored))
+
+
+def _is_near(factor: float, ratio: float | None) -> bool:
+    return ratio is not None and abs(factor * ratio - 1) <= LOTS_RATIO
+
+
+def _ratio(bars: pl.DataFrame, stored: pl.DataFrame) -> float | None:
+    """Return the median of volumes, as shares of those that are known, where prices are of one basis."""
     both = bars.join(stored, on="session", suffix="_stored").filter(pl.col("volume_stored") > 0)
     same_price = (pl.col("close") / pl.col("close_stored") - 1).abs() <= SAME_PRICE
-    ratio = both.filter(same_price).select((LOTS * pl.col("volume") / pl.col("volume_stored")).median()).item()
-    return ratio is not None and abs(ratio - 1) <= LOTS_RATIO
+    found = both.filter(same_price).select((pl.col("volume") / pl.col("volume_stored")).median()).item()
+    return None if found is None else float(found)
 
 
 def _named(days: Sequence[date]) -> str:

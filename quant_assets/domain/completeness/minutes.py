@@ -6,7 +6,7 @@ import polars as pl
 
 from quant_assets.domain.bars import BASIS_TOLERANCE
 from quant_assets.domain.hours import HOURS, is_open, n_open_minutes
-from quant_assets.domain.outcomes import LOTS, LOTS_BARS, LOTS_RATIO, REFUSED_ROWS
+from quant_assets.domain.outcomes import IN_SHARES, LOTS, LOTS_BARS, LOTS_RATIO, NOTHING, REFUSED_ROWS
 from quant_assets.domain.tables.core import in_strict_order
 
 VOLUME_TOLERANCE: Final = 0.001
@@ -27,6 +27,7 @@ ANSWERS: Final = pl.Schema(
         "request_id": pl.String(),
         **HOURS,
         "is_share": pl.Boolean(),
+        "may_be_lots": pl.Boolean(),
         "words": pl.String(),
         "first_asked": pl.Date(),
         "last_asked": pl.Date(),
@@ -38,10 +39,11 @@ ANSWERS: Final = pl.Schema(
 )
 """One row per session that an answer was to bring.
 
-`is_share`: its volume counts shares, of which a trade has at least one · `words`: TWS's own, when it said that there is
-no data · `first_asked`, `last_asked`: sessions that the request covers · `first_row`, `last_row`: sessions of the whole
-answer, null without rows · `n_nothing`: how often it has been asked before and came back without a bar · `is_reread`:
-the session is settled, and was asked for again to see what the vendor revised
+`is_share`: its volume counts shares, of which a trade has at least one · `may_be_lots`: TWS has a setting that counts
+its volume in lots; null is no · `words`: TWS's own, when it said that there is no data · `first_asked`, `last_asked`:
+sessions that the request covers · `first_row`, `last_row`: sessions of the whole answer, null without rows ·
+`n_nothing`: how often it has been asked before and came back without a bar · `is_reread`: the session is settled, and
+was asked for again to see what the vendor revised
 """
 
 DAILY_VOLUMES: Final = pl.Schema({"session": pl.Date(), "con_id": pl.Int64(), "daily_volume": pl.Float64()})
@@ -49,7 +51,12 @@ DAILY_VOLUMES: Final = pl.Schema({"session": pl.Date(), "con_id": pl.Int64(), "d
 
 
 def judge_minutes(
-    answers: pl.DataFrame, rows: pl.DataFrame, daily: pl.DataFrame, earlier: pl.DataFrame
+    answers: pl.DataFrame,
+    rows: pl.DataFrame,
+    daily: pl.DataFrame,
+    earlier: pl.DataFrame,
+    *,
+    among_lots: bool = False,
 ) -> pl.DataFrame:
     """Say what each answer came to for each session that it was to bring.
 
@@ -58,11 +65,14 @@ def judge_minutes(
         rows: rows of `raw_tws_bars` of these answers; those of other sessions are not among them.
         daily: DAILY_VOLUMES.
         earlier: rows of `raw_tws_bars` of earlier answers about the same sessions and instruments.
+        among_lots: another answer had its volumes in lots. The setting is one for all, so that nothing is kept that
+            may be in lots, nor when one of these answers is.
 
     Returns:
         session, con_id, request_id, outcome, proof (empty while nothing speaks for the outcome), detail, n_rows,
-        same_as (batch id of an earlier answer with equal rows, or null) and is_kept (its rows add to bronze: they are
-        what was asked for, nothing equal is there, and a settled session loses no minute by them).
+        same_as (batch id of an earlier answer with equal rows, or null), is_kept (its rows add to bronze: they are
+        what was asked for, nothing equal is there, and a settled session loses no minute by them) and is_unclear (its
+        volumes may be in lots, for all that is known).
     """
     has_traded = pl.col("volume").is_null() | (pl.col("volume") > 0)
     traded = earlier.filter(has_traded).select(_NEED).unique().with_columns(pl.lit(value=True).alias("has_traded"))
@@ -78,11 +88,15 @@ def judge_minutes(
         )
         .with_columns((pl.col("n_expected") - pl.col("n_present")).alias("n_missing"))
     )
-    judged = counted.with_columns(_outcome().alias("outcome")).with_columns(_proof().alias("proof"))
+    said = counted.with_columns(_outcome().alias("outcome"), _is_unclear().alias("is_unclear"))
+    in_lots = pl.lit(among_lots) | ((pl.col("outcome") == "wrong_unit") & _may_be_lots()).any()
+    suspect = in_lots & pl.col("is_unclear") & ~pl.col("outcome").is_in([*NOTHING, *REFUSED_ROWS])
+    unit = pl.when(suspect).then(pl.lit("wrong_unit")).otherwise("outcome")
+    judged = said.with_columns(unit.alias("outcome")).with_columns(_proof().alias("proof"))
     adds = (pl.col("n_rows") > 0) & pl.col("same_as").is_null() & ~_is_worse() & ~_is_rebased()
     is_kept = adds & ~pl.col("outcome").is_in(REFUSED_ROWS)
     return judged.with_columns(_detail().alias("detail"), is_kept.alias("is_kept")).select(
-        *_ANSWER, "outcome", "proof", "detail", "n_rows", "same_as", "is_kept"
+        *_ANSWER, "outcome", "proof", "detail", "n_rows", "same_as", "is_kept", "is_unclear"
     )
 
 
@@ -98,6 +112,8 @@ def _counts(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
         pl.len().cast(pl.Int64).alias("n_rows"),
         (odd & pl.col("_inside")).sum().cast(pl.Int64).alias("n_odd"),
         (is_counted & pl.col("_inside")).sum().cast(pl.Int64).alias("n_counted"),
+        (pl.col("volume").sum() / pl.col("bar_count").sum()).alias("trade"),
+        pl.col("close").mean().alias("price"),
     )
     minutes = placed.filter("_inside")
     if not in_strict_order(minutes, ["request_id", "ts"]):
@@ -289,6 +305,19 @@ def _is_in_lots() -> pl.Expr:
     return pl.col("is_share") & (by_bars | (is_most & by_sum)).fill_null(value=False)
 
 
+def _may_be_lots() -> pl.Expr:
+    return pl.col("may_be_lots").fill_null(value=False)
+
+
+def _is_unclear() -> pl.Expr:
+    """Return whether volumes may be in lots: they are not the day's, and trades are no larger than lots can have."""
+    adds_up = (pl.col("minute_volume") / pl.col("daily_volume") - 1).abs() <= LOTS_RATIO
+    is_large = pl.col("price") * pl.col("trade").pow(2) >= IN_SHARES
+    has_nothing_to_tell = (pl.col("minute_volume") == 0) | (pl.col("n_counted") == 0)
+    is_known = (adds_up | is_large).fill_null(value=False) | has_nothing_to_tell
+    return _may_be_lots() & (pl.col("n_present") > 0) & ~_is_in_lots() & ~is_known
+
+
 # ---------------------------------------------------------------- in words
 
 
@@ -312,6 +341,8 @@ def _detail() -> pl.Expr:
         .then(pl.format("asked for {} to {}, got {} to {}", "first_asked", "last_asked", "first_row", "last_row"))
         .when((said == "truncated") & (pl.col("n_present") == 0))
         .then(pl.format("the answer ends with {}", "last_row"))
+        .when((said == "wrong_unit") & pl.col("is_unclear"))
+        .then(pl.concat_str(of, pl.lit(" with volumes that may be in lots of 100, as those of others are")))
         .when(said == "wrong_unit")
         .then(pl.concat_str(of, pl.lit(" with volumes in lots of 100"), volume.fill_null("")))
         .when(_is_rebased())

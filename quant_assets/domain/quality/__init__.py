@@ -4,7 +4,7 @@ from quant_assets.domain.quality.counting import rule_counts
 from quant_assets.domain.quality.curating import TRANSFORM_VERSION, Curation, curate_minutes
 from quant_assets.domain.quality.daily import finish_daily, sound_daily
 from quant_assets.domain.quality.kinds import Rule
-from quant_assets.domain.quality.metrics import complaints, session_metrics
+from quant_assets.domain.quality.metrics import complaints, hundredfold, session_metrics
 from quant_assets.domain.quality.overrides import OVERRIDES, ROW_KEY, row_hash
 from quant_assets.domain.quality.rules import RULES, VERDICTS, severities
 
@@ -19,6 +19,7 @@ __all__ = [
     "complaints",
     "curate_minutes",
     "finish_daily",
+    "hundredfold",
     "row_hash",
     "rule_counts",
     "session_metrics",

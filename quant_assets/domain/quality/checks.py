@@ -3,6 +3,7 @@
 import polars as pl
 
 from quant_assets.domain import toxic
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK
 from quant_assets.domain.quality import rules
 from quant_assets.domain.quality.findings import FINDINGS, found
 from quant_assets.domain.quality.kinds import UnitRule, text
@@ -165,8 +166,19 @@ def toxic_prices(rows: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms) -> 
         [
             found(judged.filter(~moved), "toxic_price", pl.col("toxic_evidence"), verdict=pl.col("toxic")),
             found(judged.filter(moved), "real_move", pl.col("toxic_evidence")),
+            _beyond_the_break(part, judged),
         ]
     )
+
+
+def _beyond_the_break(rows: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
+    """Find the bars from an unexplained jump that stays on: the one at its edge is toxic, the others are not."""
+    edges = judged.filter(pl.col("toxic").is_in([toxic.MISSED_SPLIT, toxic.LEVEL_SHIFT])).unique(
+        "con_id", keep="first", maintain_order=True
+    )
+    beyond = rows.join(edges.select("con_id", "toxic_evidence", _since="ts"), on="con_id", maintain_order="left")
+    told = pl.format("beyond a jump at {}: {}", pl.col("_since").dt.to_string("%H:%M"), "toxic_evidence")
+    return found(beyond.filter(pl.col("ts") >= pl.col("_since")), UNEXPLAINED_BREAK, told)
 
 
 def _jumping(rows: pl.DataFrame, day: pl.DataFrame, terms: SessionTerms) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from quant_assets.domain.quality.terms import SessionTerms
 from quant_assets.domain.tables.core import in_strict_order
 from quant_assets.settings.quality import PRICES, QualityConfig
 
-TRANSFORM_VERSION = "3"
+TRANSFORM_VERSION = "4"
 
 OBSERVED_WITHIN_DAYS = 1
 """A bar that arrived by the day after its session counts as known then; a later one is a backfill."""

@@ -5,6 +5,7 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.domain.outcomes import LOTS, LOTS_RATIO
 from quant_assets.domain.quality.curating import Curation
 from quant_assets.domain.quality.rules import RULES
 from quant_assets.settings.quality import MetricLimits
@@ -119,6 +120,19 @@ def _of_instruments(divided: Curation, counts: pl.DataFrame, limits: MetricLimit
         )
     )
     return pl.concat([part.select(_LONG) for part in parts])
+
+
+def hundredfold(metrics: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of metrics that say: the minutes hold a hundred times the volume of the day, or a hundredth.
+
+    One of the two is in lots; what a session is made of counts in one unit.
+
+    Args:
+        metrics: rows of `dq_metrics`.
+    """
+    times = 1 + pl.col("value")
+    apart = pl.min_horizontal((times / LOTS - 1).abs(), (times * LOTS - 1).abs())
+    return metrics.filter((pl.col("metric") == "volume_vs_daily") & (apart <= LOTS_RATIO))
 
 
 def complaints(metrics: pl.DataFrame, symbols: pl.DataFrame) -> tuple[str, str]:

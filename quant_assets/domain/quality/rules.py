@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from quant_assets.domain import toxic
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK
 from quant_assets.domain.quality.kinds import (
     DailyRangeRule,
     DuplicateRule,
@@ -196,6 +197,13 @@ RULES: tuple[Rule, ...] = (
         severity="warn",
         verdict="real_move",
         about="The price jumps, and the day's own bar and volume agree with it",
+        parameters=("max_jump",),
+    ),
+    Rule(
+        name=UNEXPLAINED_BREAK,
+        severity="warn",
+        verdict="other_basis",
+        about="The price jumped and stayed, and nothing explains it: the bar is on another basis than those before",
         parameters=("max_jump",),
     ),
     Rule(

@@ -135,6 +135,14 @@ IMPUTED = tuple(
     for name in ("open", "high", "low", "close", "volume")
 )
 
+DQ_RULES = Column(
+    "dq_rules",
+    pl.String,
+    "names",
+    "Rules behind a status other than ok, separated by `;`; null for a sound row",
+    nullable=True,
+)
+
 CURATED_TWS_1M_BARS = Table(
     name="curated_tws_1m_bars",
     zone="silver",
@@ -148,13 +156,7 @@ CURATED_TWS_1M_BARS = Table(
         *c.ohlcv(strict=True),
         *IMPUTED,
         c.DQ_STATUS,
-        Column(
-            "dq_rules",
-            pl.String,
-            "names",
-            "Rules behind a status other than ok, separated by `;`; null for a sound row",
-            nullable=True,
-        ),
+        DQ_RULES,
         c.KNOWN_AT,
         c.KNOWN_BASIS,
         c.TRANSFORM_VERSION,
@@ -185,7 +187,7 @@ QUARANTINE_TWS_BARS = Table(
     may_be_empty=True,
 )
 
-KINDS = ("none", "split", "dividend", "split_and_dividend", "basis", "unexplained")
+KINDS = ("none", "split", "dividend", "split_and_dividend", "basis", "unexplained", "unexplained_break")
 
 ADJUSTMENT_FACTORS = Table(
     name="adjustment_factors",
@@ -217,7 +219,8 @@ ADJUSTMENT_FACTORS = Table(
             pl.String,
             "enum",
             "What the factors stand for; basis: the minutes were fetched on another side of a split; unexplained: the "
-            "answers differ by what is no split, and nothing is adjusted",
+            "answers differ by what is no split, and nothing is adjusted; unexplained_break: its two sides stand on "
+            "two price bases, and nothing says how one leads to the other",
             isin=KINDS,
         ),
         Column(
@@ -259,13 +262,15 @@ CURATED_TWS_1D_BARS = Table(
             "coverage", pl.Float64, "fraction", "Sessions present ÷ sessions expected in the window", ge=0.0, le=1.0
         ),
         c.DQ_STATUS,
+        DQ_RULES,
         Column("vintage", pl.Date, "date", "Vintage that the row was taken from", provenance=True),
         c.KNOWN_AT,
         c.KNOWN_BASIS,
         c.TRANSFORM_VERSION,
     ),
     grain="(as-of session, con_id, session)",
-    description="The trailing window of daily bars as of a session, on one price basis.",
+    description="The trailing window of daily bars as of a session, on one price basis; rows before an unexplained "
+    "break of it are in error, and nothing is computed from them.",
     producer="curated_tws_1d_bars",
     row_rules=c.OHLC_ORDER,
 )

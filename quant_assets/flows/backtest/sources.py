@@ -11,7 +11,8 @@ import polars as pl
 
 from quant_assets.connectors.files import UNKNOWN_SECTOR, DailyFile, read_daily
 from quant_assets.connectors.scanners import Scanner
-from quant_assets.domain.backtest import Past, Prices, chained, cut, prices_of
+from quant_assets.domain.backtest import Past, Prices, chained, cut, prices_of, without_returns
+from quant_assets.domain.breaks import breaks_of
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE, Table
 from quant_assets.errors import SnapshotIncompleteError
@@ -200,7 +201,8 @@ class LakeHistory:
             sessions = self.work.calendar.between(start, end)
             before = self.work.calendar.window(start, _CARRY)
             daily = self.work.lake.curated.read(CURATED_TWS_1D_BARS, Partition(end))
-            parts.append(cut(prices_of(daily, sorted({*before, *sessions})), start, end))
+            laid = without_returns(prices_of(daily, sorted({*before, *sessions})), breaks_of(daily))
+            parts.append(cut(laid, start, end))
             following = self.work.calendar.following(end)
             start = following if following is not None else end
         return chained(parts)

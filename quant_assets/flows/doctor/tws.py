@@ -10,11 +10,12 @@ from typing import Final
 
 from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws import Pacer, Timeouts, TwsAddress, TwsClient
-from quant_assets.connectors.tws.failures import ClientIdInUseError, PortRefusedError
+from quant_assets.connectors.tws.failures import ClientIdInUseError, NotTwsError, PortRefusedError
 from quant_assets.connectors.tws.pacing import Paced
 from quant_assets.domain import venues
-from quant_assets.domain.instruments import minute_series
-from quant_assets.errors import PacingError, QuantAssetsError, SourceUnavailableError
+from quant_assets.domain.completeness import unit_of
+from quant_assets.domain.instruments import may_be_lots, minute_series
+from quant_assets.errors import LOTS_OFF, PacingError, QuantAssetsError, SourceUnavailableError
 from quant_assets.flows.doctor.checks import Check
 from quant_assets.flows.work import Work
 from quant_assets.settings.names import split_qualified
@@ -82,9 +83,11 @@ async def examine_tws(patient: Patient, in_use: str = "") -> list[Check]:
 
 
 def _unreachable(error: SourceUnavailableError) -> list[Check]:
-    """Tell a closed port from one behind which nobody speaks, and from a client id that is taken (326)."""
+    """Tell a closed port, another program's, one behind which nobody speaks, and a client id that is taken (326)."""
     if isinstance(error, PortRefusedError):
         return [Check.failed("port", error), *_unasked("API handshake", "the port is not open")]
+    if isinstance(error, NotTwsError):
+        return [Check.failed("port", error), *_unasked("API handshake", "the port is another program's")]
     reason = "the API does not answer"
     if isinstance(error, ClientIdInUseError):
         reason = "no client id is free"
@@ -188,9 +191,13 @@ async def _bars(patient: Patient, client: TwsClient) -> Check:
             "Choose a symbol that trades every day with --symbol; if that one is empty too, see docs/tws.md, code 162."
         )
         return Check("market data", "warn", f"{patient.symbol} has no bar on {session}: {answer.no_data_text}", mend)
-    return Check(
-        "market data", "pass", f"{answer.bars.height} of {hours.n_minutes} minutes of {patient.symbol} on {session}"
-    )
+    found = f"{answer.bars.height} of {hours.n_minutes} minutes of {patient.symbol} on {session}"
+    unit = unit_of(answer.bars) if may_be_lots(contract.sec_type, contract.currency) else "unknown"
+    if unit == "lots":
+        return Check("market data", "fail", f"{found}, with volumes in lots of 100", f"{LOTS_OFF}.")
+    if unit == "unclear":
+        return Check("market data", "warn", f"{found}, with volumes that may be in lots of 100", f"{LOTS_OFF}.")
+    return Check("market data", "pass", found)
 
 
 async def _head(patient: Patient, client: TwsClient) -> Check:

@@ -1,241 +1,34 @@
 """Daily history in vintages: one request per series brings the whole window on the price basis of its day."""
 
-from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
-from itertools import chain, islice
-from typing import Self
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import date
+from itertools import chain
 
 import polars as pl
 
 from quant_assets.connectors.base import Contract
-from quant_assets.connectors.tws.planner import PlannedRequest, plan_daily
-from quant_assets.connectors.tws.retry import Outcome, fetch_all
+from quant_assets.connectors.tws.planner import PlannedRequest
+from quant_assets.connectors.tws.retry import Outcome, fetch_with_lulls
 from quant_assets.domain.bars import overlap_agrees
-from quant_assets.domain.calendar import day_start
-from quant_assets.domain.instruments import WhatToShow, daily_series
-from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS, UNIVERSE
+from quant_assets.domain.instruments import daily_series
+from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import QuantAssetsError, WrongUnitError
-from quant_assets.flows.ingest.judging import DailyJudge, Judged, Series, series_of
-from quant_assets.flows.ingest.ledger import CONFIRMATIONS, is_fatal, patience_of, read_ledger, settled, throttle_of
-from quant_assets.flows.ingest.minutes import GROUP
-from quant_assets.flows.ingest.needs import contract_of
+from quant_assets.flows.ingest import groups
+from quant_assets.flows.ingest.groups import Group
+from quant_assets.flows.ingest.judging import DailyJudge, Judged
+from quant_assets.flows.ingest.ledger import (
+    CONFIRMATIONS,
+    is_fatal,
+    patience_of,
+)
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import DailyRows
 from quant_assets.flows.ingest.telling import Teller
+from quant_assets.flows.ingest.vintages import FROM, OVERLAP, DailyNeeds, daily_needs, plan_overlaps, vintages_near
 from quant_assets.flows.ingest.witnesses import beginning_of, renewed, traded_since
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
-
-FULL_EVERY = 20
-"""Sessions after which a full window is fetched again, so that no reader has to look further back for one."""
-OVERLAP = 10
-"""Sessions of a short re-fetch: new ones, and enough old ones to compare the price basis."""
-
-
-@dataclass(frozen=True, slots=True)
-class DailyNeeds:
-    """Which series need a full window, and which only a short overlap."""
-
-    full: list[Contract]
-    short: list[Contract]
-    vintage: date
-    asked_from: date
-    """First session that a full window has to hold."""
-    span: timedelta
-    """From before that session to now."""
-    served: frozenset[Series] = frozenset()
-    """Series (con_id, what_to_show) whose full window has arrived already, without the rest of its instrument."""
-
-    def plan(self, work: Work) -> list[PlannedRequest]:
-        """Return all requests: overlaps, then full windows."""
-        return [*plan_overlaps(work, self.short, self.vintage), *self.plan_full(work, self.full)]
-
-    def plan_full(self, work: Work, contracts: Sequence[Contract]) -> list[PlannedRequest]:
-        """Return the requests for full windows of some instruments, but for what is there already."""
-        return self.missing_of(plan_full(work, contracts, self.asked_from, self.vintage, self.span))
-
-    def missing_of(self, planned: Sequence[PlannedRequest]) -> list[PlannedRequest]:
-        """Return the planned requests for full windows that have not been answered."""
-        return [one for one in planned if series_of(one) not in self.served]
-
-
-def plan_overlaps(work: Work, contracts: Sequence[Contract], vintage: date) -> list[PlannedRequest]:
-    """Return the requests for the newest sessions of some instruments."""
-    start = work.calendar.window(vintage, OVERLAP)[0]
-    return _planned(contracts, lambda one: max(OVERLAP, work.calendar_for(one).count(start, vintage)))
-
-
-def plan_full(
-    work: Work, contracts: Sequence[Contract], start: date, vintage: date, span: timedelta
-) -> list[PlannedRequest]:
-    """Return the requests for windows that begin before `start`, each in the sessions of its own exchange."""
-    return _planned(contracts, lambda one: work.calendar_for(one).count(start, vintage) + 1, span)
-
-
-def _planned(
-    contracts: Sequence[Contract], length: Callable[[Contract], int], span: timedelta | None = None
-) -> list[PlannedRequest]:
-    alike: dict[tuple[int, tuple[WhatToShow, ...]], list[Contract]] = defaultdict(list)
-    for contract in contracts:
-        alike[length(contract), daily_series(contract.sec_type)].append(contract)
-    plans = (plan_daily(group, n_sessions, what, span=span) for (n_sessions, what), group in alike.items())
-    return list(chain.from_iterable(plans))
-
-
-def vintages_near(work: Work, session: date) -> list[date]:
-    """Return the stored vintages that can speak for a window as of a session: a bounded number on either side.
-
-    Further ones count when they were fetched for a window as old as this one, which their batches' names say.
-    """
-    return _near(work, work.lake.raw.sessions(RAW_TWS_DAILY_BARS), session)
-
-
-def _near(work: Work, listed: Sequence[date], session: date) -> list[date]:
-    """Choose among the vintages that have a directory; only those near the session are looked into."""
-    place = bisect_right(listed, session)
-    until = islice(_stored(work, reversed(listed[:place])), FULL_EVERY)
-    later = _stored(work, listed[place:])
-    after = list(islice(later, FULL_EVERY))
-    deep = (vintage for vintage in later if _reaches(work, vintage, _window_start(work, session)))
-    return [*sorted(until), *after, *islice(deep, FULL_EVERY)]
-
-
-def _stored(work: Work, listed: Iterable[date]) -> Iterator[date]:
-    return (vintage for vintage in listed if work.lake.raw.batches(RAW_TWS_DAILY_BARS, Partition(vintage)))
-
-
-def _window_start(work: Work, session: date) -> date:
-    return work.calendar.window(session, work.settings.manifest.max_lookback_sessions)[0]
-
-
-def _reaches(work: Work, vintage: date, start: date) -> bool:
-    names = (file.stem for file in work.lake.raw.batches(RAW_TWS_DAILY_BARS, Partition(vintage)))
-    return any(_FROM in name and name.partition(_FROM)[2] <= f"{start:%Y%m%d}" for name in names)
-
-
-_SLACK = timedelta(days=1)
-"""For the time between a plan and its last request."""
-_FROM = "-from-"
-"""In the name of a batch of full windows, before the first session that they were asked for."""
-
-
-def daily_needs(work: Work, sessions: Sequence[date], patience: timedelta | None = None) -> DailyNeeds:
-    """Return which instruments of the universe lack daily history for windows as of the given sessions.
-
-    A session is served by a full window that was fetched for it then or later; or live, by what was fetched on the
-    very session and a full window before it. Every series of the instrument has to come from the same vintage.
-
-    Args:
-        work: stores and calendars.
-        sessions: ascending.
-        patience: how long refusals and doubts are left alone; the fetch throttle when left out.
-
-    Raises:
-        NotPublishedError: the universe of a session is missing.
-    """
-    first, vintage = sessions[0], work.latest_session()
-    asked = _Asked.of(work, sessions)
-    done = settled(asked.ledger, work.clock.now(), throttle_of(work) if patience is None else patience)
-    full: dict[int, dict[str, object]] = {}
-    short: dict[int, dict[str, object]] = {}
-    for session in sessions:
-        served, based = asked.serve(work, session, done)
-        start = _window_start(work, session)
-        extensible = based if session == vintage and start < work.calendar.window(vintage, OVERLAP)[0] else set()
-        for row in asked.universe.filter(pl.col("session") == session).sort("con_id").iter_rows(named=True):
-            if row["con_id"] not in served:
-                (short if row["con_id"] in extensible else full)[row["con_id"]] = row
-    start = _window_start(work, first)
-    return DailyNeeds(
-        full=[contract_of(row) for _, row in sorted(full.items())],
-        short=[contract_of(row) for con_id, row in sorted(short.items()) if con_id not in full],
-        vintage=vintage,
-        asked_from=start,
-        span=work.clock.now() - day_start(start) + _SLACK,
-        served=frozenset(
-            done.filter((pl.col("session") == vintage) & (pl.col("asked_from") <= start))
-            .select("con_id", "what_to_show")
-            .iter_rows()
-        ),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was asked for windows as of some sessions, and for whom."""
-
-    near: Mapping[date, list[date]]
-    """Vintages that can speak for a session."""
-    ledger: pl.DataFrame
-    universe: pl.DataFrame
-    wanted: pl.DataFrame
-
-    @classmethod
-    def of(cls, work: Work, sessions: Sequence[date]) -> Self:
-        listed = work.lake.raw.sessions(RAW_TWS_DAILY_BARS)
-        near = {session: _near(work, listed, session) for session in sessions}
-        ledger = read_ledger(work, sorted({*chain.from_iterable(near.values()), work.latest_session()}))
-        universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
-        return cls(near, ledger.filter(pl.col("bar_size") == "1 day"), universe, n_series(universe))
-
-    def serve(self, work: Work, session: date, done: pl.DataFrame) -> tuple[set[int], set[int]]:
-        """Return the instruments whose windows are served, and those that have a base to be extended."""
-        is_full = pl.col("asked_from") <= _window_start(work, session)
-        recent = [one for one in self.near[session] if one < session][-(FULL_EVERY - 1) :]
-        based = set(_newest_is_whole(done.filter(is_full & pl.col("session").is_in(recent)), self.wanted))
-        live = set(_whole(done.filter(pl.col("session") == session), self.wanted)) & based
-        later = _whole(done.filter(is_full & (pl.col("session") >= session)), self.wanted)
-        return {*later, *live}, based
-
-
-def unproved(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
-    """Return session, con_id, symbol of members of whose daily history some series has no answer that is proved.
-
-    Raises:
-        NotPublishedError: the universe of a session is missing.
-    """
-    if not sessions:
-        return UNIVERSE.empty().select(_MEMBER)
-    asked = _Asked.of(work, sessions)
-    proved = asked.ledger.filter(pl.col("proof") != "")
-    lacking = [
-        asked.universe.filter(pl.col("session") == session, ~pl.col("con_id").is_in(served)).select(_MEMBER)
-        for session in sessions
-        for served in [sorted(asked.serve(work, session, proved)[0])]
-    ]
-    return pl.concat(lacking).sort("session", "con_id")
-
-
-_MEMBER = ["session", "con_id", "symbol"]
-
-
-def n_series(members: pl.DataFrame) -> pl.DataFrame:
-    """Return con_id and n_series: how many daily series its kind of instrument has.
-
-    Args:
-        members: con_id, asset_class.
-    """
-    kinds = {kind: len(daily_series(kind)) for kind in members["asset_class"].unique()}
-    each = members.select("con_id", "asset_class").unique("con_id", keep="last", maintain_order=True)
-    return each.select("con_id", pl.col("asset_class").replace_strict(kinds, return_dtype=pl.UInt32).alias("n_series"))
-
-
-def _whole(ledger: pl.DataFrame, wanted: pl.DataFrame) -> list[int]:
-    """Return the instruments of which some vintage has every series that is needed."""
-    counted = ledger.group_by("con_id", "session").agg(_N_SERIES).join(wanted, on="con_id")
-    return counted.filter(pl.col("n") >= pl.col("n_series"))["con_id"].to_list()
-
-
-def _newest_is_whole(ledger: pl.DataFrame, wanted: pl.DataFrame) -> list[int]:
-    """Return the instruments of which the newest vintage has every series that is needed."""
-    newest = ledger.filter(pl.col("session") == pl.col("session").max().over("con_id"))
-    return _whole(newest, wanted)
-
-
-_N_SERIES = pl.col("what_to_show").n_unique().alias("n")
 
 
 def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
@@ -247,7 +40,7 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     Raises:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
-        WrongUnitError: TWS sends volumes in lots; everything else is committed.
+        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed.
     """
     needs, report = daily_needs(work, sessions, patience_of(work)), IngestReport()
     if needs.full or needs.short:
@@ -283,17 +76,34 @@ class _DailyIngest:
             raise WrongUnitError(symbols[con_id] for con_id in wrong)
 
     async def _short(self, contracts: Sequence[Contract]) -> list[Contract]:
-        """Fetch overlaps; keep those that agree with the stored basis and return the instruments that do not."""
-        arrived: list[Judged] = []
+        """Fetch overlaps; keep those that agree with the stored basis and return the instruments that do not.
+
+        The series of an instrument are asked for in turn and committed together: one that disagrees condemns them all.
+        """
         changed: set[int] = set()
+        waiting: dict[int, list[Judged]] = defaultdict(list)
+        heard: Counter[int] = Counter()
+
+        def commit(arrived: Sequence[Judged], *, is_last: bool = False) -> None:
+            for judged in arrived:
+                waiting[judged.contract.con_id].append(judged)
+                heard[judged.contract.con_id] += 1
+            whole = [
+                con_id
+                for con_id, some in waiting.items()
+                if is_last or heard[con_id] >= len(daily_series(some[0].contract.sec_type))
+            ]
+            ready = list(chain.from_iterable(waiting.pop(con_id) for con_id in whole))
+            changed.update(self._changed_basis([judged for judged in ready if judged.is_kept]))
+            self._commit([judged for judged in ready if judged.contract.con_id not in changed], is_full=False)
+
+        plan = sorted(
+            plan_overlaps(self._work, contracts, self._vintage), key=lambda planned: planned.request.contract.con_id
+        )
         try:
-            first = self._work.calendar.window(self._vintage, OVERLAP)[0]
-            async for judged in self._answers(plan_overlaps(self._work, contracts, self._vintage), first):
-                arrived.append(judged)  # noqa: PERF401 - what came before an outage counts, and extend would drop it
+            await self._in_groups(plan, self._work.calendar.window(self._vintage, OVERLAP)[0], commit)
         finally:
-            changed = self._changed_basis([judged for judged in arrived if judged.is_kept])
-            kept = [judged for judged in arrived if judged.contract.con_id not in changed]
-            self._commit(kept, is_full=False)
+            commit((), is_last=True)
         return [contract for contract in contracts if contract.con_id in changed]
 
     def _changed_basis(self, arrived: Sequence[Judged]) -> set[int]:
@@ -308,22 +118,31 @@ class _DailyIngest:
         if not answered:
             return set()
         verdicts = overlap_agrees(self._judge.stored, pl.concat(answered))
-        return set(verdicts.filter(~pl.col("agrees"))["con_id"].to_list())
+        in_lots = {judged.contract.con_id for judged in arrived if self._judge.contradicts_units(judged)}
+        return {*verdicts.filter(~pl.col("agrees"))["con_id"].to_list(), *in_lots}
 
     async def _fetch(self, plan: Sequence[PlannedRequest]) -> None:
-        """Fetch full windows, committing group by group; what arrived is committed before an outage is raised."""
-        group: list[Judged] = []
-        try:
-            async for judged in self._answers(plan, self._asked_from):
-                group.append(judged)
-                if len(group) >= GROUP:
-                    arrived, group = group, []
-                    self._commit(arrived, is_full=True)
-        finally:
-            self._commit(group, is_full=True)
+        """Fetch full windows, committing group by group."""
+        await self._in_groups(plan, self._asked_from, lambda arrived: self._commit(arrived, is_full=True))
 
-    async def _answers(self, plan: Sequence[PlannedRequest], first: date) -> AsyncIterator[Judged]:
+    async def _in_groups(
+        self, plan: Sequence[PlannedRequest], first: date, commit: Callable[[Sequence[Judged]], None]
+    ) -> None:
+        """Commit answers in groups, and before a wait; what arrived is committed before an outage is raised."""
+        group: Group[Judged] = Group()
+        try:
+            async for judged in self._answers(plan, first):
+                if judged:
+                    group.add(judged)
+                if len(group) >= groups.GROUP or group.is_old or not judged:
+                    commit(group.taken())
+        finally:
+            commit(group.taken())
+
+    async def _answers(self, plan: Sequence[PlannedRequest], first: date) -> AsyncIterator[Judged | None]:
         """Yield answers with their verdicts; what is in doubt is asked again, cut differently, on a new connection.
+
+        None comes before a wait.
 
         Args:
             plan: requests.
@@ -332,11 +151,15 @@ class _DailyIngest:
         asked, doubted = list(plan), list[Judged]()
         for _ in range(1 + CONFIRMATIONS):
             if doubted:
+                yield None
                 await self._ask_witnesses(doubted)
                 await renewed(self._opened.source)
                 asked = [self._judge.recut(one, first) for one in doubted]
             doubted = []
             async for outcome in self._outcomes(asked):
+                if outcome is None:
+                    yield None
+                    continue
                 judged = self._judge.judged(outcome, first)
                 if judged.is_doubtful:
                     doubted.append(judged)
@@ -357,11 +180,18 @@ class _DailyIngest:
 
     # ------------------------------------------------------------ asking and committing
 
-    async def _outcomes(self, plan: Sequence[PlannedRequest]) -> AsyncIterator[Outcome]:
-        """Yield outcomes that belong into the ledger; an outage or a malformed request is raised after the others."""
+    async def _outcomes(self, plan: Sequence[PlannedRequest]) -> AsyncIterator[Outcome | None]:
+        """Yield outcomes that belong into the ledger; an outage or a malformed request is raised after the others.
+
+        None comes when nothing else does.
+        """
         fatal: QuantAssetsError | None = None
+        opened = self._opened
         with self._teller.round(plan) as agenda:
-            async for outcome in fetch_all(self._opened.source, self._opened.pacer, agenda, self._opened.policy):
+            async for outcome in fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S):
+                if outcome is None:
+                    yield None
+                    continue
                 request = outcome.planned.request
                 self._teller.answered(f"{request.contract.symbol} {request.what_to_show}")
                 if outcome.error and is_fatal(outcome.error):
@@ -376,7 +206,7 @@ class _DailyIngest:
             return
         work = self._work
         asked_from = self._asked_from if is_full else work.calendar.window(self._vintage, OVERLAP)[0]
-        batch_id = work.new_batch_id() + (f"{_FROM}{asked_from:%Y%m%d}" if is_full else "")
+        batch_id = work.new_batch_id() + (f"{FROM}{asked_from:%Y%m%d}" if is_full else "")
         rows = [
             DailyRows.of(
                 judged.outcome,

@@ -13,7 +13,8 @@ from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws.planner import PlannedRequest, reaching, recut_series
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain.calendar import day_start
-from quant_assets.domain.completeness import Beginning, DailyVerdict, judge_daily
+from quant_assets.domain.completeness import Beginning, DailyVerdict, judge_daily, other_units
+from quant_assets.domain.instruments import may_be_lots
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.flows.ingest.ledger import read_ledger
 from quant_assets.flows.ingest.witnesses import minutes_traded
@@ -73,6 +74,8 @@ class DailyJudge:
         """After which session TWS was asked for 1-minute bars and has none, by con_id."""
         self._traded_since: dict[int, frozenset[date]] = {}
         """Sessions of which it had some."""
+        self._is_among_lots = False
+        """Whether some volume of this run was in lots, that TWS has a setting for."""
 
     @cached_property
     def stored(self) -> pl.DataFrame:
@@ -130,7 +133,11 @@ class DailyJudge:
             newest_vintage=None if mine.is_empty() else mine["vintage"][0],
             words=answer.no_data_text,
             is_share=contract.sec_type == "STK",
+            may_be_lots=(has_setting := may_be_lots(contract.sec_type, contract.currency)),
         )
+        self._is_among_lots |= has_setting and verdict.outcome == "wrong_unit"
+        if self._is_among_lots:
+            verdict = verdict.among_lots()
         if verdict.proof != "complete":
             verdict = self._weighed(verdict, series, expected)
         self._remember(series, verdict, bars.select(_KNOWN))
@@ -152,6 +159,12 @@ class DailyJudge:
         frames = [self.stored.filter(mine), self._minutes.filter(mine), *self._fetched[con_id]]
         told = pl.concat([frame.select("session") for frame in frames])["session"]
         return (frozenset(told.to_list()) | self._traded_since.get(con_id, frozenset())) & frozenset(expected)
+
+    def contradicts_units(self, judged: Judged) -> bool:
+        """Return whether an answer has a hundred times the volumes that are stored of its series."""
+        con_id, what = series_of(judged.outcome.planned)
+        mine = self.stored.filter((pl.col("con_id") == con_id) & (pl.col("what_to_show") == what))
+        return judged.outcome.answer is not None and other_units(judged.outcome.answer.bars.select(_KNOWN), mine)
 
     # ------------------------------------------------------------ what to ask next
 

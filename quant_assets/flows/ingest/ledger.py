@@ -7,9 +7,11 @@ from typing import Any
 import polars as pl
 
 from quant_assets.connectors.base import BarRequest
+from quant_assets.connectors.tws.failures import RepeatedRefusalError
 from quant_assets.domain.accounting import is_unexplained
 from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
-from quant_assets.domain.tables import BAR_ACCOUNTING, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
+from quant_assets.domain.quality import hundredfold
+from quant_assets.domain.tables import BAR_ACCOUNTING, DQ_METRICS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import (
     NoPermissionError,
     QuantAssetsError,
@@ -20,7 +22,7 @@ from quant_assets.errors import (
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
-REFUSED = ("no_permission", "unknown_contract")
+REFUSED = ("no_permission", "unknown_contract", "refused")
 """Outcomes that hold until somebody may have changed something: they are asked again after the fetch throttle."""
 
 UNANSWERED = ("timeout", "unavailable")
@@ -30,6 +32,8 @@ CONFIRMATIONS = 2
 """How often a run asks again, each time cut differently, before it leaves a doubt to a later run."""
 MAX_ASKS = 3 * (1 + CONFIRMATIONS)
 """Doubtful answers after which a hole counts as known, and is left alone."""
+GIVEN_UP = (*DOUBTFUL, "refused")
+"""Outcomes of which that is true: nobody could change anything about them."""
 
 
 def outcome_of(error: QuantAssetsError) -> str | None:
@@ -38,6 +42,8 @@ def outcome_of(error: QuantAssetsError) -> str | None:
         return "no_permission"
     if isinstance(error, UnknownContractError):
         return "unknown_contract"
+    if isinstance(error, RepeatedRefusalError):
+        return "refused"
     if isinstance(error, SourceTimeoutError):
         return "timeout"
     return "unavailable" if error.exit_code == SourceTimeoutError.exit_code else None
@@ -81,22 +87,26 @@ def settled(ledger: pl.DataFrame, now: datetime, throttle: timedelta, *, asks_kn
 
     What is proved holds for good. A refusal, a nothing that was heard twice, and a doubt that a whole run could not
     dispel hold for the throttle, so that one instrument does not hold up a session; its minutes stay unexplained until
-    a later run, or a repair, brings them. After `MAX_ASKS` answers it is a known hole, which holds unless known holes
-    are to be asked for, too. Volumes in another unit never settle, for that is mended in TWS.
+    a later run, or a repair, brings them. After `MAX_ASKS` answers, or refusals for an unknown reason, it is a known
+    hole, which holds unless known holes are to be asked for, too. Volumes in another unit never settle, and are no
+    doubt: that is mended in TWS.
     """
     recent = pl.col("asked_at") >= now - throttle
-    is_doubt = (pl.col("proof") == "") & pl.col("outcome").is_in(DOUBTFUL)
+    is_doubt = (pl.col("proof") == "") & pl.col("outcome").is_in(DOUBTFUL) & (pl.col("outcome") != "wrong_unit")
     is_nothing = is_doubt & pl.col("outcome").is_in(["no_data", "suspect_empty"])
     n_doubts, n_nothing = (
         which.sum().over("session", "con_id", "bar_size", "what_to_show")
         for which in (is_doubt, is_doubt & pl.col("outcome").is_in([*NOTHING, "shifted"]))
     )
+    is_refused = pl.col("outcome") == "refused"
+    n_refused = is_refused.sum().over("session", "con_id", "bar_size", "what_to_show")
     return ledger.filter(
         (pl.col("proof") != "")
         | (pl.col("outcome").is_in(REFUSED) & recent)
         | (is_nothing & recent & (n_nothing > 1))
-        | (is_doubt & recent & (pl.col("outcome") != "wrong_unit") & (n_doubts > CONFIRMATIONS))
-        | (is_doubt & (pl.col("outcome") != "wrong_unit") & (n_doubts >= MAX_ASKS) & (not asks_known))
+        | (is_doubt & recent & (n_doubts > CONFIRMATIONS))
+        | (is_doubt & (n_doubts >= MAX_ASKS) & (not asks_known))
+        | (is_refused & (n_refused >= MAX_ASKS) & (not asks_known))
     )
 
 
@@ -149,6 +159,30 @@ def contradicted(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     return found.select(*_HOLE, "is_known", "missing").sort("session", "con_id")
 
 
+def in_other_units(work: Work, sessions: Iterable[date]) -> pl.DataFrame:
+    """Return instruments whose minutes and daily history are a hundred times apart in volume: either may be in lots.
+
+    Returns:
+        session, con_id and recorded_at: what was asked since then may have mended it.
+    """
+    partitions = [Partition(session) for session in sessions]
+    return hundredfold(work.lake.curated.read_many(DQ_METRICS, partitions)).select("session", "con_id", "recorded_at")
+
+
+def without_contradicted(ledger: pl.DataFrame, contradictions: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
+    """Return ledger rows but for those that were contradicted after they had been asked.
+
+    Args:
+        ledger: rows of `raw_tws_requests`.
+        contradictions: rows as `in_other_units` returns them.
+        on: columns that say whether one speaks of the other.
+    """
+    newest = contradictions.group_by(on).agg(pl.col("recorded_at").max())
+    judged = ledger.join(newest, on=on, how="left", maintain_order="left")
+    is_open = pl.col("recorded_at").is_null() | (pl.col("asked_at") > pl.col("recorded_at"))
+    return judged.filter(is_open).drop("recorded_at")
+
+
 _MISSING = pl.col("minutes").sum().cast(pl.Int64).alias("missing")
 _HOLE = ("session", "con_id", "symbol", "outcome", "detail", "n_asked", "asked_at")
 
@@ -161,5 +195,5 @@ def open_holes(work: Work, sessions: Iterable[date]) -> pl.DataFrame:
         ordered by session and con_id.
     """
     found = holes(read_ledger(work, sessions).filter(pl.col("bar_size") == "1 min"))
-    is_known = pl.col("outcome").is_in(DOUBTFUL) & (pl.col("n_asked") >= MAX_ASKS)
+    is_known = pl.col("outcome").is_in(GIVEN_UP) & (pl.col("n_asked") >= MAX_ASKS)
     return found.select(*_HOLE, is_known.alias("is_known")).sort("session", "con_id")

@@ -10,11 +10,14 @@ import polars as pl
 
 from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws.planner import Need, PlannedRequest
-from quant_assets.connectors.tws.retry import Outcome, fetch_all
+from quant_assets.connectors.tws.retry import Outcome, fetch_with_lulls
 from quant_assets.domain.completeness import judge_minutes
 from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import QuantAssetsError, WrongUnitError
+from quant_assets.flows.ingest import groups
+from quant_assets.flows.ingest.groups import Group
+from quant_assets.flows.ingest.idle import settle_idle
 from quant_assets.flows.ingest.ledger import (
     CONFIRMATIONS,
     is_fatal,
@@ -30,8 +33,6 @@ from quant_assets.flows.ingest.witnesses import closed_days, closed_row, daily_v
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
-GROUP = 64
-"""Requests per commit: what a crash can cost at the most."""
 GROUP_BARS = 40_000
 """Bars of a commit: long requests fill it before there are so many of them, and memory does not grow with history."""
 
@@ -39,15 +40,16 @@ GROUP_BARS = 40_000
 def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
     """Fetch what is missing of the given sessions into `raw_tws_bars`; nothing missing means no connection.
 
-    Every group of requests is committed as it arrives, so that a crash loses at most one group and a rerun asks only
-    for the rest. What is in doubt is asked for again, cut differently.
+    Every group of requests is committed as it arrives, and before a wait, so that a crash loses little and a rerun
+    asks only for the rest. What is in doubt is asked for again, cut differently.
 
     Raises:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
         SourceRefusedError: TWS calls a request malformed.
-        WrongUnitError: TWS sends volumes in lots; everything else is committed.
+        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed.
     """
+    settle_idle(work, sessions)
     needs, report = minute_needs(work, sessions), IngestReport()
     if needs:
         plan = plan_for(work, needs)
@@ -71,7 +73,11 @@ class _MinuteIngest:
         self._sessions = sorted({need.session for need in (*needs.open, *needs.rereads, *needs.shut)})
         self._shut = needs.shut
         self._schedules = Schedules(work, opened, report)
-        self._group: list[Outcome] = []
+        self._group: Group[Outcome] = Group()
+        self._unclear: list[Outcome] = []
+        """Answers whose volumes may be in lots: they wait until all of the round have been heard."""
+        self._is_among_lots = False
+        """Whether some volume of this run was in lots, that TWS has a setting for."""
         self._doubts: dict[Key, Need] = {}
         self._fatal: QuantAssetsError | None = None
 
@@ -96,12 +102,14 @@ class _MinuteIngest:
     async def _ask(self, plan: Sequence[PlannedRequest]) -> None:
         opened = self._opened
         with self._teller.round(plan) as agenda:
-            async for outcome in fetch_all(opened.source, opened.pacer, agenda, opened.policy):
-                self._teller.answered(outcome.planned.request.contract.symbol)
-                self._take(outcome)
-                if self._is_full():
+            async for outcome in fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S):
+                if outcome:
+                    self._teller.answered(outcome.planned.request.contract.symbol)
+                    self._take(outcome)
+                if self._is_full() or self._group.is_old or not outcome:
                     await asyncio.to_thread(self._commit)
         await asyncio.to_thread(self._commit)
+        await asyncio.to_thread(self._commit_unclear)
         if self._fatal:
             raise self._fatal
 
@@ -109,11 +117,11 @@ class _MinuteIngest:
         if outcome.error and is_fatal(outcome.error):
             self._fatal = self._fatal or outcome.error
         else:
-            self._group.append(outcome)
+            self._group.add(outcome)
 
     def _is_full(self) -> bool:
-        n_bars = sum(outcome.answer.bars.height for outcome in self._group if outcome.answer)
-        return len(self._group) >= GROUP or n_bars >= GROUP_BARS
+        n_bars = sum(outcome.answer.bars.height for outcome in self._group.items if outcome.answer)
+        return len(self._group) >= groups.GROUP or n_bars >= GROUP_BARS
 
     # ------------------------------------------------------------ hours
 
@@ -208,15 +216,23 @@ class _MinuteIngest:
 
         It runs in a thread of its own, so that the socket is read meanwhile: answers wait their turn, a bounded number.
         """
-        if not self._group:
+        self._commit_all(self._group.taken())
+
+    def _commit_unclear(self) -> None:
+        unclear, self._unclear = self._unclear, []
+        self._commit_all(unclear, is_last=True)
+
+    def _commit_all(self, group: Sequence[Outcome], *, is_last: bool = False) -> None:
+        if not group:
             return
         batch_id = self._work.new_batch_id()
-        bars, ledger = self._judged(batch_id)
+        bars, ledger = self._judged(group, batch_id, is_last=is_last)
+        if ledger.is_empty():
+            return
         for table, frame in ((RAW_TWS_BARS, bars), (RAW_TWS_REQUESTS, ledger)):
             self._work.lake.raw.append_all(table, _by_session(frame), batch_id)
-        asked = (outcome.planned.request.contract for outcome in self._group)
+        asked = (outcome.planned.request.contract for outcome in group)
         self._remember(ledger, {contract.con_id: contract for contract in asked})
-        self._group.clear()
         self._report.add(ledger)
         self._work.audit.record(
             "batch_committed",
@@ -228,14 +244,27 @@ class _MinuteIngest:
             eta_s=round(self._teller.left_s, 1),
         )
 
-    def _judged(self, batch_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return the rows of bronze and of the ledger that the group comes to."""
+    def _judged(self, group: Sequence[Outcome], batch_id: str, *, is_last: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the rows of bronze and of the ledger that a group comes to; what may be in lots waits for the last."""
         work = self._work
-        asked = MinuteRows.of(self._group, batch_id, work.calendar_for, work.clock.now())
+        asked = MinuteRows.of(group, batch_id, work.calendar_for, work.clock.now())
         answers = self._past.told(asked.answers, self._rereads)
         earlier = self._earlier(answers)
-        self._schedules.watch(self._group, answers, asked.bars, self._daily)
-        judged = judge_minutes(answers, asked.bars, self._daily, earlier)
+        judged = judge_minutes(answers, asked.bars, self._daily, earlier, among_lots=self._is_among_lots)
+        self._is_among_lots |= (
+            judged.join(answers.filter("may_be_lots"), on="request_id", how="semi")["outcome"]
+            .is_in(["wrong_unit"])
+            .any()
+        )
+        unclear = judged.filter(pl.col("is_unclear") & (pl.col("outcome") != "wrong_unit"))
+        if not is_last and not unclear.is_empty():
+            waits = {int(request_id.rpartition("-")[2]) for request_id in unclear["request_id"].unique()}
+            self._unclear += [outcome for number, outcome in enumerate(group) if number in waits]
+            clear = [outcome for number, outcome in enumerate(group) if number not in waits]
+            if not clear:
+                return RAW_TWS_BARS.empty(), RAW_TWS_REQUESTS.empty()
+            return self._judged(clear, batch_id, is_last=False)
+        self._schedules.watch(group, answers, asked.bars, self._daily)
         kept = asked.bars.join(judged.filter("is_kept"), on=["session", "con_id", "request_id"], how="semi")
         return kept, stamped(asked.ledger, judged)
 

@@ -17,9 +17,11 @@ from quant_assets.flows.accepting import accepted_holes
 from quant_assets.flows.ingest.ledger import (
     UNANSWERED,
     contradicted,
+    in_other_units,
     patience_of,
     read_ledger,
     settled,
+    without_contradicted,
 )
 from quant_assets.flows.ingest.past import Past
 from quant_assets.flows.ingest.schedules import denied, outlived
@@ -54,12 +56,14 @@ def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
     universe = pl.concat([work.lake.curated.read(UNIVERSE, Partition(session)) for session in sessions])
     done = settled(ledger, work.clock.now(), patience_of(work), asks_known=work.asks_known)
     holds = done.join(outlived(work, done, universe), on=["session", "con_id", "request_id"], how="anti")
+    apart = in_other_units(work, sessions)
+    holds = without_contradicted(holds, apart, ["session", "con_id"])
     reopened = _reopened(work, sessions)
     holds = holds.join(reopened, on=["session", "con_id"], how="anti")
     wanted = universe.join(holds, on=["session", "con_id"], how="anti")
     rereads = [_to_reread(work, session, ledger) for session in before]
     again = pl.concat(rereads).join(wanted, on=["session", "con_id"], how="anti") if rereads else universe.clear()
-    past = Past.of(ledger, set(reopened.iter_rows()))
+    past = Past.of(ledger, {*reopened.iter_rows(), *apart.select("session", "con_id").iter_rows()})
     return MinuteNeeds(_needs(work, wanted), _needs(work, again), past, denied(work, _every(wanted)))
 
 

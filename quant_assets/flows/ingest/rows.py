@@ -15,6 +15,7 @@ from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.completeness import ANSWERS, DailyVerdict
 from quant_assets.domain.hours import HOURS
+from quant_assets.domain.instruments import may_be_lots
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.flows.ingest.ledger import outcome_of, series_of
 
@@ -164,6 +165,7 @@ def _asked(planned: PlannedRequest, answer: BarAnswer, request_id: str) -> Itera
             "request_id": request_id,
             **dict(zip(HOURS, hours[day].row, strict=True)),
             "is_share": contract.sec_type == "STK",
+            "may_be_lots": may_be_lots(contract.sec_type, contract.currency),
             "words": answer.no_data_text,
             "first_asked": planned.sessions[0],
             "last_asked": planned.sessions[-1],

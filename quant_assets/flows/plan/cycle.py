@@ -13,10 +13,10 @@ from quant_assets.domain.instruments import daily_series
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import ConfigurationError, EmptyUniverseError
 from quant_assets.flows.discover import Sources, load_sources, standing_universe
-from quant_assets.flows.ingest.daily import daily_needs, n_series
 from quant_assets.flows.ingest.details import missing_details, recent_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.needs import minute_needs, plan_for
+from quant_assets.flows.ingest.vintages import daily_needs, n_series
 from quant_assets.flows.plan.foresight import (
     SCANNER,
     ForeseenWork,

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.bias import bias_meter
+from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import Limits, degraded_of
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
@@ -41,6 +42,11 @@ class Request:
     def mend(self) -> str:
         """The command that brings what is missing."""
         return f"quant flow data --session {self.session}"
+
+    @property
+    def rebuild(self) -> str:
+        """The command that computes again what is damaged."""
+        return f"quant lake rebuild --sessions {self.session}"
 
     @property
     def partitions(self) -> tuple[tuple[Table, Partition], ...]:
@@ -81,7 +87,7 @@ def gather(store: Reader, request: Request) -> Gathered:
     frames = {table.name: store.read(table, partition) for table, partition in request.partitions}
     accepted = frames["candidates"].filter(pl.col("verdict") == "accepted").sort("rank")
     is_frozen = pl.col("session").is_in(list(request.window)), pl.col("con_id").is_in(accepted["con_id"].to_list())
-    bars = frames["curated_tws_1d_bars"].filter(*is_frozen).sort("con_id", "session")
+    bars = on_one_basis(frames["curated_tws_1d_bars"]).filter(*is_frozen).sort("con_id", "session")
     instruments = _instruments(accepted, bars, frames["instruments"], request.session)
     certificate = _certificate(store, request, footers)
     if missing := [
@@ -144,7 +150,7 @@ def _footers(store: Reader, request: Request) -> dict[str, Footer]:
 def _altered(frames: dict[str, pl.DataFrame], footers: dict[str, Footer], request: Request) -> _Missing:
     """Name tables whose rows are not what their footer says, whether damaged or replaced while being read."""
     return [
-        (f"{table.name}[{partition.key}] does not hold the content that its footer names", request.mend)
+        (f"{table.name}[{partition.key}] does not hold the content that its footer names", request.rebuild)
         for table, partition in request.partitions
         if content_id(frames[table.name], table.content_columns, table.key) != footers[table.name].content_id
     ]

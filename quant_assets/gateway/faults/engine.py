@@ -24,7 +24,7 @@ class _Line:
     def is_due(self, moment: Moment, elapsed: float) -> bool:
         """Return whether this line strikes now; counts the moment when it is one of its own."""
         line = self.line
-        if not self._matches(moment) or not line.since <= elapsed < (line.until or float("inf")):
+        if not self._matches(moment, elapsed):
             return False
         if elapsed < self._strikes_until:
             return isinstance(self.trouble, Fault)
@@ -36,8 +36,14 @@ class _Line:
             self._strikes_until = elapsed + line.lasts
         return True
 
-    def _matches(self, moment: Moment) -> bool:
+    def pass_by(self, moment: Moment, elapsed: float) -> None:
+        """Count a moment at which nothing else can strike."""
+        self._seen += self._matches(moment, elapsed) and elapsed >= self._strikes_until
+
+    def _matches(self, moment: Moment, elapsed: float) -> bool:
         line = self.line
+        if not line.since <= elapsed < (line.until or float("inf")):
+            return False
         is_about = line.symbol in ("", moment.symbol) and line.con_id in (0, moment.con_id)
         is_series = line.what in ("", moment.what) and line.bar_size in ("", moment.bar_size)
         return moment.kind in line.request and is_about and is_series
@@ -73,19 +79,28 @@ class FaultEngine:
         self._stage = None
 
     def fault_at(self, moment: Moment) -> Fault | None:
-        """Return the fault of the first due line; a due event begins at once, and the next lines are asked."""
+        """Return the fault of the first due line; a due event begins at once, and the next lines are asked.
+
+        The request that sets off an outage is lost to it, and the next lines only count it. What is sent while it
+        lasts gets no answer anyway and is not counted, or it would use up the script before the outage is over.
+        """
         stage = self._stage
-        if stage is None:
+        if stage is None or not stage.answers(moment.kind):
             return None
         if self._began is None and moment.kind in MARKET_KINDS:
             self._begin_to_count(stage)
         elapsed = 0.0 if self._began is None else stage.clock.monotonic() - self._began
+        is_lost = False
         for played in self._lines:
+            if is_lost:
+                played.pass_by(moment, elapsed)
+                continue
             if not played.is_due(moment, elapsed):
                 continue
             if isinstance(played.trouble, Fault):
                 return played.trouble
             self._begin(played.trouble, stage, f"set off by {moment.kind} {moment.symbol}".rstrip())
+            is_lost = bool(played.trouble.drops) or not stage.answers(moment.kind)
         return None
 
     def _begin_to_count(self, stage: Stage) -> None:

@@ -37,6 +37,10 @@ class Stage(Protocol):
     muted: list[frozenset[MomentKind]]
     standing: list[Notice]
 
+    def answers(self, kind: MomentKind) -> bool:
+        """Return whether requests of this kind get an answer at present."""
+        ...
+
     def broadcast(self, code: int, text: str) -> None:
         """Tell every client."""
         ...
@@ -59,6 +63,10 @@ class Stage(Protocol):
 
     def note_strike(self, name: str, detail: str) -> None:
         """Record that something was made to go wrong."""
+        ...
+
+    def note_end(self, name: str) -> None:
+        """Record that an event is over."""
         ...
 
 
@@ -87,6 +95,7 @@ async def end(event: Event, stage: Stage) -> None:
         for notice in event.says:
             stage.standing.remove(notice)
     _tell(stage, event.then_says)
+    stage.note_end(event.name)
 
 
 def _tell(stage: Stage, notices: Iterable[Notice]) -> None:

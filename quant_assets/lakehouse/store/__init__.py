@@ -7,7 +7,7 @@ from quant_assets.clock import Clock
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.store.base import StorageReport
 from quant_assets.lakehouse.store.curated import CuratedStore
-from quant_assets.lakehouse.store.raw import RawStore
+from quant_assets.lakehouse.store.raw import OnGone, RawStore
 
 __all__ = ["CuratedStore", "Lakehouse", "RawStore", "StorageReport"]
 
@@ -19,11 +19,12 @@ class Lakehouse:
     layout: Layout
     run_id: str = ""
     clock: Clock | None = None
+    on_gone: OnGone | None = None
 
     @cached_property
     def raw(self) -> RawStore:
         """Bronze."""
-        return RawStore(self.layout, run_id=self.run_id, clock=self.clock)
+        return RawStore(self.layout, run_id=self.run_id, clock=self.clock, on_gone=self.on_gone)
 
     @cached_property
     def curated(self) -> CuratedStore:

@@ -13,6 +13,7 @@ import polars as pl
 from quant_assets.clock import Clock, SystemClock
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
+from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -72,6 +73,16 @@ class Store:
         if table.name not in self._manifests:
             self._manifests[table.name] = Manifest(self.layout.manifest(table), self.layout.lakehouse)
         return self._manifests[table.name]
+
+    def damaged_manifest(self, table: Table) -> CorruptFileError | None:
+        """Return what is wrong with a table's manifest; the footers of the files answer from then on if anything is."""
+        try:
+            self.manifest(table).entries()
+        except CorruptFileError as error:
+            path = self.layout.manifest(table)
+            self._manifests[table.name] = Manifest(path.with_suffix(".ignored"), self.layout.lakehouse)
+            return error
+        return None
 
     def partitions(self, table: Table) -> list[Partition]:
         """Return the partitions that hold at least one file, ascending."""

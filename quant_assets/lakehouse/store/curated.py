@@ -14,6 +14,7 @@ from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
 from quant_assets.lakehouse.footer import Footer, instant_text, known_range
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.proof import prove
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 from quant_assets.lakehouse.store.base import Ready, StorageReport, Store
 
@@ -32,6 +33,22 @@ class CuratedStore(Store):
     def footer(self, table: Table, partition: Partition) -> Footer | None:
         """Return what stands in a partition, or None when nothing is published."""
         return self.manifest(table).lookup(self.layout.file(table, partition))
+
+    def proved_footer(self, table: Table, partition: Partition) -> Footer | None:
+        """Return what stands in a partition; rows are hashed where the file is not the one that was committed.
+
+        Size and time tell that, which costs nothing; a file with equal rows stands, wherever it comes from.
+
+        Raises:
+            CorruptFileError: it cannot be read, or its rows are not what its footer says.
+        """
+        footer, file = self.footer(table, partition), self.layout.file(table, partition)
+        try:
+            if footer and not self.manifest(table).describes(file):
+                prove(table, file, footer)
+        except FileNotFoundError:
+            return None
+        return footer
 
     def exists(self, table: Table, partition: Partition) -> bool:
         """Return whether a partition is published."""
@@ -154,7 +171,7 @@ class CuratedStore(Store):
             standing = self._standing(table, partition)
             if standing and instant_text(standing.watermark) > watermark:
                 raise StaleInputsError(table.name, partition.key, standing.watermark, watermark or "unknown")
-            if standing and standing.content_id == footer.content_id:
+            if standing and standing.content_id == footer.content_id and self._is_proved(table, partition):
                 if (confirmed := standing.confirmed_by(footer)) != standing:
                     self.manifest(table).append([(file, confirmed)], self._now())
                 return self._report(table, partition, footer, unchanged=ready.height)
@@ -174,6 +191,12 @@ class CuratedStore(Store):
             return self.footer(table, partition)
         except CorruptFileError:
             return None
+
+    def _is_proved(self, table: Table, partition: Partition) -> bool:
+        try:
+            return self.proved_footer(table, partition) is not None
+        except CorruptFileError:
+            return False
 
     def _readable(self, table: Table, partition: Partition) -> pl.DataFrame | None:
         try:

@@ -1,22 +1,35 @@
 """Bronze: append-only batches."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 import quant_assets
+from quant_assets.clock import Clock
 from quant_assets.domain.tables import Table
+from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.content import combined_id, set_id
 from quant_assets.lakehouse.contents import recall, remember
 from quant_assets.lakehouse.footer import Footer, instant_text, known_range
-from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.scanning import read_file
 from quant_assets.lakehouse.store.base import Ready, StorageReport, Store, at_once
+
+OnGone = Callable[[Table, Partition, Sequence[str]], None]
+"""Is told of a partition whose batches were committed and are not there, before another one is added to it."""
 
 
 class RawStore(Store):
     """Bronze: immutable batch files. Nothing is ever overwritten; a re-fetch adds a newer batch."""
+
+    def __init__(
+        self, layout: Layout, *, run_id: str = "", clock: Clock | None = None, on_gone: OnGone | None = None
+    ) -> None:
+        super().__init__(layout, run_id=run_id, clock=clock)
+        self.on_gone = on_gone
+        self._looked: set[tuple[str, Partition]] = set()
 
     def batches(self, table: Table, partition: Partition) -> list[Path]:
         """Return the batch files of a partition."""
@@ -41,12 +54,23 @@ class RawStore(Store):
         """
         if not frames:
             return ()
+        self._tell_of_gone(table, frames)
         files = at_once(lambda item: self._prepared(table, *item, batch_id), frames.items())
         with self._lock(table):
             if taken := next((one.file for one in files if one.file.exists()), None):
                 raise FileExistsError(f"{taken} exists, and bronze is never overwritten")
             self._commit(table, files)
         return tuple(self._added(table, one) for one in files)
+
+    def _tell_of_gone(self, table: Table, partitions: Iterable[Partition]) -> None:
+        """Tell, once per partition, of batches that were committed and are not there: what they said is lost."""
+        for partition in partitions:
+            if self.on_gone and (table.name, partition) not in self._looked:
+                self._looked.add((table.name, partition))
+                below = self.layout.directory(table, partition).relative_to(self.layout.lakehouse).as_posix()
+                with contextlib.suppress(CorruptFileError):  # a manifest is only an index; the data audit names it
+                    if gone := self.manifest(table).gone(f"{below}/"):
+                        self.on_gone(table, partition, [entry.path for entry in gone])
 
     def _prepared(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> Ready:
         ready = table.conform(frame)

@@ -213,6 +213,20 @@ def test_every_unfit_instrument_is_listed_at_once(tmp_path):
     ]
 
 
+def test_sessions_before_an_unexplained_break_are_not_frozen(tmp_path):
+    """The last 110 of 120 sessions stand on the newer basis, and nothing of the older one reaches a return."""
+    world, layout = scenario.world(n=4), Layout(tmp_path)
+    at = Partition(world.session)
+    older = (pl.col("con_id") == 101) & (pl.col("session") < world.sessions[-110])
+    status = pl.when(older).then(pl.lit("error")).otherwise("dq_status").alias("dq_status")
+    world.store.put(CURATED_TWS_1D_BARS, at, world.store.read(CURATED_TWS_1D_BARS, at).with_columns(status))
+    snapshot = world.freeze(layout)
+    frozen = {
+        name: pl.read_parquet(snapshot.run.path / f"data/NYSE_{name}_1d.parquet").height for name in ("S101", "S102")
+    }
+    assert frozen == {"S101": 110, "S102": 120}
+
+
 @pytest.mark.parametrize("policy", ["warn", "allow"])
 def test_a_stale_instrument_is_frozen_under_warn_and_allow_and_that_is_on_record(tmp_path, policy):
     world = scenario.world(n=3)

@@ -3,11 +3,22 @@
 from datetime import date
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.domain.backtest import Plan, Prices, attributed, chained, hold, measures, plan_folds, prices_of
+from quant_assets.domain.backtest import (
+    Plan,
+    Prices,
+    attributed,
+    chained,
+    hold,
+    measures,
+    plan_folds,
+    prices_of,
+    without_returns,
+)
 from quant_assets.domain.costs import SCHEDULES
 from quant_assets.errors import ConfigurationError
 from quant_assets_tests.unit.alpha import scenario
@@ -208,6 +219,17 @@ def test_parts_on_other_price_bases_are_joined_without_a_return_between_them():
     found = chained([one, other])
     assert found.con_ids == (1, 2, 3)
     assert np.nan_to_num(found.returns, nan=-9).tolist() == [[0.1, 0.2, -9], [-9, 0.3, 0.4]]
+
+
+def test_a_return_across_an_unexplained_break_is_none_and_the_others_stay():
+    frame = bars(prices=scenario.closes(10, 2))
+    sessions = frame["session"].unique().sort().to_list()
+    laid = prices_of(frame, sessions)
+    con_id = laid.con_ids[1]
+    broken = pl.DataFrame({"con_id": [con_id, 999], "session": [sessions[4], sessions[5]]})
+    found = without_returns(laid, broken)
+    assert np.argwhere(np.isnan(found.returns) & ~np.isnan(laid.returns)).tolist() == [[4, 1]]
+    assert np.array_equal(found.closes, laid.closes)
 
 
 def test_measures_by_hand():

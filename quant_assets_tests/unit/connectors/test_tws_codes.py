@@ -9,6 +9,8 @@ from quant_assets.connectors.tws.failures import (
     SourceTransientError,
     TooLongError,
     TooManyOpenError,
+    UnlistedError,
+    UntoldError,
 )
 from quant_assets.errors import (
     BadRequestError,
@@ -30,6 +32,11 @@ TABLE = [
     (162, HMDS + "Trading TWS session is connected from a different IP address", Verdict.NO_PERMISSION),
     (162, HMDS + "Time length exceed max.", Verdict.TOO_LONG),
     (162, HMDS + "invalid step: 10 Y", Verdict.TOO_LONG),
+    (162, HMDS + "Historical data request for greater than 365 days rejected.", Verdict.TOO_LONG),
+    (162, HMDS + "Historical data requests for durations longer than 365 days are rejected", Verdict.TOO_LONG),
+    (162, HMDS + "No historical market data for QTEC/STK@SMART Last 1m", Verdict.NO_DATA),
+    (162, HMDS + "Requested market data is not subscribed.", Verdict.NO_PERMISSION),
+    (162, HMDS + "Starting time must occur before ending time", Verdict.TRANSIENT),
     (162, HMDS + "Query failed", Verdict.TRANSIENT),
     (162, "Mensaje de error de los servicios de datos de mercado históricos", Verdict.TRANSIENT),
     (165, "Historical Market Data Service query message:no items retrieved", Verdict.NO_DATA),
@@ -51,6 +58,7 @@ TABLE = [
     (2157, "Sec-def data farm connection is broken:secdefnj", Verdict.FARM_BROKEN),
     (2174, "You submitted request with date-time attributes without explicit time zone.", Verdict.INFORMATION),
     (10089, "Requested market data requires additional subscription for API.", Verdict.NO_PERMISSION),
+    (10090, "Part of requested market data is not subscribed.", Verdict.NO_PERMISSION),
     (10197, "No market data during competing live session", Verdict.NO_PERMISSION),
     (10314, "End Date/Time: The date, time, or time-zone entered is invalid.", Verdict.BAD_REQUEST),
     (99999, "a code of a later version", Verdict.TRANSIENT),
@@ -74,6 +82,9 @@ def test_verdict(code, text, verdict):
         (1100, "lost", LinkDownError),
         (366, "not found", SourceTransientError),
         (162, "no data", SourceRefusedError),
+        (162, "Mensaje de error", UntoldError),
+        (162, HMDS + "Starting time must occur before ending time", UnlistedError),
+        (162, HMDS + "Query failed", SourceTransientError),
     ],
 )
 def test_the_error_names_what_was_asked_and_what_tws_said(code, text, error):
@@ -92,6 +103,8 @@ def test_what_ends_a_request_says_what_to_do(verdict):
     assert mend_of(verdict).endswith(".")
 
 
-def test_an_unknown_162_advises_english_messages():
-    error = Refusal(162, "Mensaje de error").as_error("bars", "here")
-    assert "Show API error messages in English" in str(error)
+@pytest.mark.parametrize(("text", "is_advised"), [("Mensaje de error", True), (HMDS + "Something new", False)])
+def test_english_messages_are_advised_where_the_text_is_not_english(text, is_advised):
+    error = Refusal(162, text).as_error("bars", "here")
+    assert ("Show API error messages in English" in str(error)) == is_advised
+    assert text in str(error)

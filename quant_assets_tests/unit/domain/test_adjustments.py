@@ -321,17 +321,21 @@ def test_adjusted_closes_in_cents_hide_small_dividends_only():
 # ------------------------------------------------------------ recorded
 
 
-def test_the_wrongly_adjusted_reverse_split_of_the_recording_is_no_split(shared_data):
-    """UGAZ 2019-12-23: one minute at 77.97 between bars at 0.88. Two vintages agree, so nothing is adjusted."""
+def test_the_wrongly_adjusted_reverse_split_of_the_recording_is_no_split_but_a_break(shared_data):
+    """UGAZ closes at 0.88 on 2019-12-20, and every bar from 2019-12-23 on is at about 78; all vintages say the same.
+
+    77.88 ÷ 0.88 = 88.5 is no split, and it has one witness: it is named, and nothing is adjusted.
+    """
     recording = RecordedMarket.open(shared_data / "us_etf_1m_2019.parquet", symbols=["UGAZ", "FUTS", "SPY"])
     days = CALENDAR.between(date(2019, 12, 18), date(2019, 12, 27))
     kinds, n_rows = set(), 0
     for before, day in pairwise(days):
-        frames, minutes = [], []
+        frames, minutes, traded = [], [], []
         for one in recording.instruments(evening(day)):
             for of in (before, day):
                 closes_ = recording.daily_bars(one, days[0], of, "TRADES", evening(of))
                 if not closes_.is_empty():
+                    traded.append(closes_.select("session", "volume", con_id=pl.lit(one.con_id, pl.Int64)))
                     series = dict(closes_.select("session", "close").iter_rows())
                     frames.append(both(series, of, con_id=one.con_id, request=f"{of}-{one.symbol}"))
             opens, closes_at = hours(day).opens_at, hours(day).closes_at
@@ -340,12 +344,18 @@ def test_the_wrongly_adjusted_reverse_split_of_the_recording_is_no_split(shared_
         vintages = pl.concat(frames)
         window = CALENDAR.window(day, 11)
         now, then = daily_window(vintages, day, window), daily_window(vintages, before, window[:-1])
+        volumes = pl.concat(traded).unique(["con_id", "session"]).with_columns(pl.col("volume").cast(pl.Float64))
+        now = now.drop("volume").join(volumes, on=["con_id", "session"])
         found_ = detect(
             day, before, now.select("con_id", "symbol").unique(), now, then, session_prices(pl.concat(minutes))
         )
         n_rows += found_.height
         assert found_["split_factor"].unique().to_list() == [1.0]
         kinds |= set(found_["kind"])
+        broken = found_.filter(pl.col("kind") == "unexplained_break")
+        ugaz = next(one.con_id for one in recording.instruments(evening(day)) if one.symbol == "UGAZ")
+        assert broken.select("con_id", "session").rows() == ([(ugaz, before)] if day == date(2019, 12, 23) else [])
+        assert broken["observed_ratio"].to_list() == pytest.approx([77.88 / 0.88] * broken.height)
     assert n_rows == 2 * 3 * (len(days) - 1)
     assert "split" not in kinds
     assert "basis" not in kinds

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from quant_assets.domain.calendar import TradingCalendar
-from quant_assets.domain.completeness import ANSWERS, DAILY_VOLUMES, Beginning, judge_daily, judge_minutes
+from quant_assets.domain.completeness import ANSWERS, DAILY_VOLUMES, Beginning, judge_daily, judge_minutes, unit_of
 from quant_assets.domain.hours import HOURS
 from quant_assets.domain.tables import RAW_TWS_BARS
 from quant_assets_tests.builders import CALENDAR, CON_ID, SESSION, hours, raw_bars
@@ -24,6 +24,7 @@ def answered(**changes) -> pl.DataFrame:
         "request_id": NEW,
         **dict(zip(HOURS, hours().row, strict=True)),
         "is_share": True,
+        "may_be_lots": False,
         "words": "",
         "first_asked": SESSION,
         "last_asked": SESSION,
@@ -323,3 +324,75 @@ def test_minutes_that_traded_are_not_hidden_by_the_break():
     """Ten of 330 minutes are gone, and not the 70 that they and the break make together."""
     found = judge_minutes(in_hong_kong(), hong_kong_bars(ALL_BUT_LUNCH[:-10]), knows(322_500.0), RAW_TWS_BARS.empty())
     assert found["outcome"].item() == "truncated", "2,500 of the 10,000 shares of ten average minutes"
+
+
+# ------------------------------------------------------------ shares and lots
+
+
+def trades(price: float, size: float) -> pl.DataFrame:
+    return pl.DataFrame({"close": [price] * 50, "volume": [1000 * size] * 50, "bar_count": [1000] * 50})
+
+
+@pytest.mark.parametrize(
+    ("price", "shares"),
+    [(700_000.0, 1.0), (5_000.0, 8.0), (600.0, 200.0), (50.0, 100.0), (10.0, 150.0), (1.0, 300.0), (0.5, 1_000.0)],
+)
+def test_trades_of_usual_sizes_tell_shares_and_never_tell_shares_in_lots(price, shares):
+    assert unit_of(trades(price, shares)) == "shares"
+    assert unit_of(trades(price, shares / 100)) == ("lots" if shares < 100 else "unclear")
+    assert unit_of(trades(price, shares).with_columns(bar_count=pl.lit(None, pl.Int64))) == "unknown"
+
+
+def one_bar_a_day(size: float) -> pl.DataFrame:
+    """The window, at 100 dollars and so many shares a trade."""
+    count = [1000] * len(WINDOW)
+    closes = [100.0] * len(WINDOW)
+    return pl.DataFrame(
+        {"session": WINDOW, "close": closes, "volume": [1000 * size for _ in WINDOW], "bar_count": count}
+    )
+
+
+def of_us_share(size: float, stored: pl.DataFrame | None = None, **changes):
+    known = pl.DataFrame(schema={"session": pl.Date, "close": pl.Float64, "volume": pl.Float64})
+    return judge_daily(
+        one_bar_a_day(size).with_columns(**changes),
+        WINDOW,
+        known if stored is None else stored.select(known.columns),
+        earliest=WINDOW[0],
+        newest_vintage=None,
+        may_be_lots=True,
+    )
+
+
+def test_a_whole_window_whose_volumes_may_be_in_lots_is_in_doubt_until_it_is_known_or_others_are():
+    """Two shares a trade, at 100 dollars: perhaps 200, and lots. Nobody can tell from the answer itself."""
+    unclear = of_us_share(2.0)
+    assert (unclear.outcome, unclear.proof, unclear.detail) == ("unconfirmed", "", "its volumes may be in lots of 100")
+    assert (of_us_share(200.0).outcome, of_us_share(200.0).proof) == ("bars", "complete")
+    assert of_us_share(2.0, one_bar_a_day(2.0)).proof == "complete", "as is known of it"
+    assert of_us_share(2.0, one_bar_a_day(200.0)).outcome == "wrong_unit", "a hundredth of what is known"
+    assert unclear.confirmed_by([unclear]).proof == "agreement"
+    refused = unclear.among_lots()
+    assert (refused.outcome, refused.confirmed_by([unclear]).proof) == ("wrong_unit", "")
+    uncounted = of_us_share(2.0, bar_count=pl.lit(None, pl.Int64))
+    assert (uncounted.proof, uncounted.among_lots().outcome) == ("complete", "wrong_unit"), "a recording, or not"
+    assert of_us_share(200.0).among_lots() == of_us_share(200.0), "what shows itself that it is in shares"
+
+
+def test_minutes_that_may_be_in_lots_are_refused_when_others_are():
+    """Two shares a trade, at 100 dollars."""
+    few = bars().with_columns(volume=pl.lit(20.0), bar_count=pl.lit(10))
+    asked = pl.concat([answered(may_be_lots=True), answered(may_be_lots=True, con_id=CON_ID + 1, request_id="b2-001")])
+    odd = few.with_columns(con_id=pl.lit(CON_ID + 1, pl.Int64), request_id=pl.lit("b2-001"), volume=pl.lit(5.0))
+
+    def judged(rows, answers, daily=None, **options):
+        found = judge_minutes(answers, rows, knows(daily), RAW_TWS_BARS.empty(), **options).sort("request_id")
+        return found.select("outcome", "is_kept", "is_unclear").rows()
+
+    first = asked.head(1)
+    assert judged(few, first) == [("bars", True, True)]
+    assert judged(few, first, 390 * 20.0) == [("bars", True, False)]
+    assert judged(few, first, among_lots=True) == [("wrong_unit", False, True)]
+    assert judged(few, first, 390 * 20.0, among_lots=True) == [("bars", True, False)]
+    assert judged(pl.concat([few, odd]), asked) == [("wrong_unit", False, True), ("wrong_unit", False, False)]
+    assert judged(few, answered(may_be_lots=False), among_lots=True) == [("bars", True, False)]

@@ -74,8 +74,12 @@ def test_a_symbol_that_was_reused_resolves_by_date():
     ]
     found = dimension(rows)
     assert [who(found, "META", day) for day in DAYS] == [[1], [1], [], [2]]
-    assert who(found, "META", DAYS[0], DAYS[2]) == [1], "over a stretch of time: who bore it last"
-    assert who(found, "META", DAYS[0], DAYS[3]) == [2]
+    assert who(found, "META", DAYS[0], DAYS[2]) == [1]
+    assert called(found, "META", "", DAYS[0], DAYS[3]).rows() == [
+        (1, "NYSE", DAYS[0], DAYS[1]),
+        (2, "NYSE", DAYS[3], DAYS[3]),
+    ], "over a stretch of time: everybody who bore it, and when"
+    assert called(found, "META", "", DAYS[1], DAYS[2]).rows() == [(1, "NYSE", DAYS[1], DAYS[1])]
     assert who(found, "FB", DAYS[0], DAYS[3]) == [2]
 
 

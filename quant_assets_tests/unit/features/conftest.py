@@ -24,12 +24,14 @@ def known_at(session):
     return hours(session).closes_at + timedelta(hours=10)
 
 
-def write_session(work, session, con_ids=CON_IDS):
+def write_session(work, session, con_ids=CON_IDS, missing=0.05):
     """Publish universe, minutes and daily window of a session, as curation would."""
     curated, partition = work.lake.curated, Partition(session)
     mark = known_at(session).isoformat()
     curated.write(UNIVERSE, partition, universe(session, con_ids), inputs={"test": "1"}, watermark=mark)
-    minutes = pl.concat([random_minutes(10 * session.day + i, session=session, con_id=i) for i in con_ids])
+    minutes = pl.concat(
+        [random_minutes(10 * session.day + i, session=session, con_id=i, missing=missing) for i in con_ids]
+    )
     curated.write(CURATED_TWS_1M_BARS, partition, minutes, inputs={"test": "1"}, watermark=mark)
     window = pl.concat([daily_bars(walk(80, i)[0], con_id=i, last=session, spread=0.1) for i in con_ids])
     rest = {

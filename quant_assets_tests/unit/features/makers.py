@@ -35,6 +35,7 @@ def daily_bars(closes, *, con_id=101, last=LAST, opens=None, spread=0.0, volumes
             "adj_close": close,
             "coverage": 1.0,
             "dq_status": "ok",
+            "dq_rules": None,
         }
         for i, (session, close) in enumerate(zip(sessions, map(float, closes), strict=True))
     ]

@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 
 from quant_assets.domain.features import GROUPS, LABELS, volume_1m
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.derive import CAUSAL, publish_group
 from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.builders import curated_bars
 from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, write_session
 
 VOLUME = GROUPS["volume_1m", "v1"]
@@ -52,8 +54,32 @@ def test_a_leaking_group_is_not_published_and_says_why(work):
     mended = publish_group(work, VOLUME, DAYS[0])
     assert mended.is_committed
     (finding,) = [finding for finding in mended.findings if finding.check == CAUSAL]
-    assert finding.metadata["instruments_sampled"] == 3
+    assert finding.metadata["instruments"] == 3
     assert finding.metadata["values_recomputed"] > 1000
+
+
+def test_minutes_on_the_two_sides_of_a_break_inside_a_session_never_meet_in_a_value(work):
+    """Thirty bars at 100, then thirty at 1000 that nothing explains: no return, mean or label knows of both."""
+    write_session(work, DAYS[0])
+    marked = pl.col("close") == 1000.0
+    bars = curated_bars([100.0] * 30 + [1000.0] * 30, session=DAYS[0]).with_columns(
+        pl.when(marked).then(pl.lit("warn")).otherwise("dq_status").alias("dq_status"),
+        pl.when(marked).then(pl.lit("unexplained_break")).alias("dq_rules"),
+    )
+    mark = known_at(DAYS[0]).isoformat()
+    work.lake.curated.write(CURATED_TWS_1M_BARS, Partition(DAYS[0]), bars, inputs={"test": "2"}, watermark=mark)
+    frames = {}
+    for group in (GROUPS["price_1m", "v1"], VOLUME, *LABELS.values()):
+        assert publish_group(work, group, DAYS[0]).is_committed
+        frames[group.name] = work.lake.curated.read(group.table, Partition(DAYS[0]))
+    price = frames["price_1m"].sort("ts")
+    assert price.height == 60
+    for name, first in (("ret_1", 1), ("ret_5", 5), ("ret_20", 20)):
+        side = [None] * first + [0.0] * (30 - first)
+        assert price[name].to_list() == side * 2
+    assert price["ma_5"].to_list() == [None] * 4 + [100.0] * 26 + [1000.0] * 30
+    labels = frames["tws_returns"]
+    assert set(labels["forward_return"].drop_nulls()) == {0.0}
 
 
 def test_another_revision_computes_again_and_equal_content_is_not_rewritten(work):

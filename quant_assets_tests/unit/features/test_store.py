@@ -3,26 +3,33 @@
 import inspect
 import subprocess
 import sys
+import warnings
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from quant_assets.domain.features import GROUPS
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, FEATURES_PRICE_1M_V1
+from quant_assets.domain.instruments import history
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS, FEATURES_PRICE_1M_V1, INSTRUMENTS, RAW_INSTRUMENTS
 from quant_assets.errors import (
     ConfigurationError,
     CorruptFileError,
+    MissingSessionsError,
+    MissingSessionsWarning,
     NotASessionError,
     NotPublishedError,
     UnknownNameError,
 )
+from quant_assets.flows.derive import publish_group
+from quant_assets.flows.touched import Bar, touched
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR, hours, minute, universe
 from quant_assets_tests.opening import opened_files
-from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, write_session
+from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, make_work, write_session
 
 MINUTES = (["price_1m", "volume_1m"], ["v1", "v1"])
 EVERYTHING = (["price_1m", "volume_1m", "tv_technicals_1d"], ["v1", "v1", "v1"])
@@ -33,6 +40,16 @@ NAMES = {version: [f.name for f in GROUPS[version].features] for version in GROU
 @pytest.fixture
 def store(lake):
     return FeatureStore(lake.layout, CALENDAR)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Readers of two sessions in which every minute has its bar."""
+    work = make_work(tmp_path_factory.mktemp("whole"))
+    for day in DAYS[:2]:
+        write_session(work, day, con_ids=(101,), missing=0.0)
+        publish_group(work, GROUPS["price_1m", "v1"], day)
+    return FeatureStore(work.layout, CALENDAR)
 
 
 @pytest.fixture
@@ -109,8 +126,6 @@ def test_labels_are_those_of_the_instruments_and_sessions(store, lake):
 
 
 def test_groups_with_unequal_rows_are_joined_on_their_key(work):
-    from quant_assets.flows.derive import publish_group
-
     for day in DAYS[:2]:
         write_session(work, day)
         publish_group(work, GROUPS["price_1m", "v1"], day)
@@ -157,22 +172,66 @@ def test_before_anything_was_known_the_answer_is_empty_and_says_so(store):
 
 
 def test_bars_are_kept_by_the_row(store):
-    assert store.get_curated_bars(["S101"], DAYS[0], DAYS[1], as_of=known_at(DAYS[0]))[
-        "session"
-    ].unique().to_list() == [DAYS[0]]
+    known = store.get_curated_bars(["S101"], DAYS[0], DAYS[1], as_of=known_at(DAYS[0]), missing="ignore")
+    assert known["session"].unique().to_list() == [DAYS[0]]
 
 
 # ------------------------------------------------------------ inference
 
 
 @pytest.mark.parametrize("groups", [MINUTES, EVERYTHING], ids=["minutes", "with daily"])
-@pytest.mark.parametrize("mode", ["exact", "latest"])
-def test_inference_equals_training_at_every_bar_tried(store, groups, mode):
+@pytest.mark.parametrize(("mode", "later"), [("exact", timedelta()), ("latest", timedelta(minutes=1))])
+def test_inference_equals_training_at_every_bar_tried(store, groups, mode, later):
+    """`exact` names a bar by its start; `latest` is asked when that bar has ended."""
     training = store.get_features_for_training(*groups, ["S101", "S102", "S103"], DAYS[1], DAYS[2])["features"]
     times = training.filter(pl.len().over("ts") == len(CON_IDS))["ts"].unique().sort()
     for ts in [times[0], times[19], times[200], times[-1]]:
-        answer = store.get_features_for_inference(*groups, ["S101", "S102", "S103"], ts, mode=mode)
+        answer = store.get_features_for_inference(*groups, ["S101", "S102", "S103"], ts + later, mode=mode)
         assert answer["features"].equals(training.filter(pl.col("ts") == ts).sort("con_id"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "bar", "age_s"),
+    [
+        (timedelta(minutes=60), 59, 0.0),
+        (timedelta(minutes=60, seconds=1), 59, 1.0),
+        (timedelta(minutes=60, seconds=59), 59, 59.0),
+        (timedelta(minutes=61) - timedelta(microseconds=1), 59, 59.999999),
+        (timedelta(minutes=61), 60, 0.0),
+        (timedelta(hours=7), 389, 1800.0),
+    ],
+)
+def test_latest_never_answers_with_a_bar_that_is_still_being_made(whole, asked, bar, age_s):
+    """A bar is named by its start, and its close is that of the minute's end."""
+    answer = whole.get_features_for_inference(["price_1m"], ["v1"], ["S101"], minute(0, DAYS[0]) + asked, mode="latest")
+    assert answer["features"]["ts"].to_list() == [minute(bar, DAYS[0])]
+    assert answer["metadata"]["freshness"] == {101: {"session": DAYS[0], "age_s": age_s}}
+
+
+@pytest.mark.parametrize("asked", [timedelta(), timedelta(seconds=59)])
+def test_in_the_first_minute_of_a_session_latest_is_the_last_bar_of_the_one_before(whole, asked):
+    answer = whole.get_features_for_inference(["price_1m"], ["v1"], "S101", minute(0, DAYS[1]) + asked, mode="latest")
+    assert answer["features"]["ts"].to_list() == [minute(389, DAYS[0])]
+
+
+def test_exact_is_the_row_of_the_bar_that_starts_then_as_it_is_known_at_its_end(whole):
+    answer = whole.get_features_for_inference(["price_1m"], ["v1"], "S101", minute(60, DAYS[0]))
+    assert answer["features"]["ts"].to_list() == [minute(60, DAYS[0])]
+    assert answer["metadata"]["freshness"] == {101: {"session": DAYS[0], "age_s": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "day"),
+    [
+        (timedelta(hours=6, minutes=29, seconds=59), DAYS[1]),
+        (timedelta(hours=6, minutes=30), DAYS[2]),
+        (timedelta(hours=20), DAYS[2]),
+    ],
+)
+def test_the_latest_daily_row_is_that_of_a_session_that_has_closed(store, asked, day):
+    """The session of six and a half hours ends at 21:00:00 UTC; a second before, the one before it is the newest."""
+    answer = store.get_features_for_inference(*DAILY, ["S101"], minute(0, DAYS[2]) + asked, mode="latest")
+    assert answer["features"]["session"].to_list() == [day]
 
 
 def test_inference_on_daily_groups_equals_training(store):
@@ -188,12 +247,14 @@ def test_inference_on_daily_groups_equals_training(store):
 
 def test_latest_takes_the_newest_bar_of_each_instrument(store):
     bars = store.get_curated_bars(["S101", "S102", "S103"], DAYS[2], DAYS[2])
-    ts = minute(77, DAYS[2])
-    answer = store.get_features_for_inference(*MINUTES, ["S101", "S102", "S103"], ts, mode="latest")
-    expected = bars.filter(pl.col("ts") <= ts).group_by("con_id").agg(pl.col("ts").max()).sort("con_id")
+    at = minute(77, DAYS[2])
+    answer = store.get_features_for_inference(*MINUTES, ["S101", "S102", "S103"], at, mode="latest")
+    expected = (
+        bars.filter(pl.col("ts") <= minute(76, DAYS[2])).group_by("con_id").agg(pl.col("ts").max()).sort("con_id")
+    )
     assert answer["features"].select("con_id", "ts").equals(expected)
     ages = {con_id: fresh["age_s"] for con_id, fresh in answer["metadata"]["freshness"].items()}
-    assert ages == {con_id: (ts - at).total_seconds() for con_id, at in expected.rows()}
+    assert ages == {con_id: (at - ts).total_seconds() - 60 for con_id, ts in expected.rows()}
 
 
 def test_latest_goes_back_over_a_weekend_and_no_further_than_needed(store, opened):
@@ -231,6 +292,146 @@ def test_bars_of_minutes_and_of_days(store, opened):
     assert [name for name in opened() if "1d_bars" in name] == [
         f"silver/curated_tws_1d_bars/session={DAYS[2]}/part.parquet"
     ]
+
+
+BEGIN = date(2023, 12, 27)
+"""Three sessions before the lake begins."""
+
+
+@pytest.fixture
+def patchy(work):
+    """Readers of the first and the third of the sessions; the second is not there."""
+    for day in (DAYS[0], DAYS[2]):
+        write_session(work, day)
+    return FeatureStore(work.layout, CALENDAR)
+
+
+def test_sessions_of_the_range_that_are_not_there_are_refused_and_listed(patchy):
+    with pytest.raises(MissingSessionsError) as caught:
+        patchy.get_curated_bars("S101", BEGIN, DAYS[2])
+    assert caught.value.missing == (BEGIN, date(2023, 12, 28), date(2023, 12, 29), DAYS[1])
+    assert caught.value.withheld == ()
+    assert str(caught.value) == (
+        "curated_tws_1m_bars lacks 4 of 6 sessions; not there: 2023-12-27..2023-12-29 (3), 2024-01-03. "
+        "Run `quant flow data --sessions 2023-12-27..2024-01-03`, "
+        'or read with missing="warn" or missing="ignore" to do without them.'
+    )
+    assert patchy.get_curated_bars("S101", DAYS[0], DAYS[0])["session"].unique().to_list() == [DAYS[0]]
+
+
+def test_who_can_do_without_them_says_so(patchy):
+    with pytest.warns(MissingSessionsWarning, match="lacks 4 of 6 sessions; not there: 2023-12-27") as told:
+        warned = patchy.get_curated_bars("S101", BEGIN, DAYS[2], missing="warn")
+    assert [Path(one.filename).name for one in told] == ["test_store.py"], (
+        "the warning is told where the reader is called"
+    )
+    with warnings.catch_warnings(action="error"):
+        ignored = patchy.get_curated_bars("S101", BEGIN, DAYS[2], missing="ignore")
+        whole = patchy.get_curated_bars("S101", DAYS[2], DAYS[2], missing="warn")
+    assert warned.equals(ignored)
+    assert warned["session"].unique().sort().to_list() == [DAYS[0], DAYS[2]]
+    assert whole.height > 300
+
+
+def test_sessions_that_were_known_only_later_are_refused_and_listed(store):
+    with pytest.raises(MissingSessionsError) as caught:
+        store.get_curated_bars("S101", DAYS[0], DAYS[3], as_of=known_at(DAYS[1]))
+    assert (caught.value.missing, caught.value.withheld) == ((), (DAYS[2], DAYS[3]))
+    assert str(caught.value).startswith(
+        "curated_tws_1m_bars lacks 2 of 4 sessions; known only later: 2024-01-04..2024-01-05 (2). "
+        "Ask as of a later instant than 2024-01-04 07:00:00Z, or read with"
+    )
+
+
+def test_sessions_before_the_daily_window_are_refused_and_listed(store):
+    """A window of 80 sessions as of 2024-01-04 begins on 2023-09-12."""
+    begin = CALENDAR.window(DAYS[2], 80)[0]
+    days = store.get_curated_bars("S102", begin, DAYS[2], "1d")["session"].to_list()
+    assert days == CALENDAR.between(begin, DAYS[2])
+    early = CALENDAR.window(begin, 3)[0]
+    told = (
+        rf"curated_tws_1d_bars lacks 2 of 82 sessions; before the daily window as of 2024-01-04: {early}..\S+ \(2\). "
+        "Ask for them with an earlier end, or begin with the window, or read with"
+    )
+    with pytest.raises(MissingSessionsError, match=told):
+        store.get_curated_bars("S102", early, DAYS[2], "1d")
+    assert store.get_curated_bars("S102", early, DAYS[2], "1d", missing="ignore")["session"].to_list() == days
+
+
+def test_an_instrument_without_a_bar_in_a_session_is_no_missing_session(work):
+    write_session(work, DAYS[0])
+    write_session(work, DAYS[1], con_ids=(101, 102))
+    store = FeatureStore(work.layout, CALENDAR)
+    assert store.get_curated_bars("S103", DAYS[0], DAYS[1])["session"].unique().to_list() == [DAYS[0]]
+
+
+# ------------------------------------------------------------ names over time
+
+
+def named(work, *rows):
+    """Publish the dimension as of the last of `(session, con_id, symbol)`."""
+    base = {
+        "exchange": "SMART", "primary_exchange": "NYSE", "currency": "USD", "asset_class": "STK", "min_tick": 0.01,
+        "timezone": "US/Eastern", "long_name": "ONE", "industry": "Energy", "category": "", "ids": "",
+        "trading_hours": "", "liquid_hours": "", "pipeline_version": "1", "batch_id": "b1",
+    }  # fmt: skip
+    seen = [
+        {**base, "session": day, "con_id": con_id, "symbol": symbol, "ingested_at": known_at(day)}
+        for day, con_id, symbol in rows
+    ]
+    last = rows[-1][0]
+    found = history(RAW_INSTRUMENTS.frame(seen), universe(last, (101, 102)), last)
+    work.lake.curated.write(INSTRUMENTS, Partition(last), INSTRUMENTS.conform(found))
+
+
+@pytest.fixture
+def reused(work):
+    """101 is called ABC in the first session and 102 in the last; in between nobody is."""
+    for day in DAYS[:3]:
+        write_session(work, day)
+        publish_group(work, GROUPS["price_1m", "v1"], day)
+    between = [(DAYS[1], 101, "OLD"), (DAYS[1], 102, "NEW")]
+    named(work, (DAYS[0], 101, "ABC"))
+    named(work, (DAYS[0], 101, "ABC"), *between, (DAYS[2], 102, "ABC"))
+    return FeatureStore(work.layout, CALENDAR)
+
+
+def con_ids_of(frame):
+    return frame.select("session", "con_id").unique().sort("session", "con_id").rows()
+
+
+@pytest.mark.parametrize("name", ["ABC", "NYSE:ABC"])
+def test_a_symbol_that_two_instruments_bore_in_the_range_is_refused_with_both(reused, name):
+    sentence = (
+        rf"'{name}' stands for 2 instruments: NYSE:ABC \(con_id 101, 2024-01-02..2024-01-02\), "
+        r"NYSE:ABC \(con_id 102, 2024-01-04..2024-01-04\). Ask for the sessions of one of them."
+    )
+    for ask in (
+        lambda: reused.get_curated_bars(name, DAYS[0], DAYS[2]),
+        lambda: reused.get_features_for_training("price_1m", "v1", name, DAYS[0], DAYS[2]),
+    ):
+        with pytest.raises(ConfigurationError, match=sentence):
+            ask()
+
+
+def test_in_the_sessions_of_one_bearer_the_symbol_is_that_bearer(reused):
+    assert con_ids_of(reused.get_curated_bars("ABC", DAYS[0], DAYS[0])) == [(DAYS[0], 101)]
+    assert con_ids_of(reused.get_curated_bars("ABC", DAYS[1], DAYS[2])) == [(DAYS[1], 102), (DAYS[2], 102)]
+    renamed = [(day, 101) for day in DAYS[:3]]
+    assert con_ids_of(reused.get_curated_bars("OLD", DAYS[0], DAYS[2])) == renamed, "a rename keeps its history"
+
+
+def test_at_an_instant_a_symbol_is_whoever_bears_it_then(reused):
+    for day, con_id in ((DAYS[0], 101), (DAYS[2], 102)):
+        at = hours(day).closes_at
+        found = reused.get_features_for_inference("price_1m", "v1", "ABC", at, mode="latest")
+        assert con_ids_of(found["features"]) == [(day, con_id)]
+
+
+def test_a_bar_is_followed_forward_for_whoever_bore_the_symbol_then(reused, work):
+    for day, con_id in ((DAYS[0], 101), (DAYS[2], 102)):
+        ts = reused.get_curated_bars("ABC", day, day)["ts"][0]
+        assert touched(work.lake, Bar("NYSE:ABC", day, ts)).con_id == con_id
 
 
 # ------------------------------------------------------------ what is refused
@@ -271,6 +472,9 @@ def test_bars_of_minutes_and_of_days(store, opened):
         (lambda s: s.get_features_for_training(["price_1n"], ["v1"], ["S101"], DAYS[0], DAYS[0]), UnknownNameError, "Did you mean 'price_1m'"),
         (lambda s: s.get_features_for_training(["price_1m"], ["v2"], ["S101"], DAYS[0], DAYS[0]), UnknownNameError, "version of feature group"),
         (lambda s: s.get_features_for_training(["price_1m"], [], ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "feature_versions: at least one name"),
+        (lambda s: s.get_features_for_training(["price_1m", "price_1m"], ["v1", "v1"], ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "feature_groups: price_1m is given twice. Name each group once"),
+        (lambda s: s.get_features_for_inference(["price_1m", "volume_1m", "price_1m"], ["v1"] * 3, ["S101"], minute(5, DAYS[0])), ConfigurationError, "price_1m is given twice"),
+        (lambda s: s.get_curated_bars(["S101"], DAYS[0], DAYS[0], missing="drop"), UnknownNameError, "treatment of missing sessions 'drop'.*ignore, raise, warn"),
         (lambda s: s.get_features_for_training(MINUTES[0], "v1", ["S101"], DAYS[0], DAYS[0]), ConfigurationError, "2 groups and 1 versions.*a version for each"),
         (lambda s: s.get_features_for_training(*MINUTES, ["S101"], DAYS[0], DAYS[0], include_labels=True, label_version="v7"), UnknownNameError, "label version 'v7'"),
         (lambda s: s.get_features_for_inference(*MINUTES, ["S101"], minute(5, DAYS[0]), mode="newest"), UnknownNameError, "mode 'newest'"),
@@ -333,7 +537,7 @@ def test_a_date_as_of_is_the_end_of_that_day_in_utc(store, as_text):
     """The bars of a session became known ten hours after its close, at 07:00 UTC of the day after."""
     on, eve = DAYS[1], DAYS[0]
     given = [str(day) if as_text else day for day in (eve, on)]
-    before, after = (store.get_curated_bars("S101", DAYS[0], DAYS[0], as_of=day) for day in given)
+    before, after = (store.get_curated_bars("S101", DAYS[0], DAYS[0], as_of=day, missing="ignore") for day in given)
     assert before.is_empty()
     assert after.height > 300
     metadata = store.get_features_for_training("price_1m", "v1", "S101", DAYS[0], DAYS[0], as_of=given[1])["metadata"]

@@ -10,14 +10,19 @@ from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
     BAR_ACCOUNTING,
     CERTIFIED_SESSIONS,
+    CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
+    RAW_TWS_REQUESTS,
     TV_TECHNICALS_1D,
 )
+from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.certify import CERTIFIED_TABLES, certificate_of, certify
+from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.lakehouse.layout import Partition
-from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, files
+from quant_assets_tests.unit.flows.lab import PER_MINUTE, SESSION, Lab, after, files
 
 AT = Partition(SESSION)
 UNEXPLAINED = (
@@ -104,6 +109,38 @@ def test_minutes_that_are_lost_are_not_certified(lab, present, unexplained, told
     refused = certified(lab)
     assert not refused.is_committed
     assert refused.reason == told
+
+
+def test_a_daily_history_in_lots_is_not_certified_and_is_asked_for_again(lab):
+    """A release that knew no better let it in: a newer answer, in lots, with the words that it is complete."""
+    for table, change in (
+        (RAW_TWS_DAILY_BARS, {"volume": pl.col("volume") / 100}),
+        (RAW_TWS_REQUESTS, {"asked_at": pl.col("asked_at") + pl.duration(minutes=1), "bars_batch_id": pl.lit("b9")}),
+    ):
+        rows = lab.lake.raw.read(table, AT)
+        days = rows.filter(pl.col("bar_size") == "1 day") if table is RAW_TWS_REQUESTS else rows
+        again = days.with_columns(
+            batch_id=pl.lit("b9"),
+            request_id=pl.format("b9-{}", "what_to_show"),
+            ingested_at=pl.col("ingested_at") + pl.duration(minutes=1),
+            **change,
+        )
+        lab.lake.raw.append(table, AT, again, "b9")
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        curator = Curator(work)
+        Adjuster(work).publish(SESSION)
+        assert [one.is_committed for one in (*curator.minute_bars(SESSION), curator.daily_bars(SESSION))] == [True] * 5
+        for group in PER_MINUTE:
+            publish_group(work, group, SESSION)
+    refused = certified(lab, later=timedelta(hours=1))
+    assert not refused.is_committed
+    assert "minutes and daily bar are a hundred times apart in volume: QMKT; `quant flow data" in refused.reason
+    mended = lab.run([SESSION], after(SESSION) + timedelta(hours=2))
+    assert mended.requests == 2 + 1, "both daily series, and the minutes, of which nobody knows better yet"
+    assert certified(lab, later=timedelta(hours=2)).is_committed
+    days = lab.lake.curated.read(CURATED_TWS_1D_BARS, AT).filter(pl.col("session") == SESSION)
+    assert days["volume"].item() == lab.lake.curated.read(CURATED_TWS_1M_BARS, AT)["volume"].sum()
+    assert lab.run([SESSION], after(SESSION) + timedelta(hours=3)).requests == 0
 
 
 def test_bronze_that_nobody_curated_yet_is_not_certified(lab):

@@ -157,4 +157,6 @@ def test_files_that_no_partition_owns_are_named(lab):
 def test_an_unreadable_file_is_an_error_and_stops_no_other_finding(lab):
     lab.lake.layout.file(QUARANTINE_TWS_BARS, AT).write_bytes(b"no parquet")
     (error,) = [one for one in audited(lab) if one[0] == "error"]
-    assert error[1:3] == (QUARANTINE_TWS_BARS.name, f"{SESSION} cannot be read")
+    path = f"lakehouse/silver/quarantine_tws_bars/session={SESSION}/part.parquet"
+    assert (error[1], error[2].startswith(f"{path} is damaged: ")) == (QUARANTINE_TWS_BARS.name, True)
+    assert error[3] == f"quant lake rebuild --sessions {SESSION}"

@@ -8,7 +8,7 @@ import pytest
 
 from quant_assets.connectors.tws import PacingBudget
 from quant_assets.connectors.tws.retry import Outcome
-from quant_assets.connectors.tws.retry import fetch_all as real_fetch_all
+from quant_assets.connectors.tws.retry import fetch_with_lulls as real_fetch
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     RAW_INSTRUMENTS,
@@ -28,7 +28,7 @@ from quant_assets.errors import (
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.ingest import daily as daily_module
-from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
+from quant_assets.flows.ingest import groups, ingest_daily, ingest_details, ingest_minutes, vintages
 from quant_assets.flows.ingest import minutes as minutes_module
 from quant_assets.flows.ingest.witnesses import daily_volumes
 from quant_assets.flows.ingested import raw_daily, raw_details, raw_minutes
@@ -113,7 +113,7 @@ def crash_after(monkeypatch, n_commits, table):
 @pytest.mark.parametrize("n_groups", [0, 1, 4])
 def test_after_a_crash_only_the_missing_minutes_are_asked_for(lab, monkeypatch, n_groups):
     sessions = window(SESSION, 3)
-    monkeypatch.setattr(minutes_module, "GROUP", 2)
+    monkeypatch.setattr(groups, "GROUP", 2)
     with lab.at(after(SESSION)) as work:
         for session in sessions:
             Discovery(work).publish(session)
@@ -133,7 +133,7 @@ def test_after_a_crash_only_the_missing_minutes_are_asked_for(lab, monkeypatch, 
 
 
 def test_after_a_crash_only_the_missing_daily_series_are_asked_for(lab, monkeypatch):
-    monkeypatch.setattr(daily_module, "GROUP", 2)
+    monkeypatch.setattr(groups, "GROUP", 2)
     with lab.at(after(SESSION)) as work:
         Discovery(work).publish(SESSION)
     with monkeypatch.context() as patched, lab.at(after(SESSION)) as work:
@@ -145,9 +145,26 @@ def test_after_a_crash_only_the_missing_daily_series_are_asked_for(lab, monkeypa
         assert raw_daily(work, SESSION, {}).is_committed
 
 
+def test_after_a_crash_only_the_missing_overlaps_are_asked_for(lab, monkeypatch):
+    """Two instruments of four, with both their series, were safe; one by one, in the order of their numbers."""
+    before, day = window(SESSION, 2)
+    lab.run([before])
+    lab.tws = {"max_in_flight": 1}
+    monkeypatch.setattr(groups, "GROUP", 2)
+    with monkeypatch.context() as patched, lab.at(after(day)) as work:
+        Discovery(work).publish(day)
+        crash_after(patched, 2, RAW_TWS_DAILY_BARS)
+        with pytest.raises(CrashError):
+            ingest_daily(work, [day])
+    with lab.at(after(day)) as work:
+        assert ingest_daily(work, [day]).n_requests == work.gate.requests_served() == 4
+        assert raw_daily(work, day, {}).is_committed
+        assert not work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(day))["is_full"].any()
+
+
 def test_the_socket_is_read_while_a_group_is_committed(lab, monkeypatch):
     """The first commit waits until a later request has been asked: it never would be, did the commit hold the loop."""
-    monkeypatch.setattr(minutes_module, "GROUP", 1)
+    monkeypatch.setattr(groups, "GROUP", 1)
     append_all, waited = RawStore.append_all, []
     with lab.at(after(SESSION)) as work:
         Discovery(work).publish(SESSION)
@@ -169,6 +186,7 @@ def test_the_socket_is_read_while_a_group_is_committed(lab, monkeypatch):
 @pytest.mark.parametrize(("group_bars", "n_commits"), [(1, 4), (700, 2), (10**6, 1)])
 def test_a_group_is_full_by_its_bars_as_well(lab, monkeypatch, group_bars, n_commits):
     monkeypatch.setattr(minutes_module, "GROUP_BARS", group_bars)
+    monkeypatch.setattr(groups, "OLDEST_S", 600.0)
     with lab.at(after(SESSION)) as work:
         Discovery(work).publish(SESSION)
         ingest_daily(work, [SESSION])
@@ -180,20 +198,22 @@ def test_a_group_is_full_by_its_bars_as_well(lab, monkeypatch, group_bars, n_com
 def lost_after(n_answers):
     """The real way to ask, but the source is gone for good after some answers."""
 
-    async def fetch_all(*arguments):
+    async def fetch(*arguments):
         n = 0
-        async for outcome in real_fetch_all(*arguments):
+        async for outcome in real_fetch(*arguments):
+            if outcome is None:
+                continue
             n += 1
             gone = SourceUnavailableError("127.0.0.1:7497", "the connection was lost", "Start TWS.")
             yield outcome if n <= n_answers else Outcome(outcome.planned, gone)
 
-    return fetch_all
+    return fetch
 
 
 def test_an_outage_keeps_what_had_arrived(lab, monkeypatch):
     with lab.at(after(SESSION)) as work, monkeypatch.context() as patched:
         Discovery(work).publish(SESSION)
-        patched.setattr(daily_module, "fetch_all", lost_after(5))
+        patched.setattr(daily_module, "fetch_with_lulls", lost_after(5))
         with pytest.raises(SourceUnavailableError):
             ingest_daily(work, [SESSION])
         kept = work.lake.raw.read(RAW_TWS_REQUESTS, AT)
@@ -279,6 +299,27 @@ def test_an_instrument_without_bars_is_an_outcome_and_is_not_asked_again(lab):
     following = window(date(2024, 12, 4), 1)
     assert lab.run(following).requests == 2 + (2 + 1) + 4, "and QMKT's session before is read once more"
     assert lab.run(following).requests == 0
+
+
+def test_daily_history_that_comes_later_proves_a_nothing_without_another_request(lab):
+    """QINE was delisted on 2024-10-18; nobody knew it yet when two requests for minutes brought nothing."""
+    session = date(2024, 12, 3)
+    place = market().find(after(session), symbol="QINE").primary_exchange
+    lab.symbols, lab.lookback = [f"{place}:QINE", "ARCA:QMKT"], 20
+    with lab.at(after(session)) as work:
+        Discovery(work).publish(session)
+        ingest_minutes(work, [session])
+        assert said_of_minutes(work, session) == [("no_data", ""), ("no_data", "")]
+        ingest_daily(work, [session])
+        assert ingest_minutes(work, [session]).n_requests == 0
+        assert said_of_minutes(work, session)[2:] == [("no_data", "daily")]
+        ingest_minutes(work, [session])
+        assert len(said_of_minutes(work, session)) == 3
+
+
+def said_of_minutes(work, session) -> list[tuple[str, str]]:
+    ledger = work.lake.raw.read(RAW_TWS_REQUESTS, Partition(session)).sort("asked_at")
+    return ledger.filter(symbol="QINE", bar_size="1 min").select("outcome", "proof").rows()
 
 
 def test_an_unknown_symbol_is_named_with_its_list(lab):
@@ -452,7 +493,7 @@ def test_a_split_between_vintages_fetches_the_whole_window_on_the_new_basis(lab)
 
 def test_every_window_stands_on_a_full_one_for_more_than_a_month(lab, monkeypatch):
     """The reader looks back at a bounded number of vintages: the full window must be renewed before it falls out."""
-    monkeypatch.setattr(daily_module, "FULL_EVERY", 4)
+    monkeypatch.setattr(vintages, "FULL_EVERY", 4)
     lab.symbols = ["ARCA:QMKT"]
     for day in window(SESSION, 11):
         lab.run([day])
@@ -483,7 +524,7 @@ def test_a_longer_lookback_fetches_deeper_once(lab):
 
 
 def test_a_short_lookback_never_loses_its_full_window(lab, monkeypatch):
-    monkeypatch.setattr(daily_module, "FULL_EVERY", 3)
+    monkeypatch.setattr(vintages, "FULL_EVERY", 3)
     lab.symbols, lab.lookback = ["ARCA:QMKT"], 5
     for day in window(SESSION, 6):
         lab.run([day])
@@ -491,7 +532,7 @@ def test_a_short_lookback_never_loses_its_full_window(lab, monkeypatch):
 
 
 def test_a_backfill_of_an_old_session_uses_the_window_that_was_fetched_for_it(lab, monkeypatch):
-    monkeypatch.setattr(daily_module, "FULL_EVERY", 3)
+    monkeypatch.setattr(vintages, "FULL_EVERY", 3)
     lab.symbols, lab.lookback = ["ARCA:QMKT"], 12
     days = window(SESSION, 8)
     for day in days[:7]:

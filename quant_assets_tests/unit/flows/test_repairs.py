@@ -11,7 +11,7 @@ import pytest
 
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import BAR_ACCOUNTING, CERTIFIED_SESSIONS, DQ_METRICS, RAW_TWS_REQUESTS
-from quant_assets.errors import NotPublishedError, UnknownNameError
+from quant_assets.errors import FutureSessionError, NotASessionError, NotPublishedError, UnknownNameError
 from quant_assets.flows.accepting import accept
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.certify import certificate_of, certify
@@ -110,6 +110,19 @@ def test_a_person_accepts_a_hole_and_the_session_is_certified_with_it_named(lab)
         assert certificate_of(work, SESSION).accepted == f"QMAC {LOST} minutes"
         assert work.words.doubts() == []
     assert planned(lab) == []
+
+
+@pytest.mark.parametrize(
+    ("day", "error", "sentence"),
+    [
+        (date(2024, 3, 16), NotASessionError, "2024-03-16 is no session.*closed that day.*2024-03-15, 2024-03-18"),
+        (date(2024, 3, 18), FutureSessionError, "2024-03-18 has not closed yet"),
+        (date(2024, 3, 14), NotPublishedError, r"bar_accounting\[2024-03-14\]"),
+    ],
+)
+def test_a_hole_is_accepted_in_a_session_that_there_is(lab, day, error, sentence):
+    with lab.at(after(SESSION)) as work, pytest.raises(error, match=sentence):
+        accept(work, day, "QMAC", by="anna", why="the vendor never had them")
 
 
 def test_an_accepted_hole_outlives_a_rebuild_and_a_word_can_be_taken_back(lab):

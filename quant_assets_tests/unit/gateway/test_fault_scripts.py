@@ -29,6 +29,10 @@ class FakeStage:
         self.muted: list[Any] = []
         self.standing: list[Any] = []
         self.done: list[str] = []
+        self.is_frozen = False
+
+    def answers(self, kind: str) -> bool:
+        return not (self.is_frozen or any(kind in kinds for kinds in self.muted))
 
     def broadcast(self, code: int, text: str) -> None:
         self.done.append(f"{code}" if text else "")
@@ -37,6 +41,7 @@ class FakeStage:
         self.done.append("reset" if abort else "kick")
 
     def freeze(self, *, frozen: bool = True) -> None:
+        self.is_frozen = frozen
         self.done.append("freeze" if frozen else "thaw")
 
     def close_port(self) -> None:
@@ -47,6 +52,9 @@ class FakeStage:
 
     def note_strike(self, name: str, detail: str) -> None:
         self.done.append(f"{name} {detail}")
+
+    def note_end(self, name: str) -> None:
+        self.done.append(f"{name} is over")
 
 
 def struck(*lines: dict[str, Any], moments: list[Moment], seed: int = 0) -> list[str]:
@@ -212,10 +220,31 @@ def test_an_event_may_be_set_off_by_a_request():
 
     done, fault = asyncio.run(play())
     assert fault is None
-    assert done == ["history_farm_broken set off by history A, for 30 s", "2105", "2106"]
+    assert done == ["history_farm_broken set off by history A, for 30 s", "2105", "2106", "history_farm_broken is over"]
 
 
 # ---------------------------------------------------------------- vocabulary and schedules
+
+
+@pytest.mark.parametrize("event", ["connectivity_lost_1101", "history_farm_broken", "freeze"])
+def test_what_is_sent_into_an_outage_is_not_counted(event):
+    """The 3rd request sets it off, the next four are lost in it, and the 5th that counts comes after it."""
+
+    async def play() -> list[str]:
+        stage = FakeStage()
+        lines = ({"fault": event, "nth": 3, "lasts": 60}, {"fault": "pacing", "nth": 5}, {"fault": "no_data", "nth": 5})
+        engine = FaultEngine(
+            FaultScript(faults=tuple(FaultLine.model_validate({**line, "request": "history"}) for line in lines))
+        )
+        engine.start(stage)
+        lost = [engine.fault_at(one) for one in histories(7)]
+        while stage.done[-1] != f"{event} is over":  # noqa: ASYNC110 - its clock moves when others sleep on it
+            await asyncio.sleep(0)
+        after = [engine.fault_at(one) for one in histories(4)]
+        engine.stop()
+        return [fault.name if fault else "." for fault in (*lost, *after)]
+
+    assert asyncio.run(play()) == ["."] * 7 + [".", "pacing", "no_data", "."]
 
 
 def test_a_script_survives_its_own_text():

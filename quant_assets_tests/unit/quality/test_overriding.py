@@ -89,6 +89,18 @@ def test_a_dry_run_writes_nothing_and_unknown_rows_are_named(lab):
             rejected(work, [SESSION], rule="nonsense")
 
 
+@pytest.mark.parametrize("name", ["nope", "20240110-ffffffffff", "2024-03-14"])
+def test_an_unknown_row_is_answered_with_rows_that_there_are(lab, name):
+    """The newest session with rows in quarantine tells them, where the name tells none."""
+    curated(lab, NEXT)
+    there = {row["id"] for row in rows(lab)}
+    with lab.at(after(NEXT)) as work:
+        assert rejected(work, [NEXT]) == [], "nothing is wrong with the newest session"
+        with pytest.raises(UnknownNameError, match="Known: 20240314-") as refused:
+            find(work, name)
+    assert set(refused.value.known) == there
+
+
 def test_evidence_shows_neighbours_and_the_request(lab):
     (toxic,) = rows(lab, rule="toxic_price")
     with lab.at(after(NEXT)) as work:

@@ -233,7 +233,7 @@ def test_a_file_that_was_restored_from_a_backup_is_still_the_one_that_was_copied
 def test_a_damaged_copy_costs_no_answer(store, damage):
     store.layout.copy(BARS, "2024-05").write_bytes(damage)
     assert store.read_many(BARS, EVERY, con_ids=[102]).equals(read_files(store).filter(pl.col("con_id") == 102))
-    assert compaction.months(store, BARS)[0].state == "stale"
+    assert compaction.months(store, BARS)[0].state == "foreign"
     compaction.compact(store, BARS, "2024-05")
     assert compaction.months(store, BARS)[0].state == "current"
 

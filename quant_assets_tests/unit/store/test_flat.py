@@ -11,7 +11,7 @@ from quant_assets.domain.tables import RAW_TWS_DAILY_BARS
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
-from quant_assets.flows.ingest.daily import FULL_EVERY, vintages_near
+from quant_assets.flows.ingest.vintages import FULL_EVERY, vintages_near
 from quant_assets.lakehouse import manifest as manifest_module
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import CuratedStore

@@ -98,12 +98,32 @@ def test_a_score_is_the_weighted_mean_of_what_is_known(parts, expected):
 
 def test_unexplained_minutes_degrade_and_lower_the_score():
     row = {"session": WEEK[0], "con_id": 1, "symbol": "S", "expected": 390, "present": 390, "rejected": 0, "warned": 0}
+    row["broken"] = 0
     days = pl.DataFrame(
         [{**row, "unexplained": 39, "excused": 0}, {**row, "con_id": 2, "unexplained": 0, "excused": 0}]
     )
     days = days.with_columns(condition(latest=pl.lit(WEEK[1])))
     assert days["condition"].to_list() == ["degraded", "available"]
     assert instrument_parts(days)["explained"].to_list() == pytest.approx([0.9, 1.0])
+
+
+def test_a_break_of_the_price_basis_degrades_its_session_and_is_a_reason():
+    row = {
+        "session": WEEK[0],
+        "con_id": 1,
+        "symbol": "S",
+        "expected": 390,
+        "present": 389,
+        "rejected": 1,
+        "warned": 389,
+    }
+    row |= {"unexplained": 0, "excused": 0, "accepted": 0}
+    days = pl.DataFrame([{**row, "broken": 389}, {**row, "session": WEEK[1], "broken": 0, "warned": 0}])
+    days = days.with_columns(condition(latest=pl.lit(WEEK[1])))
+    assert days["condition"].to_list() == ["degraded", "available"]
+    told = instrument_quality(days)[1]
+    assert told["health"] == "YELLOW"
+    assert "1 sessions that begin another price basis, and nothing explains it" in told["reasons"]
 
 
 def accounting(session, con_id, **minutes):

@@ -1,0 +1,316 @@
+"""Rows are hashed anew: what was altered, damaged or lost is named, nothing is built on it, and its mend works."""
+
+import json
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from quant_assets.cli import cli
+from quant_assets.control.audit import read
+from quant_assets.domain.features import GROUPS
+from quant_assets.domain.tables import (
+    CURATED_TWS_1D_BARS,
+    CURATED_TWS_1M_BARS,
+    INSTRUMENTS,
+    QUARANTINE_TWS_BARS,
+    RAW_TWS_BARS,
+    Table,
+)
+from quant_assets.errors import DamagedSourcesError
+from quant_assets.flows.care import repair_plan
+from quant_assets.flows.catalog import refresh_catalog
+from quant_assets.flows.certify import certify
+from quant_assets.flows.compact import compact_months, due_months
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.damage import check_sources, damaged_results, set_aside
+from quant_assets.flows.data_audit import audit_data
+from quant_assets.flows.derive import publish_group
+from quant_assets.flows.slate import wipe
+from quant_assets.flows.tags import create_tag, verify_tag
+from quant_assets.lakehouse.content import content_id
+from quant_assets.lakehouse.garbage import Garbage
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content
+
+AT = Partition(SESSION)
+REBUILD = f"quant lake rebuild --sessions {SESSION}"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("published")
+    lab = Lab(root, symbols=("ARCA:QMKT",))
+    lab.run([SESSION])
+    with lab.at(after(SESSION)) as work:
+        publish_group(work, GROUPS["tv_technicals_1d", "v1"], SESSION)
+        assert certify(work, SESSION).is_committed
+    return root
+
+
+@pytest.fixture
+def lab(published: Path, tmp_path: Path) -> Lab:
+    shutil.copytree(published, tmp_path / "lab")
+    return Lab(tmp_path / "lab", symbols=("ARCA:QMKT",))
+
+
+def alter(path: Path, *, keeps_time: bool) -> None:
+    """Raise one close by a percent; the footer stays as it was."""
+    told = {k.decode(): v.decode() for k, v in pq.read_metadata(path).metadata.items() if k != b"ARROW:schema"}
+    rows, stat = pl.read_parquet(path, hive_partitioning=False), path.stat()
+    close = pl.when(pl.int_range(pl.len()) == 5).then(pl.col("close") * 1.01).otherwise("close")
+    rows.with_columns(close.alias("close")).write_parquet(path, compression="zstd", metadata=told)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns if keeps_time else stat.st_mtime_ns + 1_000_000_000))
+
+
+def believe(lab: Lab, table: Table, path: Path) -> None:
+    """Give the manifest the size and time of an altered file, as an attacker who thinks of everything would."""
+    manifest, stat = lab.lake.layout.manifest(table), path.stat()
+    name = path.relative_to(lab.lake.layout.lakehouse).as_posix()
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    forged = [
+        {**one, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns} if one["path"] == name else one for one in lines
+    ]
+    manifest.write_text("".join(json.dumps(one, sort_keys=True) + "\n" for one in forged))
+
+
+def audited(lab: Lab, *, quick: bool = False) -> list[tuple[str, str, str, str]]:
+    with lab.at(after(SESSION) + timedelta(hours=2)) as work:
+        return [(one.severity, one.table, one.what, one.mend) for one in audit_data(work, quick=quick)]
+
+
+def batch(lab: Lab) -> Path:
+    (path,) = lab.lake.raw.batches(RAW_TWS_BARS, AT)
+    return path
+
+
+def relative(lab: Lab, path: Path) -> str:
+    return lab.lake.layout.relative(path)
+
+
+ALTERED = "its rows are not what its footer says"
+
+
+def test_a_price_that_was_altered_behind_an_intact_footer_is_the_only_finding(lab):
+    path = lab.lake.layout.file(CURATED_TWS_1M_BARS, AT)
+    alter(path, keeps_time=True)
+    believe(lab, CURATED_TWS_1M_BARS, path)
+    assert audited(lab, quick=True) == [], "stats and footers cannot tell"
+    told = f"{relative(lab, path)} is damaged: {ALTERED}"
+    assert audited(lab) == [("error", CURATED_TWS_1M_BARS.name, told, REBUILD)]
+
+
+def test_a_quick_audit_hashes_what_is_not_the_file_that_was_committed(lab):
+    path = lab.lake.layout.file(CURATED_TWS_1M_BARS, AT)
+    alter(path, keeps_time=False)
+    told = f"{relative(lab, path)} is damaged: {ALTERED}"
+    assert audited(lab, quick=True) == [("error", CURATED_TWS_1M_BARS.name, told, REBUILD)]
+
+
+def test_a_flipped_byte_is_found_in_silver(lab):
+    path = lab.lake.layout.file(CURATED_TWS_1M_BARS, AT)
+    stat, text = path.stat(), bytearray(path.read_bytes())
+    text[len(text) * 2 // 5] ^= 0xFF
+    path.write_bytes(text)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    ((severity, table, what, mend),) = audited(lab)
+    assert (severity, table, mend) == ("error", CURATED_TWS_1M_BARS.name, REBUILD)
+    assert what.startswith(f"{relative(lab, path)} is damaged: ")
+
+
+def test_bronze_that_was_altered_is_named_and_nothing_is_built_or_tagged_on_it(lab):
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        create_tag(work, "whole")
+    path = batch(lab)
+    alter(path, keeps_time=True)
+    believe(lab, RAW_TWS_BARS, path)
+    ((severity, table, what, mend),) = audited(lab)
+    assert (severity, table, what) == ("error", RAW_TWS_BARS.name, f"{relative(lab, path)} is damaged: {ALTERED}")
+    assert mend.startswith("restore it from a backup")
+    with lab.at(after(SESSION) + timedelta(hours=3)) as work:
+        with pytest.raises(DamagedSourcesError, match=f"{path.name} is damaged"):
+            check_sources(work, [SESSION])
+        with pytest.raises(DamagedSourcesError, match=f"{path.name} is damaged"):
+            create_tag(work, "altered")
+        assert not (work.layout.metadata / "tags" / "altered.json").exists()
+        found = {(one.table, one.verdict) for one in verify_tag(work, "whole") if one.verdict != "same"}
+    assert found == {(RAW_TWS_BARS.name, "damaged")}
+
+
+def test_a_batch_whose_arrival_was_moved_is_damaged(lab):
+    """When a row arrived is in no content id, and every view of the past stands on it."""
+    path = batch(lab)
+    told = {k.decode(): v.decode() for k, v in pq.read_metadata(path).metadata.items() if k != b"ARROW:schema"}
+    rows = pl.read_parquet(path, hive_partitioning=False)
+    rows.with_columns(pl.col("ingested_at") - timedelta(days=1)).write_parquet(path, metadata=told)
+    ((_, table, what, _),) = audited(lab)
+    assert (table, "became known at other times" in what) == (RAW_TWS_BARS.name, True)
+
+
+def test_a_batch_that_was_replaced_with_its_footer_is_not_the_one_that_was_committed(lab):
+    path = batch(lab)
+    told = json.loads(pq.read_metadata(path).metadata[b"quant_assets"])
+    rows = pl.read_parquet(path, hive_partitioning=False).with_columns(pl.col("close") * 1.01)
+    told["content_id"] = content_id(rows.select(RAW_TWS_BARS.content_columns), RAW_TWS_BARS.content_columns, ())
+    rows.write_parquet(path, metadata={"quant_assets": json.dumps(told)})
+    found = [(table, what) for severity, table, what, _ in audited(lab) if severity == "error"]
+    assert found == [
+        (RAW_TWS_BARS.name, f"{relative(lab, path)} is damaged: it is not the batch that the manifest tells of")
+    ]
+
+
+def test_a_rebuild_on_altered_bronze_ends_before_it_touches_anything(lab, monkeypatch):
+    monkeypatch.setenv("QUANT_DATA", str(lab.root / "data"))
+    monkeypatch.setenv("QUANT_CONFIGS", str(lab.root / "configs"))
+    alter(batch(lab), keeps_time=True)
+    alter(lab.lake.layout.file(CURATED_TWS_1M_BARS, AT), keeps_time=True)
+    before = {path: path.read_bytes() for path in lab.lake.layout.lakehouse.rglob("*.parquet")}
+    told = CliRunner().invoke(cli, ["lake", "rebuild"])
+    assert isinstance(told.exception, DamagedSourcesError)
+    assert {path: path.read_bytes() for path in lab.lake.layout.lakehouse.rglob("*.parquet")} == before
+
+
+# ------------------------------------------------------------ B2
+
+
+def test_what_was_altered_does_not_stand_and_the_next_run_computes_it_again(lab):
+    path, whole = lab.lake.layout.file(CURATED_TWS_1M_BARS, AT), content(lab.lake)
+    sound = pl.read_parquet(path, hive_partitioning=False)
+    alter(path, keeps_time=False)
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        assert repair_plan(work, SESSION, SESSION).missing == [SESSION]
+        told = refresh_catalog(work, full=True)["tables"][CURATED_TWS_1M_BARS.name]
+        assert (told["health"], told["unreadable_files"]) == ("RED", [relative(lab, path)])
+        Curator(work).minute_bars(SESSION)
+    assert pl.read_parquet(path, hive_partitioning=False).equals(sound)
+    assert content(lab.lake) == whole
+    assert audited(lab) == []
+    with lab.at(after(SESSION) + timedelta(hours=3)) as work:
+        assert repair_plan(work, SESSION, SESSION).missing == []
+
+
+def test_a_restored_file_with_equal_rows_stands_and_is_not_written_again(lab):
+    path = lab.lake.layout.file(CURATED_TWS_1M_BARS, AT)
+    os.utime(path, ns=(1, 1))
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        Curator(work).minute_bars(SESSION)
+        assert repair_plan(work, SESSION, SESSION).missing == []
+    assert path.stat().st_mtime_ns == 1
+    assert audited(lab) == []
+
+
+@pytest.mark.parametrize("table", [CURATED_TWS_1M_BARS, CURATED_TWS_1D_BARS])
+def test_what_even_size_and_time_hide_is_set_aside_and_computed_again(lab, table):
+    path, whole = lab.lake.layout.file(table, AT), content(lab.lake)
+    sound = pl.read_parquet(path, hive_partitioning=False)
+    alter(path, keeps_time=True)
+    believe(lab, table, path)
+    forged = path.read_bytes()
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        curator = Curator(work)
+        curator.minute_bars(SESSION)
+        curator.daily_bars(SESSION)
+        assert path.read_bytes() == forged, "nothing but its rows tells"
+        set_aside(work, damaged_results(work, [SESSION]))
+        assert not path.exists()
+        curator.minute_bars(SESSION)
+        curator.daily_bars(SESSION)
+        (aside,) = (one for one in work.layout.aside.rglob("*") if one.is_file())
+        assert aside.read_bytes() == forged
+        (told,) = [one for one in read(work.layout.audit) if one["event"] == "set_aside"]
+        assert told["path"] == relative(lab, path)
+    assert pl.read_parquet(path, hive_partitioning=False).equals(sound)
+    assert content(lab.lake) == whole
+    assert audited(lab) == []
+
+
+# ------------------------------------------------------------ lost batches
+
+
+def test_a_lost_batch_is_named_stops_a_rebuild_and_is_on_record_when_it_is_fetched_again(lab):
+    path, rows = batch(lab), lab.lake.raw.read(RAW_TWS_BARS, AT)
+    path.unlink()
+    (error,) = [one for one in audited(lab) if one[0] == "error"]
+    assert error[1:3] == (RAW_TWS_BARS.name, f"{relative(lab, path)} is gone")
+    assert "quant lake reindex raw_tws_bars" in error[3]
+    assert "as_of" in error[3]
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        with pytest.raises(DamagedSourcesError, match=f"{path.name} is gone"):
+            check_sources(work, [SESSION])
+        work.lake.raw.append(RAW_TWS_BARS, AT, rows, "again")
+        work.lake.raw.append(RAW_TWS_BARS, AT, rows, "again2")
+        (told,) = [one for one in read(work.layout.audit) if one["event"] == "batches_gone"]
+        assert (told["session"], told["paths"]) == (str(SESSION), [path.relative_to(work.layout.lakehouse).as_posix()])
+    assert [one[2] for one in audited(lab) if one[0] == "error"] == [f"{relative(lab, path)} is gone"]
+
+
+def test_garbage_collection_keeps_the_witness_of_a_lost_batch_and_reindex_accepts_the_loss(lab, monkeypatch):
+    monkeypatch.setenv("QUANT_DATA", str(lab.root / "data"))
+    monkeypatch.setenv("QUANT_CONFIGS", str(lab.root / "configs"))
+    path = batch(lab)
+    path.unlink()
+    Garbage(lab.lake, (RAW_TWS_BARS,), 4e9, 0.0).collect()
+    assert [one[2] for one in audited(lab) if one[0] == "error"] == [f"{relative(lab, path)} is gone"]
+    told = CliRunner().invoke(cli, ["lake", "reindex", RAW_TWS_BARS.name], catch_exceptions=False)
+    assert f"{path.name} is gone, and nothing tells of it any more" in told.stdout
+    (accepted,) = [one for one in read(lab.lake.layout.audit) if one["event"] == "loss_accepted"]
+    assert accepted["paths"] == [path.relative_to(lab.lake.layout.lakehouse).as_posix()]
+    assert [one for one in audited(lab) if one[0] == "error"] == []
+
+
+def test_what_was_wiped_by_word_is_no_loss(lab):
+    with lab.at(after(SESSION)) as work:
+        wipe(work, ["bronze", "discovery"], "irreplaceable")
+    assert [one for one in audited(lab) if one[0] == "error"] == []
+
+
+# ------------------------------------------------------------ copies and manifests
+
+
+def test_a_month_copy_that_was_rewritten_answers_for_nothing(lab):
+    with lab.at(after(SESSION)) as work:
+        compact_months(work, due_months(work))
+    path = lab.lake.layout.copy(CURATED_TWS_1M_BARS, "2024-03")
+    alter(path, keeps_time=False)
+    assert lab.lake.curated.copies.divide(CURATED_TWS_1M_BARS, [AT]).shares == ()
+    told = "the month copy of 2024-03 answers for nothing: it is not the file that was made and proven"
+    assert audited(lab) == [("warn", CURATED_TWS_1M_BARS.name, told, "quant lake compact --month 2024-03")]
+    with lab.at(after(SESSION) + timedelta(hours=3)) as work:
+        (due,) = [one for one in due_months(work) if one.table is CURATED_TWS_1M_BARS]
+        assert (due.state, due.why) == ("foreign", "it is not the file that was made and proven")
+        compact_months(work, [due])
+    assert len(lab.lake.curated.copies.divide(CURATED_TWS_1M_BARS, [AT]).shares) == 1
+
+
+def test_an_audit_proves_copies_and_its_mend_makes_them_anew(lab):
+    with lab.at(after(SESSION)) as work:
+        compact_months(work, due_months(work))
+    path = lab.lake.layout.copy(CURATED_TWS_1M_BARS, "2024-03")
+    alter(path, keeps_time=True)
+    stat = path.stat()
+    path.with_suffix(".json").write_text(json.dumps({"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}))
+    ((severity, table, what, mend),) = audited(lab)
+    assert (severity, table, mend) == ("error", CURATED_TWS_1M_BARS.name, "quant lake compact --month 2024-03")
+    assert what.startswith("the month copy of 2024-03 answers reads with other rows")
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        due = due_months(work, "2024-03")
+        assert [one.table for one in due] == [CURATED_TWS_1M_BARS]
+        compact_months(work, due)
+    assert audited(lab) == []
+
+
+@pytest.mark.parametrize("table", [INSTRUMENTS, QUARANTINE_TWS_BARS, RAW_TWS_BARS])
+def test_a_damaged_manifest_is_one_finding_and_its_files_are_whole(lab, table):
+    manifest = lab.lake.layout.manifest(table)
+    manifest.write_text(manifest.read_text()[:-60] + '\n{"garbage"\n')
+    ((severity, name, what, mend),) = audited(lab)
+    assert (severity, name, mend) == ("error", table.name, f"quant lake reindex {table.name}")
+    assert what.startswith(f"{relative(lab, manifest)} is damaged, and no file is: line ")
+    lab.lake.raw.reindex(table)
+    assert audited(lab) == []
