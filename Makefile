@@ -17,10 +17,12 @@ JOBS ?= 2
 BENCH ?=
 TESTS ?=
 
-# Whole scenarios that take a minute each; CI runs them in a step of their own.
+# Whole scenarios, up to a minute each; CI runs them in a step of their own.
 T := quant_assets_tests
-LONG := $(T)/contract/test_ib_async.py $(T)/contract/test_verify_elsewhere.py $(T)/contract/test_shipped_faults.py \
-        $(T)/contract/test_console.py $(T)/e2e/test_bad_input.py $(T)/e2e/test_care.py $(T)/e2e/test_quarantine.py
+LONG := $(T)/e2e $(T)/chaos $(T)/mutations \
+        $(T)/assets/test_automation.py $(T)/assets/test_live.py $(T)/assets/test_bad_sessions.py \
+        $(T)/contract/test_ib_async.py $(T)/contract/test_verify_elsewhere.py $(T)/contract/test_shipped_faults.py \
+        $(T)/contract/test_console.py
 
 # What pip has to agree with; a change of either file installs again.
 PINS := pyproject.toml constraints.txt
@@ -49,7 +51,7 @@ test: $(VENV)/.test ## run the tests (TESTS="path or options" narrows them, JOBS
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(or $(TESTS),$(LONG:%=--ignore %) --ignore $(T)/browser)
 
 .PHONY: test-long
-test-long: $(VENV)/.test ## the other client library, the other Pythons, rehearsed outages, bad input, repairs
+test-long: $(VENV)/.test ## whole scenarios: end to end, kills, planted faults, other client library and Pythons
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(LONG)
 
 .PHONY: test-browser

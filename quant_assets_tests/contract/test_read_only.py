@@ -84,7 +84,7 @@ def test_a_full_data_cycle_sends_whitelisted_messages_only(tmp_path):
         sent = Counter(relay.sent)
     assert_read_only(sent)
     assert sent[71] >= 1, "it connected"
-    assert sent[9] == 12
+    assert sent[9] == 6
     assert sent[20] == 6 + 12
     assert load(tmp_path / "tap.parquet", "minutes").height == 6 * (390 + 210), "and the tap heard every bar"
 
