@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -24,6 +25,12 @@ ASKED = timedelta(hours=10)
 """How long after the close an answer arrives unless a test says otherwise."""
 
 _TEXT = {"source": "TWS", "bar_size": "1 min", "what_to_show": "TRADES", "pipeline_version": "0.1.0"}
+
+
+def far_from_the_reset() -> dict[str, str]:
+    """Return a `tws.reset_window` that is half a day away: inside it a denial is not believed, whenever tests run."""
+    then = datetime.now(ZoneInfo("America/New_York")) + timedelta(hours=12)
+    return {"start": f"{then:%H:%M}", "end": f"{then + timedelta(minutes=30):%H:%M}"}
 
 
 def instant(text: str) -> datetime:

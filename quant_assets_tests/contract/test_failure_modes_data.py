@@ -27,6 +27,7 @@ from quant_assets.flows.ingested import raw_daily, raw_details, raw_minutes
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.settings import Settings
+from quant_assets_tests.builders import far_from_the_reset
 
 SYMBOLS = ("ARCA:QMKT", "NASDAQ:QTEB", "NASDAQ:QFIA", "NYSE:QHEA")
 SYMBOL_OF = [name.partition(":")[2] for name in SYMBOLS]
@@ -42,7 +43,13 @@ def settings_in(root: Path, *lines: dict[str, Any], **tws: Any) -> Settings:
     manifest = {
         "default_profile": "p",
         "lakehouse": {"start_session": "2025-03-03", "lock_wait_s": 0.2},
-        "tws": {"request_timeout_s": 0.4, "connect_timeout_s": 1, "attempts": 2, **tws},
+        "tws": {
+            "request_timeout_s": 0.4,
+            "connect_timeout_s": 1,
+            "attempts": 2,
+            "reset_window": far_from_the_reset(),
+            **tws,
+        },
         "replay": {"time_scale": 2000, "faults": str(configs / "faults.yaml") if lines else ""},
         "profiles": {"p": {"discovery": {"lists": ["four"]}}},
     }

@@ -12,6 +12,7 @@ from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.registry import Registry, RunOutcome, range_of
 from quant_assets.settings import Settings
+from quant_assets_tests.builders import far_from_the_reset
 
 NAMES = ["ARCA:QMKT", "NASDAQ:QTEB", "NYSE:QEND"]
 TROUBLE = [
@@ -38,7 +39,7 @@ class House:
         manifest = {
             "default_profile": "calm",
             "replay": {"time_scale": 100_000, "faults": str(script) if faults else ""},
-            "tws": {"max_in_flight": 1, "request_timeout_s": 1},
+            "tws": {"max_in_flight": 1, "request_timeout_s": 1, "reset_window": far_from_the_reset()},
             "defaults": {"data": {"lookback_sessions": 10, "min_sessions_floor": 5}},
             "profiles": {"calm": {"discovery": {"lists": ["short"], "scanners": ["busy"]}}},
         }

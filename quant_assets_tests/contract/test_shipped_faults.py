@@ -12,6 +12,7 @@ from quant_assets.gateway.faults import FaultEngine, FaultScript
 from quant_assets.gateway.faults.vocabulary import EVENTS
 from quant_assets.gateway.ledger import HistoryEntry
 from quant_assets.gateway.server import Gateway
+from quant_assets_tests.builders import far_from_the_reset
 from quant_assets_tests.unit.flows.lab import Lab, after, flow, market, window
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "faults").glob("*.yaml"))
@@ -25,7 +26,8 @@ def symbols() -> list[str]:
 
 
 def lab_at(root: Path, **options: object) -> Lab:
-    return Lab(root, symbols(), tws={"attempts": 8, "request_timeout_s": 20}, options=options, time_scale=600)
+    tws = {"attempts": 8, "request_timeout_s": 20, "reset_window": far_from_the_reset()}
+    return Lab(root, symbols(), tws=tws, options=options, time_scale=600)
 
 
 @pytest.fixture(scope="module")

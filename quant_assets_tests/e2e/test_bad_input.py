@@ -17,6 +17,7 @@ import yaml
 from quant_assets.control.locks import hold
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.lakehouse.layout import Layout
+from quant_assets_tests.builders import far_from_the_reset
 
 SESSION = date(2026, 11, 17)
 FIX, RETRY, DATA = 2, 75, 65
@@ -44,6 +45,7 @@ class Project:
             "default_profile": "small",
             "lakehouse": {"start_session": "2026-11-02", "lock_wait_s": 1},
             "replay": {"time_scale": 100000},
+            "tws": {"reset_window": far_from_the_reset()},
             "profiles": {
                 "small": {
                     "data": {"lookback_sessions": 30, "min_sessions_floor": 20},
@@ -226,7 +228,7 @@ def test_corrupt_table_in_sql(project: Project) -> None:
     path = Layout(project.data).lakehouse / "silver" / "instruments" / f"session={SESSION}" / "part.parquet"
     path.write_bytes(b"not parquet at all")
     done = project.quant("sql", "SELECT count(*) FROM instruments")
-    refused(done, DATA, "instruments", "Move it aside")
+    refused(done, DATA, "instruments", "`quant lake rebuild --sessions`")
 
 
 def test_corrupt_derived_file_is_rebuilt(project: Project) -> None:
