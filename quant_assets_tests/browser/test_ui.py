@@ -124,7 +124,7 @@ def make_room(page: Any) -> None:
     page.mouse.click(jump["x"] + jump["width"] + 30, jump["y"] + jump["height"] / 2)
     page.wait_for_timeout(500)
     page.keyboard.press("Alt+e")
-    page.get_by_text("returns_matrix", exact=True).first.wait_for()
+    page.get_by_text("universe", exact=True).first.wait_for()  # what lies outside the window is not drawn
     page.wait_for_timeout(1500)  # the layout is computed in a worker and then moves into place
     zoom = page.get_by_role("slider").first
     zoom.focus()
