@@ -42,31 +42,31 @@ def jobs_and_triggers(
         latest = partitions.calendar.latest(context.scheduled_execution_time)
         return dg.RunRequest(partition_key=str(latest), run_key=f"data|{latest}")
 
-    @dg.schedule(
-        name="weekly_catalog",
-        cron_schedule="0 12 * * 0",
-        execution_timezone="UTC",
-        job=catalog,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Every Sunday noon, the catalog: what is missing after a week.",
+    listing = _on_sundays(
+        "weekly_catalog", 12, catalog, "Every Sunday noon, the catalog: what is missing after a week."
     )
-    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=f"catalog|{context.scheduled_execution_time:%Y-%m-%d}")
-
-    @dg.schedule(
-        name="weekly_data_audit",
-        cron_schedule="0 18 * * 0",
-        execution_timezone="UTC",
-        job=auditing,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Every Sunday evening, six hours after the repair began, what is wrong with the data.",
-    )
-    def audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=f"audit|{context.scheduled_execution_time:%Y-%m-%d}")
-
+    told = "Every Sunday evening, six hours after the repair began, what is wrong with the data."
+    audit = _on_sundays("weekly_data_audit", 18, auditing, told)
     repair = repair_job()
     return (
         [data, alpha, catalog, compaction, auditing, repair],
-        [daily, weekly, weekly_repair(catalogue, repair), audit],
+        [daily, listing, weekly_repair(catalogue, repair), audit],
         [repair_sensor(catalogue, repair)],
     )
+
+
+def _on_sundays(name: str, hour: int, job: AssetJob, description: str) -> dg.ScheduleDefinition:
+    """Return the schedule of a job that takes no partition, once a week at an hour of UTC."""
+
+    @dg.schedule(
+        name=name,
+        cron_schedule=f"0 {hour} * * 0",
+        execution_timezone="UTC",
+        job=job,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=f"{name}|{context.scheduled_execution_time:%Y-%m-%d}")
+
+    return weekly

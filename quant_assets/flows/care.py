@@ -16,7 +16,7 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.accepting import accepted_holes
-from quant_assets.flows.ingest.ledger import GIVEN_UP, MAX_ASKS, contradicted, holes, open_holes, read_ledger
+from quant_assets.flows.ingest.ledger import contradicted, holes, is_known, open_holes, read_ledger
 from quant_assets.flows.ingest.vintages import unproved
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.damage import OBSERVED
@@ -126,9 +126,8 @@ def _daily_doubts(ledger: pl.DataFrame) -> pl.DataFrame:
     found = holes(ledger).rename({"session": "vintage"}).drop("symbol")
     is_proved = (pl.col("proved") >= pl.col("vintage")) & (pl.col("reach") <= pl.col("asked_from"))
     proved = found.join(proofs, on=series).filter(is_proved)
-    is_known = pl.col("outcome").is_in(GIVEN_UP) & (pl.col("n_asked") >= MAX_ASKS)
     return found.join(proved, on=[*series, "vintage"], how="anti").with_columns(
-        is_known.alias("is_known"), pl.format("daily {}: {}", "what_to_show", "detail").alias("detail")
+        is_known().alias("is_known"), pl.format("daily {}: {}", "what_to_show", "detail").alias("detail")
     )
 
 

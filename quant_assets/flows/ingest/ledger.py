@@ -31,9 +31,7 @@ UNANSWERED = ("timeout", "unavailable")
 CONFIRMATIONS = 2
 """How often a run asks again, each time cut differently, before it leaves a doubt to a later run."""
 MAX_ASKS = 3 * (1 + CONFIRMATIONS)
-"""Doubtful answers after which a hole counts as known, and is left alone."""
-GIVEN_UP = (*DOUBTFUL, "refused")
-"""Outcomes of which that is true: nobody could change anything about them."""
+"""Answers in doubt, or refusals for an unknown reason, after which a hole counts as known, and is left alone."""
 
 
 def outcome_of(error: QuantAssetsError) -> str | None:
@@ -195,5 +193,9 @@ def open_holes(work: Work, sessions: Iterable[date]) -> pl.DataFrame:
         ordered by session and con_id.
     """
     found = holes(read_ledger(work, sessions).filter(pl.col("bar_size") == "1 min"))
-    is_known = pl.col("outcome").is_in(GIVEN_UP) & (pl.col("n_asked") >= MAX_ASKS)
-    return found.select(*_HOLE, is_known.alias("is_known")).sort("session", "con_id")
+    return found.select(*_HOLE, is_known().alias("is_known")).sort("session", "con_id")
+
+
+def is_known() -> pl.Expr:
+    """Return whether a row of `holes` was asked for so often that only a person's word asks again."""
+    return pl.col("outcome").is_in([*DOUBTFUL, "refused"]) & (pl.col("n_asked") >= MAX_ASKS)
