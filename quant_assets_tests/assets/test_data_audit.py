@@ -109,7 +109,7 @@ def test_it_runs_each_sunday_six_hours_after_the_repair_began(audited: House):
         scheduled_execution_time=sunday, repository_def=audited.definitions.get_repository_def()
     )
     (request,) = audit.evaluate_tick(context).run_requests or []
-    assert request.run_key == "audit|2025-11-30"
+    assert request.run_key == "weekly_data_audit|2025-11-30"
     job = audited.definitions.resolve_job_def(audit.job_name)
     ran = job.execute_in_process(instance=audited.instance)
     assert [event.asset_key for event in ran.get_asset_materialization_events()] == [dg.AssetKey("data_audit")]
