@@ -14,6 +14,7 @@ from quant_assets.definitions import build_definitions
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
+from quant_assets_tests.builders import far_from_the_reset
 
 SYMBOLS = ("ARCA:QMKT", "NASDAQ:QTEB", "NASDAQ:QFIA", "NYSE:QHEA", "NYSE:QEND", "NYSE:QUTA")
 """Six instruments that trade every minute of every session; no event is planted on them in the sessions used here."""
@@ -47,7 +48,7 @@ def manifest(**sections: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest; keyword arguments replace keys of its sections, and all profiles at once."""
     base: dict[str, dict[str, Any]] = {
         "lakehouse": {"calendars": ["XNYS"], "start_session": "2025-03-03", "lock_wait_s": 30},
-        "tws": {"mode": "replay"},
+        "tws": {"mode": "replay", "reset_window": far_from_the_reset()},
         "replay": {"market": "synthetic", "seed": 7, "time_scale": 1_000_000},
         "defaults": {
             "data": {"lookback_sessions": 30, "min_sessions_floor": 20},

@@ -28,6 +28,7 @@ from polars.testing import assert_frame_equal
 from quant_assets.gateway.faults import FaultScript
 from quant_assets.gateway.faults.schedule import random_script
 from quant_assets.gateway.ledger import breaches_in, read_ledger_file
+from quant_assets_tests.builders import far_from_the_reset
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -74,6 +75,7 @@ class Scene:
                 "request_timeout_s": self.request_timeout_s,
                 "connect_timeout_s": 1.5,
                 "outage_s": 10800,
+                "reset_window": far_from_the_reset(),
             },
             "replay": {"time_scale": self.time_scale, "port": port},
             "profiles": {

@@ -35,7 +35,7 @@ from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets.settings import Settings
-from quant_assets_tests.builders import CALENDAR, instant
+from quant_assets_tests.builders import CALENDAR, far_from_the_reset, instant
 
 SYMBOLS = ("ARCA:QMKT", "NYSE:QFID", "NASDAQ:QUTB", "NYSE:QEND")
 SESSION = date(2024, 3, 14)
@@ -93,7 +93,7 @@ class Lab:
             "default_profile": "default",
             "production_profile": "default",
             "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5, **self.lakehouse},
-            "tws": {"max_minute_duration": "1 D", "attempts": 2, **self.tws},
+            "tws": {"max_minute_duration": "1 D", "attempts": 2, "reset_window": far_from_the_reset(), **self.tws},
             "replay": {"market": "synthetic", "seed": 7, "time_scale": self.time_scale},
             "quality": self.quality,
             "profiles": {
