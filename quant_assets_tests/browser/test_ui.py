@@ -84,7 +84,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 1600, "height": 1000})
+    opened = browser.new_page(viewport={"width": 1600, "height": 1000}, device_scale_factor=1.5)
     opened.set_default_timeout(30_000)
     yield opened
     opened.close()
