@@ -1,4 +1,4 @@
-"""What trades elsewhere than in New York, or at other times: pairs, coins, futures, London and Tokyo.
+"""What trades elsewhere than in New York, or at other times: pairs, coins, futures of three exchanges, London, Tokyo.
 
 Every instrument has a calendar of its own and one path of its own; two futures of one underlying share theirs.
 Nothing is planted here: what these instruments prove is that sessions, series and units are told apart.
@@ -111,6 +111,50 @@ def _future(i: int, month: str, expires: date, carry: float) -> Foreign:
     return Foreign(instrument, "CMES", "QES", 6000.0 * (1 + carry), 0.010, 1.2e6, listed=date(2025, 9, 22))
 
 
+def _on_volatility(i: int) -> Foreign:
+    instrument = Instrument(
+        con_id=FIRST_CON_ID + 50 + i,
+        symbol="QVX",
+        local_symbol="QVXZ6",
+        long_name="VOLATILITY INDEX FUTURE (synthetic)",
+        primary_exchange="",
+        exchange="CFE",
+        sec_type="FUT",
+        market_name="QVX",
+        stock_type="",
+        min_tick=0.05,
+        timezone="US/Central",
+        multiplier="1000",
+        last_trade_date=date(2026, 12, 16),
+        min_size="1",
+        size_step="1",
+    )
+    return Foreign(instrument, "XCBF", "QVX", 20.0, 0.030, 1.4e5, listed=date(2026, 3, 23))
+
+
+def _in_frankfurt(i: int) -> Foreign:
+    expires = date(2026, 12, 18)
+    instrument = Instrument(
+        con_id=FIRST_CON_ID + 55 + i,
+        symbol="QDAX",
+        local_symbol=f"QDAX {expires:%Y%m%d} M",
+        long_name="GERMAN INDEX FUTURE (synthetic)",
+        primary_exchange="",
+        exchange="EUREX",
+        currency="EUR",
+        sec_type="FUT",
+        market_name="QDAX",
+        stock_type="",
+        min_tick=1.0,
+        timezone="MET",
+        multiplier="25",
+        last_trade_date=expires,
+        min_size="1",
+        size_step="1",
+    )
+    return Foreign(instrument, "XEUR", "QDAX", 24_000.0, 0.011, 6e4, listed=date(2026, 3, 23))
+
+
 def _londoner(i: int, symbol: str, name: str, price: float, units: float) -> Foreign:
     instrument = Instrument(
         con_id=FIRST_CON_ID + 60 + i,
@@ -156,6 +200,8 @@ FOREIGN: Final = (
     _londoner(0, "QLNA", "ALBION BANK", 4.2, 4e6),
     _londoner(1, "QLNB", "BRITANNIA BANK", 31.5, 6e5),
     _in_tokyo(0, "QTKA", "AKATSUKI MOTOR", 2_400.0, 9e6),
+    _on_volatility(0),
+    _in_frankfurt(0),
 )
 
 
