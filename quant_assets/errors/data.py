@@ -24,10 +24,11 @@ LOTS_OFF = (
 class WrongUnitError(DataWrong):
     """Volumes came in round lots of 100 instead of shares; nothing of such an answer is stored."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = sorted(set(names))
+    def __init__(self, names: Iterable[str], n_left: int = 0) -> None:
+        self.names, self.n_left = sorted(set(names)), n_left
+        rest = f", and {n_left} more requests were given up" if n_left else ""
         super().__init__(
-            f"TWS sends volumes in lots of 100 instead of shares for {listed(self.names)}; they were refused. "
+            f"TWS sends volumes in lots of 100 instead of shares for {listed(self.names)}; they were refused{rest}. "
             f"{LOTS_OFF}, and run the same command again."
         )
 

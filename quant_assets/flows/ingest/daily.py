@@ -1,7 +1,8 @@
 """Daily history in vintages: one request per series brings the whole window on the price basis of its day."""
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from datetime import date
 from itertools import chain
 
@@ -40,7 +41,8 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     Raises:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
-        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed.
+        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed. Nothing more is
+            asked once several instruments show it.
     """
     needs, report = daily_needs(work, sessions, patience_of(work)), IngestReport()
     if needs.full or needs.short:
@@ -59,7 +61,8 @@ class _DailyIngest:
         self._work, self._opened, self._report, self._needs = work, opened, report, needs
         self._teller = teller
         self._vintage, self._asked_from = needs.vintage, needs.asked_from
-        self._judge = DailyJudge(work, needs.vintage, vintages_near(work, needs.vintage), needs.asked_from)
+        near = vintages_near(work, needs.vintage)
+        self._judge = DailyJudge(work, needs.vintage, near, needs.asked_from, (*needs.full, *needs.short))
 
     async def run(self) -> None:
         """Fetch short overlaps, then full windows: those that are needed, and those whose overlap disagreed."""
@@ -69,11 +72,12 @@ class _DailyIngest:
         if needs.short:
             rebased = await self._short(needs.short)
         full = [*needs.full, *rebased]
-        if full:
+        if full and not self._judge.units.are_lots:
             await self._fetch(needs.plan_full(self._work, full))
         if wrong := self._judge.in_lots():
             symbols = {contract.con_id: contract.symbol for contract in (*needs.full, *needs.short)}
-            raise WrongUnitError(symbols[con_id] for con_id in wrong)
+            n_left = self._teller.n_left if self._judge.units.are_lots else 0
+            raise WrongUnitError((symbols[con_id] for con_id in wrong), n_left)
 
     async def _short(self, contracts: Sequence[Contract]) -> list[Contract]:
         """Fetch overlaps; keep those that agree with the stored basis and return the instruments that do not.
@@ -131,15 +135,18 @@ class _DailyIngest:
         """Commit answers in groups, and before a wait; what arrived is committed before an outage is raised."""
         group: Group[Judged] = Group()
         try:
-            async for judged in self._answers(plan, first):
-                if judged:
-                    group.add(judged)
-                if len(group) >= groups.GROUP or group.is_old or not judged:
-                    commit(group.taken())
+            async with aclosing(self._answers(plan, first)) as answers:
+                async for judged in answers:
+                    if judged:
+                        group.add(judged)
+                    if self._judge.units.are_lots:
+                        break
+                    if len(group) >= groups.GROUP or group.is_old or not judged:
+                        commit(group.taken())
         finally:
             commit(group.taken())
 
-    async def _answers(self, plan: Sequence[PlannedRequest], first: date) -> AsyncIterator[Judged | None]:
+    async def _answers(self, plan: Sequence[PlannedRequest], first: date) -> AsyncGenerator[Judged | None, None]:
         """Yield answers with their verdicts; what is in doubt is asked again, cut differently, on a new connection.
 
         None comes before a wait.
@@ -156,14 +163,15 @@ class _DailyIngest:
                 await renewed(self._opened.source)
                 asked = [self._judge.recut(one, first) for one in doubted]
             doubted = []
-            async for outcome in self._outcomes(asked):
-                if outcome is None:
-                    yield None
-                    continue
-                judged = self._judge.judged(outcome, first)
-                if judged.is_doubtful:
-                    doubted.append(judged)
-                yield judged
+            async with aclosing(self._outcomes(asked)) as outcomes:
+                async for outcome in outcomes:
+                    if outcome is None:
+                        yield None
+                        continue
+                    judged = self._judge.judged(outcome, first)
+                    if judged.is_doubtful:
+                        doubted.append(judged)
+                    yield judged
             if not doubted:
                 return
 
@@ -180,7 +188,7 @@ class _DailyIngest:
 
     # ------------------------------------------------------------ asking and committing
 
-    async def _outcomes(self, plan: Sequence[PlannedRequest]) -> AsyncIterator[Outcome | None]:
+    async def _outcomes(self, plan: Sequence[PlannedRequest]) -> AsyncGenerator[Outcome | None, None]:
         """Yield outcomes that belong into the ledger; an outage or a malformed request is raised after the others.
 
         None comes when nothing else does.
@@ -188,16 +196,18 @@ class _DailyIngest:
         fatal: QuantAssetsError | None = None
         opened = self._opened
         with self._teller.round(plan) as agenda:
-            async for outcome in fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S):
-                if outcome is None:
-                    yield None
-                    continue
-                request = outcome.planned.request
-                self._teller.answered(f"{request.contract.symbol} {request.what_to_show}")
-                if outcome.error and is_fatal(outcome.error):
-                    fatal = fatal or outcome.error
-                else:
-                    yield outcome
+            found = fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S)
+            async with aclosing(found):
+                async for outcome in found:
+                    if outcome is None:
+                        yield None
+                        continue
+                    request = outcome.planned.request
+                    self._teller.answered(f"{request.contract.symbol} {request.what_to_show}")
+                    if outcome.error and is_fatal(outcome.error):
+                        fatal = fatal or outcome.error
+                    else:
+                        yield outcome
         if fatal:
             raise fatal
 

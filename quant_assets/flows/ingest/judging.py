@@ -13,10 +13,11 @@ from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws.planner import PlannedRequest, reaching, recut_series
 from quant_assets.connectors.tws.retry import Outcome
 from quant_assets.domain.calendar import day_start
-from quant_assets.domain.completeness import Beginning, DailyVerdict, judge_daily, other_units
+from quant_assets.domain.completeness import Beginning, DailyVerdict, judge_daily, other_units, unit_of
 from quant_assets.domain.instruments import may_be_lots
 from quant_assets.domain.tables import RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
 from quant_assets.flows.ingest.ledger import read_ledger
+from quant_assets.flows.ingest.units import Units
 from quant_assets.flows.ingest.witnesses import minutes_traded
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
@@ -62,7 +63,10 @@ class Judged:
 class DailyJudge:
     """Remembers what answers of a run said, so that a second one can confirm the first."""
 
-    def __init__(self, work: Work, vintage: date, near: Sequence[date], asked_from: date) -> None:
+    def __init__(
+        self, work: Work, vintage: date, near: Sequence[date], asked_from: date, contracts: Iterable[Contract]
+    ) -> None:
+        self.units = Units(contracts)
         self._work, self._vintage, self._near, self._asked_from = work, vintage, near, asked_from
         self._told: dict[Series, list[DailyVerdict]] = defaultdict(list)
         """Verdicts on answers that nothing speaks for."""
@@ -135,7 +139,10 @@ class DailyJudge:
             is_share=contract.sec_type == "STK",
             may_be_lots=(has_setting := may_be_lots(contract.sec_type, contract.currency)),
         )
-        self._is_among_lots |= has_setting and verdict.outcome == "wrong_unit"
+        is_in_lots = has_setting and verdict.outcome == "wrong_unit"
+        if has_setting:
+            self.units.heard(contract, "lots" if is_in_lots else unit_of(bars))
+        self._is_among_lots |= is_in_lots
         if self._is_among_lots:
             verdict = verdict.among_lots()
         if verdict.proof != "complete":

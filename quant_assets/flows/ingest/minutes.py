@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
 from datetime import date
 from functools import cached_property
 
@@ -11,7 +12,7 @@ import polars as pl
 from quant_assets.connectors.base import Contract
 from quant_assets.connectors.tws.planner import Need, PlannedRequest
 from quant_assets.connectors.tws.retry import Outcome, fetch_with_lulls
-from quant_assets.domain.completeness import judge_minutes
+from quant_assets.domain.completeness import judge_minutes, unit_of
 from quant_assets.domain.outcomes import DOUBTFUL, NOTHING
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_REQUESTS
 from quant_assets.errors import QuantAssetsError, WrongUnitError
@@ -29,6 +30,7 @@ from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.rows import MinuteRows, stamped
 from quant_assets.flows.ingest.schedules import Schedules, Session, again
 from quant_assets.flows.ingest.telling import Teller
+from quant_assets.flows.ingest.units import Units
 from quant_assets.flows.ingest.witnesses import closed_days, closed_row, daily_volumes, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
@@ -47,7 +49,8 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
         SourceRefusedError: TWS calls a request malformed.
-        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed.
+        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed. Nothing more is
+            asked once several instruments show it.
     """
     settle_idle(work, sessions)
     needs, report = minute_needs(work, sessions), IngestReport()
@@ -78,6 +81,7 @@ class _MinuteIngest:
         """Answers whose volumes may be in lots: they wait until all of the round have been heard."""
         self._is_among_lots = False
         """Whether some volume of this run was in lots, that TWS has a setting for."""
+        self._units = Units(need.contract for need in (*needs.open, *needs.rereads, *needs.shut))
         self._doubts: dict[Key, Need] = {}
         self._fatal: QuantAssetsError | None = None
 
@@ -95,29 +99,41 @@ class _MinuteIngest:
             if not doubts:
                 break
             await self._ask(plan_for(self._work, MinuteNeeds(doubts, [], self._past)))
-        wrong = [need.contract.symbol for key, need in self._doubts.items() if self._past.last[key] == "wrong_unit"]
-        if wrong:
+        if wrong := self._in_lots():
             raise WrongUnitError(wrong)
+
+    def _in_lots(self) -> list[str]:
+        """Return the instruments of which the last word is that their volumes are in lots."""
+        return [need.contract.symbol for key, need in self._doubts.items() if self._past.last[key] == "wrong_unit"]
 
     async def _ask(self, plan: Sequence[PlannedRequest]) -> None:
         opened = self._opened
         with self._teller.round(plan) as agenda:
-            async for outcome in fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S):
-                if outcome:
-                    self._teller.answered(outcome.planned.request.contract.symbol)
-                    self._take(outcome)
-                if self._is_full() or self._group.is_old or not outcome:
-                    await asyncio.to_thread(self._commit)
+            found = fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S)
+            async with aclosing(found):
+                async for outcome in found:
+                    if outcome:
+                        self._teller.answered(outcome.planned.request.contract.symbol)
+                        self._take(outcome)
+                    if self._units.are_lots:
+                        break
+                    if self._is_full() or self._group.is_old or not outcome:
+                        await asyncio.to_thread(self._commit)
         await asyncio.to_thread(self._commit)
         await asyncio.to_thread(self._commit_unclear)
         if self._fatal:
             raise self._fatal
+        if self._units.are_lots:
+            raise WrongUnitError(self._in_lots(), self._teller.n_left)
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error and is_fatal(outcome.error):
             self._fatal = self._fatal or outcome.error
-        else:
-            self._group.add(outcome)
+            return
+        self._group.add(outcome)
+        contract = outcome.planned.request.contract
+        if outcome.answer and self._units.are_open and self._units.concerns(contract):
+            self._units.heard(contract, unit_of(outcome.answer.bars))
 
     def _is_full(self) -> bool:
         n_bars = sum(outcome.answer.bars.height for outcome in self._group.items if outcome.answer)
@@ -251,11 +267,10 @@ class _MinuteIngest:
         answers = self._past.told(asked.answers, self._rereads)
         earlier = self._earlier(answers)
         judged = judge_minutes(answers, asked.bars, self._daily, earlier, among_lots=self._is_among_lots)
-        self._is_among_lots |= (
-            judged.join(answers.filter("may_be_lots"), on="request_id", how="semi")["outcome"]
-            .is_in(["wrong_unit"])
-            .any()
-        )
+        concerned = judged.join(answers.filter("may_be_lots"), on="request_id", how="semi")
+        if (concerned["outcome"] == "wrong_unit").any():
+            self._is_among_lots = True
+            self._units.reopen()
         unclear = judged.filter(pl.col("is_unclear") & (pl.col("outcome") != "wrong_unit"))
         if not is_last and not unclear.is_empty():
             waits = {int(request_id.rpartition("-")[2]) for request_id in unclear["request_id"].unique()}

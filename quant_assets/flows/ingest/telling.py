@@ -77,6 +77,11 @@ class Teller:
         self._record("done", rows)
 
     @property
+    def n_left(self) -> int:
+        """Requests that are planned and have no answer."""
+        return self.total - self.current
+
+    @property
     def left_s(self) -> float:
         """Seconds until the last request can be asked, as far as pacing knows."""
         return max(0.0, self._left_s - (self._work.clock.monotonic() - self._looked_at))
