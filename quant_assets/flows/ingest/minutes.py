@@ -119,12 +119,12 @@ class _MinuteIngest:
                         break
                     if self._is_full() or self._group.is_old or not outcome:
                         await asyncio.to_thread(self._commit)
-        await asyncio.to_thread(self._commit)
-        await asyncio.to_thread(self._commit_unclear)
-        if self._fatal:
-            raise self._fatal
-        if self._units.are_lots:
-            raise WrongUnitError(self._in_lots(), self._teller.n_left)
+            await asyncio.to_thread(self._commit)
+            await asyncio.to_thread(self._commit_unclear)
+            if self._fatal:
+                raise self._fatal
+            if self._units.are_lots:
+                raise WrongUnitError(self._in_lots(), self._teller.n_left)
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error and is_fatal(outcome.error):
