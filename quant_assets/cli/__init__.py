@@ -33,6 +33,7 @@ _COMMANDS = {
         "quarantine",
         "Look at rows that were kept out of silver; release or confirm one.",
     ),
+    "breaks": ("quant_assets.cli.breaks", "breaks", "Look at price breaks; confirm that one was a real move."),
     "audit": ("quant_assets.cli.audit", "audit", "Look for damage in the lakehouse, and prove the audit log."),
 }
 

@@ -11,9 +11,9 @@ from fractions import Fraction
 
 import polars as pl
 
-from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks, told_apart
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS
-from quant_assets.domain.toxic import MAX_JUMP
+from quant_assets.domain.toxic import MAX_JUMP, REAL_MOVE
 
 VERSION = "2"
 
@@ -78,6 +78,7 @@ def detect(
     now: pl.DataFrame,
     then: pl.DataFrame,
     minutes: pl.DataFrame,
+    moves: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Find what changed the price basis between a session and the one before it.
 
@@ -88,6 +89,7 @@ def detect(
         now: the daily window as of D: con_id, session, open, high, low, close, volume, adj_close, vintage.
         then: the same as of the session before; of sessions up to that one.
         minutes: `session_prices` of D, and of the session before for instruments without a window of that time.
+        moves: breaks that a person says are real moves, as `breaks.REAL_MOVES`.
 
     Returns:
         ADJUSTMENT_FACTORS, two rows per member. That of the session before: factors that put its prices, on the basis
@@ -102,7 +104,7 @@ def detect(
     rows = [own]
     if before is not None:
         earlier = minutes.filter(pl.col("session") == before)
-        rows.append(_link(members, now, then, before, earlier).with_columns(session=pl.lit(before)))
+        rows.append(_link(members, now, then, before, earlier, moves).with_columns(session=pl.lit(before)))
     return (
         pl.concat(rows)
         .with_columns(pl.lit(session).alias("as_of_session"), pl.lit(VERSION).alias("transform_version"))
@@ -114,15 +116,30 @@ def detect(
 
 
 def _link(
-    members: pl.DataFrame, now: pl.DataFrame, then: pl.DataFrame, before: date, minutes: pl.DataFrame
+    members: pl.DataFrame,
+    now: pl.DataFrame,
+    then: pl.DataFrame,
+    before: date,
+    minutes: pl.DataFrame,
+    moves: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """Return the factors from the basis as of the session before to that of this one, with what proves them."""
     at_before = now.filter(pl.col("session") == before)
     bounds = members.select("con_id", "max_jump")
-    broken = price_breaks(now.join(bounds, on="con_id", how="left")).filter(pl.col("session") > before)
+    broken, moved = (
+        part.filter(pl.col("session") > before)
+        for part in told_apart(price_breaks(now.join(bounds, on="con_id", how="left")), moves)
+    )
+    jumps = pl.concat(
+        [
+            broken.select("con_id", "price_ratio", broken="evidence"),
+            moved.select("con_id", "price_ratio", moved=pl.format("a real move, {}; {}", "note", "evidence")),
+        ],
+        how="diagonal",
+    )
     found = (
         members.select("con_id", "symbol", "max_jump")
-        .join(broken.select("con_id", "price_ratio", broken="evidence"), on="con_id", how="left")
+        .join(jumps, on="con_id", how="left")
         .join(_overlap(now, then), on="con_id", how="left")
         .join(_against_days(at_before, minutes), on="con_id", how="left")
         .join(_dividend(now, before), on="con_id", how="left")
@@ -143,6 +160,8 @@ def _link(
     kind = (
         pl.when(is_broken)
         .then(pl.lit(UNEXPLAINED_BREAK))
+        .when(pl.col("moved").is_not_null())
+        .then(pl.lit(REAL_MOVE))
         .when(is_split & is_dividend)
         .then(pl.lit("split_and_dividend"))
         .when(is_split)
@@ -250,7 +269,7 @@ def _link_evidence(has_overlap: pl.Expr, is_dividend: pl.Expr, is_odd: pl.Expr) 
     odd = pl.when(is_odd).then(pl.lit("; the ratio is no split, and nothing is adjusted"))
     base = pl.when(has_overlap).then(vintages).otherwise(minutes).fill_null("nothing to compare")
     told = pl.concat_str(base, dividend, odd, ignore_nulls=True)
-    return pl.coalesce("broken", told).alias("evidence")
+    return pl.coalesce("broken", "moved", told).alias("evidence")
 
 
 # ------------------------------------------------------------ from the stored minutes to the window

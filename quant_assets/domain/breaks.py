@@ -14,6 +14,12 @@ from quant_assets.domain.toxic import FOLD, MAX_JUMP, NORMAL_VOLUME
 UNEXPLAINED_BREAK: Final = "unexplained_break"
 """Name of the rule that marks a bar, and of the kind of adjustment factor."""
 
+SAME_MOVE = 0.02
+"""How far, relatively, a break may lie from the one that somebody spoke of: each split rounds its prices anew."""
+
+REAL_MOVES = pl.Schema({"con_id": pl.Int64(), "session": pl.Date(), "price_ratio": pl.Float64(), "note": pl.String()})
+"""Breaks that a person says are real moves: by how much the price moved, and who says so and why."""
+
 _USUAL_SESSIONS = 10
 """Sessions before, whose median volume is usual: as many as two windows are compared by."""
 
@@ -60,6 +66,24 @@ def price_breaks(window: pl.DataFrame) -> pl.DataFrame:
         .filter(~pl.col("_is_print") & (is_far | is_fallen) & (is_quiet | (is_fallen & is_as_dear)))
         .select("con_id", "session", ratio.alias("price_ratio"), evidence.alias("evidence"))
     )
+
+
+def told_apart(found: pl.DataFrame, moves: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Divide breaks into those that nothing explains, and those that a person says are real moves.
+
+    A word is about one move: a break of another size at the same place is unexplained.
+
+    Args:
+        found: as `price_breaks` returns them.
+        moves: as `REAL_MOVES`; None for no word.
+
+    Returns:
+        Both with the columns of `found`, the real moves also with `note`.
+    """
+    words = pl.DataFrame(schema=REAL_MOVES) if moves is None else moves
+    spoken = found.join(words, on=["con_id", "session"], how="left", suffix="_told", maintain_order="left")
+    is_same = ((pl.col("price_ratio") / pl.col("price_ratio_told") - 1).abs() <= SAME_MOVE).fill_null(value=False)
+    return spoken.filter(~is_same).select(found.columns), spoken.filter(is_same).select(*found.columns, "note")
 
 
 def breaks_of(daily: pl.DataFrame) -> pl.DataFrame:

@@ -26,15 +26,17 @@ def judge(bars: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
 
     A price that jumps and stays is explained by what else is known of the day. A split that `split_factor` names is no
     matter. The day's own bar agrees with the new level: a `real_move`, or, overnight with the volume that a split
-    leaves behind, a `missed_split`. The day's bar denies it: the level is bad, bar by bar; unless all volumes carry
-    the inverse factor, which is another price basis, a `missed_split`. Nothing else is known: a `level_shift`. Of
-    missed splits and level shifts the one bar at the edge is held back until something explains it.
+    leaves behind, a `missed_split`, unless somebody says that the price moved. The day's bar denies it: the level is
+    bad, bar by bar; unless all volumes carry the inverse factor, which is another price basis, a `missed_split`.
+    Nothing else is known: a `level_shift`. Of missed splits and level shifts the one bar at the edge is held back until
+    something explains it.
 
     Args:
         bars: one row per (con_id, ts), sorted by it, one session; columns open, high, low, close; volume if known.
         reference: con_id, previous_close: the last close before the session, where one is known; and, where they are
             known, day_high, day_low, day_close, day_volume (the session's daily bar), usual_volume (shares of an
-            ordinary session), split_factor (new shares for one old, of this session), max_jump and tolerance.
+            ordinary session), split_factor (new shares for one old, of this session), real_move (by how much the
+            price moved over night, as somebody says who knows), max_jump and tolerance.
 
     Returns:
         `bars` with `toxic` (one of VERDICTS, or null) and `toxic_evidence` (text).
@@ -86,6 +88,7 @@ _DAY = (
     "day_volume",
     "usual_volume",
     "split_factor",
+    "real_move",
     "max_jump",
     "tolerance",
 )
@@ -130,6 +133,7 @@ class _Day:
     volume: float | None
     usual_volume: float | None
     split_factor: float | None
+    real_move: float | None
     max_log_jump: float
     tolerance: float
 
@@ -144,6 +148,7 @@ class _Day:
             row["day_volume"],
             row["usual_volume"],
             row["split_factor"],
+            row["real_move"],
             math.log(jump) if jump else MAX_LOG_JUMP,
             _TOLERANCE if tolerance is None else tolerance,
         )
@@ -160,6 +165,10 @@ class _Day:
             return False
         size = abs(math.log(self.split_factor))
         return abs(abs(math.log(ratio)) - size) <= _EXPLAINED
+
+    def is_said_to_move(self, ratio: float) -> bool:
+        """Return whether somebody says that the price moved by this ratio over night."""
+        return bool(self.real_move and abs(math.log(ratio / self.real_move)) <= _EXPLAINED)
 
     def looks_split(self, ratio: float, volume: float) -> bool:
         """Return whether the day's shares changed as by a split: fewer at a higher price, or as many dollars."""
@@ -227,6 +236,8 @@ class _Session:
 
     def _agreed(self, ratio: float, *, overnight: bool) -> str:
         """Return the verdict of a level that the day's own bar agrees with."""
+        if overnight and self.day.is_said_to_move(ratio):
+            return REAL_MOVE
         if overnight and self.day.looks_split(ratio, self.volume):
             return MISSED_SPLIT
         is_normal = not self.day.usual_volume or self.volume >= NORMAL_VOLUME * self.day.usual_volume

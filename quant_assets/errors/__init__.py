@@ -32,6 +32,7 @@ QuantAssetsError                     exit code
 │   ├── DamagedSourcesError               files are lost or altered, and something was to be built on them
 │   ├── UnknownBarError                   no bar of that instrument and time was ever received
 │   ├── HardRuleError                     a quarantined row that silver's schema forbids
+│   ├── NoMoveError                       a price break by two answers for the same prices: nothing moved
 │   ├── BrokenChainError                  words on quarantined rows that cannot be proved; nothing is made with them
 │   ├── CorruptCopyError                  a month copy is not what it was made from; the session files are
 │   ├── NotPublishedError                 a partition that is needed does not exist
@@ -75,6 +76,7 @@ from quant_assets.errors.data import InfeasibleError as InfeasibleError
 from quant_assets.errors.data import MissingSessionsError as MissingSessionsError
 from quant_assets.errors.data import MissingSessionsWarning as MissingSessionsWarning
 from quant_assets.errors.data import NoCandidatesError as NoCandidatesError
+from quant_assets.errors.data import NoMoveError as NoMoveError
 from quant_assets.errors.data import NotEnoughReturnsError as NotEnoughReturnsError
 from quant_assets.errors.data import NotPublishedError as NotPublishedError
 from quant_assets.errors.data import SessionsNotPublishedError as SessionsNotPublishedError

@@ -71,6 +71,18 @@ class HardRuleError(DataWrong):
         )
 
 
+class NoMoveError(DataWrong):
+    """A price break that nobody can confirm as a move, because two answers tell of the same prices."""
+
+    def __init__(self, symbol: str, session: date, evidence: str) -> None:
+        self.symbol, self.session = symbol, session
+        super().__init__(
+            f"The break of {symbol} on {session} is no move of its price: two answers for the same prices differ "
+            f"({evidence}). `quant flow data --session {session}` fetches the history anew once TWS serves it on one "
+            "basis; until then read one side of it."
+        )
+
+
 class BrokenChainError(DataWrong):
     """Words on quarantined rows were altered, or they and the audit log do not tell of the same ones."""
 

@@ -11,6 +11,7 @@ from quant_assets.domain.hours import is_open
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, UNIVERSE
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.breaks import jumps_id, with_max_jump
+from quant_assets.flows.confirming import as_input, heard, real_moves
 from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
@@ -72,7 +73,8 @@ class Adjuster:
         if before and not everyone.join(then, on="con_id", how="anti").is_empty():
             minutes.append(self._minutes(before, members))
         bounded = with_max_jump(work, everyone.join(members.select("con_id", "asset_class"), on="con_id", how="left"))
-        return adjustments.detect(session, before, bounded, now, then, pl.concat(minutes))
+        moves = real_moves(work, [session])
+        return adjustments.detect(session, before, bounded, now, then, pl.concat(minutes), moves)
 
     def _minutes(self, session: date, members: pl.DataFrame) -> pl.DataFrame:
         """Return the day's prices as the minutes that speak for a session give them, in each instrument's own hours."""
@@ -97,6 +99,7 @@ class Adjuster:
         raw = self._work.lake.raw
         members = self._work.lake.curated.footer(UNIVERSE, Partition(session))
         return {
+            **as_input(self._work, [session]),
             "raw_tws_bars": raw.input_id(RAW_TWS_BARS, Partition(session)),
             "raw_tws_bars_before": raw.input_id(RAW_TWS_BARS, Partition(before)) if before else "",
             "raw_tws_daily_bars": combined_id(raw.input_id(RAW_TWS_DAILY_BARS, Partition(one)) for one in near),
@@ -107,7 +110,7 @@ class Adjuster:
 
     def _watermark(self, session: date, near: list[date]) -> str:
         raw = self._work.lake.raw
-        marks = [raw.watermark(RAW_TWS_BARS, Partition(session))]
+        marks = [raw.watermark(RAW_TWS_BARS, Partition(session)), heard(self._work, [session])]
         if near and (newest := raw.newest(RAW_TWS_DAILY_BARS)):
             marks.append(raw.watermark(RAW_TWS_DAILY_BARS, newest))
         return max(marks)

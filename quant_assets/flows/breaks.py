@@ -14,8 +14,9 @@ from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
 MEND = (
-    "column evidence of adjustment_factors[{session}] says by how much; nothing is computed across, so read one side "
-    'of it, or adjust="as_served"; quant flow data fetches the history anew once TWS serves it on one basis'
+    "quant breaks list --session {session} says by how much; nothing is computed across, so read one side of it, or "
+    'adjust="as_served"; quant flow data fetches the history anew once TWS serves it on one basis; where the price '
+    "did move so far, quant breaks confirm puts it on record"
 )
 
 
@@ -38,9 +39,9 @@ def jumps_id(work: Work) -> str:
     return ";".join(f"{name}:{thresholds.max_jump:g}" for name, thresholds in sorted(classes.items()))
 
 
-def broken_at(store: Reader, session: date) -> dict[str, str]:
-    """Return symbol → by what the session's prices are on another basis than those before it, of whom they are."""
-    rows = store.read(ADJUSTMENT_FACTORS, Partition(session)).filter(pl.col("kind") == UNEXPLAINED_BREAK)
+def broken_at(store: Reader, session: date, kind: str = UNEXPLAINED_BREAK) -> dict[str, str]:
+    """Return symbol → by what the session's prices differ from those before it, of whom they break, or really moved."""
+    rows = store.read(ADJUSTMENT_FACTORS, Partition(session)).filter(pl.col("kind") == kind)
     ordered = rows.sort("symbol", "session").unique("symbol", keep="first", maintain_order=True)
     times = pl.format("{} times", pl.col("observed_ratio").round(4))
     return dict(ordered.select("symbol", times.alias("times")).iter_rows())

@@ -1,6 +1,6 @@
 """Certifying sessions: their tables passed, fit together and balance, and the content ids say of what this is true."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -8,11 +8,13 @@ from quant_assets.domain.accounting import equation
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import QUARANTINED, UNEXPLAINED, Limits, beyond, told
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
+from quant_assets.domain.toxic import REAL_MOVE
 from quant_assets.errors import BrokenChainError, CorruptFileError
 from quant_assets.errors.base import listed
 from quant_assets.flows.accounting import balance
 from quant_assets.flows.breaks import broken_at
 from quant_assets.flows.care import DATA_TABLES
+from quant_assets.flows.confirming import BREAKS, breaks_id, windows
 from quant_assets.flows.ingest.ledger import in_other_units
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
@@ -132,11 +134,19 @@ def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None =
     raw_id = work.lake.raw.input_id(RAW_TWS_BARS, Partition(session))
     stands = {name: footer.content_id for name, footer in footers.items()} | {RAW_TWS_BARS.name: raw_id}
     stands |= _words_id(work, session)
+    breaks = _breaks_ids(work, session)
     return [
-        (name, _WORDS if source == "overrides" else source)
-        for name, footer in footers.items()
-        for source, used in footer.inputs.items()
-        if source in stands and stands[source] != used
+        *(
+            (name, _WORDS if source == "overrides" else source)
+            for name, footer in footers.items()
+            for source, used in footer.inputs.items()
+            if source in stands and stands[source] != used
+        ),
+        *(
+            (name, _WORDS)
+            for name, words in breaks.items()
+            if name in footers and footers[name].inputs.get(BREAKS, "") != words
+        ),
     ]
 
 
@@ -147,6 +157,14 @@ def _words_id(work: Work, session: date) -> dict[str, str]:
     """Return the id of what people said about a session; nothing while that cannot be proved, as audits tell."""
     try:
         return {"overrides": work.words.id_of(session)}
+    except BrokenChainError:
+        return {}
+
+
+def _breaks_ids(work: Work, session: date) -> dict[str, str]:
+    """Return the same of the words on breaks, for the tables that are made with them."""
+    try:
+        return {name: breaks_id(work, sessions) for name, sessions in windows(work, session).items()}
     except BrokenChainError:
         return {}
 
@@ -184,10 +202,16 @@ def _account(work: Work, session: date, found: Mapping[str, Footer]) -> _Account
     rows = work.lake.curated.read(BAR_ACCOUNTING, partition)
     members = work.lake.curated.read(UNIVERSE, partition)
     degraded, accepted = told(rows, limits)
-    broken = broken_at(work.lake.curated, session) if ADJUSTMENT_FACTORS.name in found else {}
-    named = [f"{symbol} on another price basis, {times}" for symbol, times in broken.items()]
-    whole = "; ".join([*([degraded] if degraded else []), *named])
-    return _Account(equation(rows), balance(rows, members), beyond(rows, limits), whole, accepted)
+    has_factors = ADJUSTMENT_FACTORS.name in found
+    broken = broken_at(work.lake.curated, session) if has_factors else {}
+    moved = broken_at(work.lake.curated, session, REAL_MOVE) if has_factors else {}
+    degraded = _also(degraded, (f"{symbol} on another price basis, {times}" for symbol, times in broken.items()))
+    accepted = _also(accepted, (f"{symbol} moved {times}" for symbol, times in moved.items()))
+    return _Account(equation(rows), balance(rows, members), beyond(rows, limits), degraded, accepted)
+
+
+def _also(text: str, more: Iterable[str]) -> str:
+    return "; ".join([*([text] if text else []), *more])
 
 
 # ------------------------------------------------------------ asking

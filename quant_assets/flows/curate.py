@@ -33,9 +33,11 @@ from quant_assets.domain.tables import (
     UNIVERSE,
     Table,
 )
+from quant_assets.domain.toxic import REAL_MOVE
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings
 from quant_assets.flows.breaks import jumps_id, with_max_jump
+from quant_assets.flows.confirming import as_input, heard, real_moves
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
 from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.overriding import overrides_of
@@ -197,7 +199,8 @@ class Curator:
         """Return con_id, previous_close, the session's daily bar and its usual volume, from the history as of it.
 
         After a split the daily window and the stored minutes may stand on its two sides; the factors say so, and
-        everything is put on the basis of the minutes: a split is not taken for a toxic price.
+        everything is put on the basis of the minutes: a split is not taken for a toxic price, nor is what somebody
+        says was a real move.
         """
         sessions = self._work.calendar.window(session, _USUAL_SESSIONS + 1)
         near = pl.col("session").is_between(sessions[0], session) & (pl.col("what_to_show") != "ADJUSTED_LAST")
@@ -209,12 +212,15 @@ class Curator:
             pl.col("volume").filter(before).median().alias("usual_volume"),
         )
         factors = self._work.lake.curated.read_many(
-            ADJUSTMENT_FACTORS, [Partition(session)], ["con_id", "session", "split_factor"]
+            ADJUSTMENT_FACTORS, [Partition(session)], ["con_id", "session", "split_factor", "kind", "observed_ratio"]
         )
         own = factors.filter(pl.col("session") == session).select("con_id", "split_factor")
+        moved = factors.filter(pl.col("kind") == REAL_MOVE).select("con_id", real_move="observed_ratio")
         basis = pl.col("split_factor").fill_null(1.0)
-        return known.join(own, on="con_id", how="left", maintain_order="left").select(
+        told = known.join(own, on="con_id", how="left", maintain_order="left")
+        return told.join(moved, on="con_id", how="left", maintain_order="left").select(
             "con_id",
+            "real_move",
             *(pl.col(name) / basis for name in ("previous_close", "day_high", "day_low", "day_close")),
             *(pl.col(name) * basis for name in ("day_volume", "usual_volume")),
         )
@@ -229,9 +235,11 @@ class Curator:
         """
         work, partition = self._work, Partition(session)
         n_lookback = work.settings.manifest.max_lookback_sessions
+        sessions = work.calendar.window(session, n_lookback)
         members = universe_of(work, session)
         footer = work.lake.curated.footer(UNIVERSE, partition)
         inputs = {
+            **as_input(work, sessions),
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": footer.content_id if footer else "",
             "lookback": str(n_lookback),
@@ -243,12 +251,12 @@ class Curator:
         vintages = self._vintages_of(session)
         if vintages.is_empty():
             raise NotPublishedError("raw_tws_daily_bars", partition.key, _MEND)
-        sessions = work.calendar.window(session, n_lookback)
         window = daily_window(vintages, session, sessions).join(members, on="con_id", how="semi")
         sound, broken = quality.sound_daily(window)
         classes = with_max_jump(work, members).select("con_id", "max_jump")
         bounded = sound.join(classes, on="con_id", how="left", maintain_order="left")
-        finished = quality.finish_daily(bounded, _expected_days(work, members, sessions), DAILY_VERSION)
+        expected, moves = _expected_days(work, members, sessions), real_moves(work, sessions)
+        finished = quality.finish_daily(bounded, expected, DAILY_VERSION, moves)
         absent = members.join(finished, on="con_id", how="anti")
         plain = members.filter(pl.col("asset_class").is_in(instruments_domain.ADJUSTABLE)).join(
             sound.filter(~pl.col("is_adjusted")), on="con_id", how="semi"
@@ -258,7 +266,7 @@ class Curator:
             Finding("history_present", absent.is_empty(), f"no daily history: {_names(absent)}", blocking=False),
             Finding("history_adjusted", plain.is_empty(), f"{_PLAIN}: {_names(plain)}", blocking=False),
         ]
-        watermark = self._newest_vintage()
+        watermark = max(self._newest_vintage(), heard(work, sessions))
         return publish_frame(
             work, CURATED_TWS_1D_BARS, partition, finished, inputs=inputs, watermark=watermark, findings=findings
         )

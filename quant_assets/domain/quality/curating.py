@@ -24,7 +24,7 @@ OBSERVED_WITHIN_DAYS = 1
 _MINUTE = ["con_id", "ts"]
 _ROW = ["con_id", "request_id", "answer_row"]
 _SLIM = ["_row", "con_id", "ts", *PRICES, "volume", "bar_count", "answer_row"]
-_DAY = ("previous_close", "day_high", "day_low", "day_close", "day_volume", "usual_volume")
+_DAY = ("previous_close", "day_high", "day_low", "day_close", "day_volume", "usual_volume", "real_move")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ def curate_minutes(
         hours: con_id, HOURS: each instrument's own hours; asset_class and symbol where known. The
             rows of an instrument without hours are outside the session.
         daily: con_id, previous_close, and where they are known day_high, day_low, day_close, day_volume (the session's
-            daily bar as of the session) and usual_volume (shares, median of the sessions before).
+            daily bar as of the session), usual_volume (shares, median of the sessions before) and real_move (by how
+            much the price moved over night, as somebody says who knows).
         config: severities, thresholds and imputation; the defaults when None.
         factors: con_id, split_factor (new shares for one old) of splits on this session.
         overrides: rows that somebody released or confirmed, as `overrides.OVERRIDES`.

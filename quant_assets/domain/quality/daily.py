@@ -3,7 +3,8 @@
 import polars as pl
 
 from quant_assets.domain import tables
-from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks
+from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks, told_apart
+from quant_assets.domain.toxic import REAL_MOVE
 from quant_assets.settings.quality import PRICES
 
 
@@ -24,32 +25,43 @@ def sound_daily(window: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return window.filter(is_sound), window.filter(~is_sound)
 
 
-def finish_daily(window: pl.DataFrame, expected: pl.DataFrame, version: str) -> pl.DataFrame:
+def finish_daily(
+    window: pl.DataFrame, expected: pl.DataFrame, version: str, moves: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Add coverage, status and version to a sound daily window.
 
     Args:
         window: sound rows; and, where it is another than the default, max_jump.
         expected: con_id, n_expected: sessions of the window in which the instrument's exchange was open.
         version: of the transform.
+        moves: breaks that a person says are real moves, as `breaks.REAL_MOVES`.
 
     Returns:
         Rows of `curated_tws_1d_bars`; coverage is sessions present ÷ sessions expected. Where the price basis breaks
         and nothing explains it, the rows before the last break are in `error`, for nothing says how they lead to the
-        basis of the newest row, and the first row on that basis is `warn`.
+        basis of the newest row, and the first row on that basis is `warn`. So is the row of a real move.
     """
     counted = window.join(expected, on="con_id", how="left", maintain_order="left")
-    last = price_breaks(window).group_by("con_id").agg(pl.col("session").max().alias("_break"))
-    marked = counted.join(last, on="con_id", how="left", maintain_order="left")
+    broken, moved = told_apart(price_breaks(window), moves)
+    last = broken.group_by("con_id").agg(pl.col("session").max().alias("_break"))
+    real = moved.select("con_id", "session", _is_move=True)
+    marked = counted.join(last, on="con_id", how="left", maintain_order="left").join(
+        real, on=["con_id", "session"], how="left", maintain_order="left"
+    )
     before = (pl.col("session") < pl.col("_break")).fill_null(value=False)
     at_it = (pl.col("session") == pl.col("_break")).fill_null(value=False)
     return marked.with_columns(
         (pl.len().over("con_id") / pl.col("n_expected")).alias("coverage"),
         pl.when(before)
         .then(pl.lit("error"))
-        .when(at_it)
+        .when(at_it | pl.col("_is_move"))
         .then(pl.lit("warn"))
         .otherwise(pl.lit("ok"))
         .alias("dq_status"),
-        pl.when(before | at_it).then(pl.lit(UNEXPLAINED_BREAK)).alias("dq_rules"),
+        pl.when(before | at_it)
+        .then(pl.lit(UNEXPLAINED_BREAK))
+        .when(pl.col("_is_move"))
+        .then(pl.lit(REAL_MOVE))
+        .alias("dq_rules"),
         pl.lit(version).alias("transform_version"),
     ).select(tables.CURATED_TWS_1D_BARS.schema.names())

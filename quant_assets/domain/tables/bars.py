@@ -187,7 +187,7 @@ QUARANTINE_TWS_BARS = Table(
     may_be_empty=True,
 )
 
-KINDS = ("none", "split", "dividend", "split_and_dividend", "basis", "unexplained", "unexplained_break")
+KINDS = ("none", "split", "dividend", "split_and_dividend", "basis", "unexplained", "unexplained_break", "real_move")
 
 ADJUSTMENT_FACTORS = Table(
     name="adjustment_factors",
@@ -220,7 +220,8 @@ ADJUSTMENT_FACTORS = Table(
             "enum",
             "What the factors stand for; basis: the minutes were fetched on another side of a split; unexplained: the "
             "answers differ by what is no split, and nothing is adjusted; unexplained_break: its two sides stand on "
-            "two price bases, and nothing says how one leads to the other",
+            "two price bases, and nothing says how one leads to the other; real_move: the same, and a person says that "
+            "the price moved: the factors are those of a split and a dividend, if any",
             isin=KINDS,
         ),
         Column(

@@ -5,7 +5,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from quant_assets.domain.breaks import on_one_basis, price_breaks
+from quant_assets.domain.breaks import REAL_MOVES, on_one_basis, price_breaks, told_apart
 from quant_assets_tests.builders import CALENDAR
 
 DAYS = CALENDAR.window(date(2024, 1, 10), 12)
@@ -93,3 +93,32 @@ def test_a_class_has_its_own_bound():
 def test_what_is_on_one_basis_is_what_no_error_marks():
     frame = window([1.0, 2.0, 3.0], dq_status=["error", "ok", "warn"])
     assert on_one_basis(frame)["close"].to_list() == [2.0, 3.0]
+
+
+def spoken(place, ratio, con_id=101):
+    """Return a person's word about the break at a place of DAYS."""
+    said = {"con_id": [con_id], "session": [DAYS[place]], "price_ratio": [ratio], "note": ["anna: a buyout"]}
+    return pl.DataFrame(said, schema=REAL_MOVES)
+
+
+def test_a_word_tells_its_own_break_apart_and_no_other():
+    """Up from 1 to 20 on the seventh day and to 400 on the tenth; somebody knows of the second."""
+    frame = window([1.0] * 6 + [20.0] * 3 + [400.0] * 3, [1000.0] * 6 + [100.0] * 3 + [4.0] * 3)
+    unexplained, real = told_apart(price_breaks(frame), spoken(9, 20.0))
+    assert unexplained["session"].to_list() == [DAYS[6]]
+    assert real.select("session", "note").rows() == [(DAYS[9], "anna: a buyout")]
+
+
+@pytest.mark.parametrize(("told", "is_it"), [(20.3, True), (19.7, True), (20.5, False), (0.05, False)])
+def test_a_word_is_about_a_move_of_its_size(told, is_it):
+    frame = window([1.0] * 8 + [20.0] * 4, [1000.0] * 8 + [100.0] * 4)
+    unexplained, real = told_apart(price_breaks(frame), spoken(8, told))
+    assert (unexplained.is_empty(), real.is_empty()) == (is_it, not is_it)
+
+
+def test_a_word_on_another_instrument_or_day_explains_nothing():
+    found = price_breaks(window([1.0] * 8 + [20.0] * 4, [1000.0] * 8 + [100.0] * 4))
+    for word in (spoken(8, 20.0, con_id=102), spoken(9, 20.0), None):
+        unexplained, real = told_apart(found, word)
+        assert unexplained.equals(found)
+        assert real.is_empty()
