@@ -127,13 +127,25 @@ class MissingSessionsWarning(UserWarning):
 class UnexplainedBreakError(DataWrong):
     """A range holds two price bases, and nothing says how one leads to the other."""
 
-    def __init__(self, symbol: str, session: date, before: date, evidence: str, others: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        session: date,
+        ways: Sequence[str],
+        evidence: str,
+        others: Iterable[str] = (),
+        *,
+        is_own: bool = False,
+    ) -> None:
         self.symbol, self.session = symbol, session
+        apart = f"{symbol}'s minutes of {session} are on another price basis than all other prices"
+        what = apart if is_own else f"{symbol} is on another price basis from {session} on"
+        asked = ['adjust="as_served"', *ways]
+        mend = "" if is_own else " If the price did move so far, `quant breaks confirm` puts it on record."
         too = f" So do {listed(names)}." if (names := sorted({*others} - {symbol})) else ""
         super().__init__(
-            f"{symbol} is on another price basis from {session} on, and nothing explains it ({evidence}): what lies on "
-            f'the two sides cannot be put on one basis. Ask with adjust="as_served", from {session} on, up to '
-            f"{before}, or without {symbol}.{too}"
+            f"{what}, and nothing explains it ({evidence}): what lies on the two sides cannot be put on one basis. "
+            f"Ask with {', '.join(asked)}, or without {symbol}.{too}{mend}"
         )
 
 

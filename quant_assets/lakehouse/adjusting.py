@@ -1,8 +1,9 @@
 """The price basis of what readers return: factors from the lakehouse, put to rows of any table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import polars as pl
 
@@ -45,9 +46,23 @@ class Basis:
 
     @classmethod
     def read(
-        cls, store: CuratedStore, calendar: TradingCalendar, con_ids: Sequence[int], first: date, last: date
+        cls,
+        store: CuratedStore,
+        calendar: TradingCalendar,
+        con_ids: Sequence[int],
+        first: date,
+        last: date,
+        minutes_from: date | None = None,
     ) -> "Basis":
         """Read the factors that lead from any session of a range to the basis of its last one.
+
+        Args:
+            store: where they are.
+            calendar: the sessions.
+            con_ids: of whom.
+            first: first session of the range.
+            last: the session whose basis it is.
+            minutes_from: the first session with minutes, where rows of the day before stand beside them; else `first`.
 
         Raises:
             NotPublishedError: factors of a session of the range are missing: a split in it would go unseen.
@@ -62,7 +77,7 @@ class Basis:
             )
         rows = store.read_many(ADJUSTMENT_FACTORS, [Partition(day) for day in sessions], _FACTORS)
         mine = rows.filter(pl.col("con_id").is_in(list(con_ids)))
-        _refuse_breaks(mine, sessions)
+        _refuse_breaks(mine, sessions, minutes_from or first)
         return cls(chained(mine, list(con_ids), sessions), last)
 
     def of_minutes(
@@ -95,21 +110,39 @@ class Basis:
         return rebased(rows, windows, adjust, prices=tuple(prices), volumes=tuple(volumes))
 
 
-def _refuse_breaks(factors: pl.DataFrame, sessions: Sequence[date]) -> None:
+def _refuse_breaks(factors: pl.DataFrame, sessions: Sequence[date], minutes_from: date) -> None:
     """Refuse factors that would have to lead across an unexplained break: nobody knows by how much.
 
     A row of the session before D breaks between the two; one of D itself stands between its minutes and all others.
     """
     if len(sessions) < 2:  # noqa: PLR2004 - one session is on one basis
         return
-    is_own = pl.col("session") == pl.col("as_of_session")
-    broken = factors.filter(
-        (pl.col("kind") == UNEXPLAINED_BREAK) & (is_own | (pl.col("as_of_session") > sessions[0]))
-    ).sort("as_of_session", "symbol")
+    day = pl.col("as_of_session")
+    is_crossed = pl.when("is_own").then(day >= minutes_from).otherwise(day > sessions[0])
+    broken = (
+        factors.with_columns((pl.col("session") == day).alias("is_own"))
+        .filter((pl.col("kind") == UNEXPLAINED_BREAK) & is_crossed)
+        .sort("as_of_session", "is_own", "symbol")
+    )
     for row in broken.head(1).iter_rows(named=True):
-        day = row["as_of_session"]
-        before = sessions[max(sessions.index(day) - 1, 0)]
-        raise UnexplainedBreakError(row["symbol"], day, before, row["evidence"], broken["symbol"])
+        ways = _ways_out(row, broken.row(-1, named=True), sessions, minutes_from)
+        at, told = row["as_of_session"], row["evidence"]
+        raise UnexplainedBreakError(row["symbol"], at, ways, told, broken["symbol"], is_own=row["is_own"])
+
+
+def _ways_out(
+    first: Mapping[str, Any], last: Mapping[str, Any], sessions: Sequence[date], minutes_from: date
+) -> list[str]:
+    """Return which parts of a range can be read, given its first and its last break.
+
+    The minutes of a session that stand apart can be read alone. Where rows of the day before stand beside minutes, what
+    is read begins a session after a break, and no session stands alone.
+    """
+    is_beside = minutes_from > sessions[0]
+    after = sessions[sessions.index(last["as_of_session"]) + (last["is_own"] or is_beside) :]
+    before = [one for one in sessions if minutes_from <= one < first["as_of_session"]]
+    alone = [f"{first['as_of_session']} alone"] if first["is_own"] and not is_beside else []
+    return [*(f"from {one} on" for one in after[:1]), *(f"up to {one}" for one in before[-1:]), *alone]
 
 
 def adjusted_window(window: pl.DataFrame, adjust: str) -> pl.DataFrame:
@@ -137,7 +170,8 @@ def _refuse_two_bases(window: pl.DataFrame) -> None:
     )
     for row in sides.head(1).iter_rows(named=True):
         told = f"close {row['close']} before, open {row['open']} then"
-        raise UnexplainedBreakError(row["symbol"], row["first"], row["before"], told, sides["symbol"])
+        ways = [f"from {row['first']} on", f"up to {row['before']}"]
+        raise UnexplainedBreakError(row["symbol"], row["first"], ways, told, sides["symbol"])
 
 
 def total_return(window: pl.DataFrame) -> pl.DataFrame:

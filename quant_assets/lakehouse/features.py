@@ -343,12 +343,12 @@ class FeatureStore(DatasetReaders):
         """Put the columns that have a price basis on that of a session; a column's unit tells."""
         if adjust == "as_served" or frame.is_empty():
             return frame
-        first = frame.select(pl.col("session").min()).item()
+        first = minutes_from = frame.select(pl.col("session").min()).item()
         beside = [] if assembly.is_daily else [group.table for group in assembly.groups if group.is_daily]
         before = self.calendar.previous(first)
         if before and any(self._store.exists(table, Partition(before)) for table in beside):
             first = before
-        basis = Basis.read(self._store, self.calendar, con_ids, first, last)
+        basis = Basis.read(self._store, self.calendar, con_ids, first, last, minutes_from)
         for group in assembly.groups:
             units = {feature.name: group.unit(feature.name) for feature in group.features}
             prices, volumes = ([name for name, unit in units.items() if unit == one] for one in (PER_SHARE, SHARES))

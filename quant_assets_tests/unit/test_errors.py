@@ -103,7 +103,13 @@ SAMPLES = [
     (errors.CorruptCopyError(Path("/x/y"), "no magic"), ["/x/y", "no magic", "quant lake compact"]),
     (errors.NotPublishedError("universe", "2024-01-02", "Run it."), ["universe[2024-01-02]", "Run it."]),
     (
-        errors.UnexplainedBreakError("UGAZ", DAY, date(2024, 1, 1), "close 0.88 before", ["UGAZ", "DGAZ"]),
+        errors.NoMoveError("UGAZ", DAY, "day 56 against its minutes 958"),
+        ["UGAZ", str(DAY), "day 56 against its minutes 958", "quant flow data"],
+    ),
+    (
+        errors.UnexplainedBreakError(
+            "UGAZ", DAY, ["from 2024-01-02 on", "up to 2024-01-01"], "close 0.88 before", ["UGAZ", "DGAZ"]
+        ),
         [
             "UGAZ",
             "2024-01-02",
