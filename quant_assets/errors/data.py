@@ -92,7 +92,8 @@ class BrokenChainError(DataWrong):
         super().__init__(
             f"{where}: {cause}. No row is let in or kept out on words that cannot be proved, so nothing is curated. "
             f"`quant audit verify` names every such line. Restore {path.name} and {audit} from one backup; where there "
-            "is none, move both aside, keep them, and say again with `quant quarantine` what still holds."
+            "is none, move both aside, keep them, and say again with `quant quarantine` or `quant breaks` what still "
+            "holds."
         )
 
 

@@ -123,6 +123,17 @@ def standing(published: Project) -> Iterator[Project]:
     assert {path: published.tables().get(path) for path in before} == before
 
 
+def refused_tables(done: subprocess.CompletedProcess[str], code: int, tables: list[str], *words: str) -> None:
+    """Assert one message with these words per table, the exit code, and no stack trace."""
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == len(tables), done.stderr
+    for error, table in zip(sorted(errors), tables, strict=True):
+        assert f"partitions of {table} were not published" in error
+        assert all(word in error for word in words), error
+
+
 def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     """Assert one message with these words, the exit code, and no stack trace."""
     assert done.returncode == code, done.stdout + done.stderr

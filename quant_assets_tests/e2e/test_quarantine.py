@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from quant_assets_tests.e2e.test_bad_input import Project, refused
+from quant_assets_tests.e2e.test_bad_input import Project, refused, refused_tables
 
 SESSION, AT = "2026-11-18", "2026-11-18 19:20:00"
 """When the synthetic market multiplies a bar of QUTA by 100."""
@@ -103,7 +103,8 @@ def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Proje
     words(project).write_bytes(kept.replace(b"misread", b"perfect"))
     refused(project.quant("audit", "verify"), 65, "overrides.jsonl")
     refused(project.quant("audit", "data"), 65, "overrides.jsonl, line 2")
-    refused(project.quant("flow", "data", "--session", SESSION), 65, "overrides.jsonl, line 2")
+    ran = project.quant("flow", "data", "--session", SESSION)
+    refused_tables(ran, 65, ["adjustment_factors", "curated_tws_1d_bars"], "overrides.jsonl, line 2")
     words(project).write_bytes(kept)
     assert "the chains hold" in ok(project, "audit", "verify"), "restored from the backup"
 
