@@ -49,28 +49,6 @@ _CENT = 0.01
 _PRICES = ("open", "high", "low", "close")
 
 
-def session_prices(minutes: pl.DataFrame) -> pl.DataFrame:
-    """Summarize 1-minute bars of sessions.
-
-    Args:
-        minutes: con_id, session, ts, open, high, low, close; rows without sound prices are left out.
-
-    Returns:
-        con_id, session, open (of the first minute), high, low, close (of the last minute).
-    """
-    sound = pl.all_horizontal((pl.col(name) > 0) & pl.col(name).is_finite() for name in _PRICES)
-    return (
-        minutes.filter(sound)
-        .group_by("con_id", "session")
-        .agg(
-            pl.col("open").sort_by("ts").first(),
-            pl.col("high").max(),
-            pl.col("low").min(),
-            pl.col("close").sort_by("ts").last(),
-        )
-    )
-
-
 def detect(
     session: date,
     before: date | None,

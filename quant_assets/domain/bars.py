@@ -292,3 +292,26 @@ def overlap_agrees(stored: pl.DataFrame, fetched: pl.DataFrame, tolerance: float
         .join(ratios, on=key, how="left")
         .with_columns(((pl.col("ratio") - 1).abs() <= tolerance).fill_null(value=False).alias("agrees"))
     )
+
+
+def session_prices(minutes: pl.DataFrame) -> pl.DataFrame:
+    """Summarize 1-minute bars of sessions.
+
+    Args:
+        minutes: con_id, session, ts, open, high, low, close; rows without sound prices are left out.
+
+    Returns:
+        con_id, session, open (of the first minute), high, low, close (of the last minute).
+    """
+    prices = ("open", "high", "low", "close")
+    sound = pl.all_horizontal((pl.col(name) > 0) & pl.col(name).is_finite() for name in prices)
+    return (
+        minutes.filter(sound)
+        .group_by("con_id", "session")
+        .agg(
+            pl.col("open").sort_by("ts").first(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("close").sort_by("ts").last(),
+        )
+    )

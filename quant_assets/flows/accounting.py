@@ -155,3 +155,11 @@ def accounting_findings(work: Work, accounted: pl.DataFrame, members: pl.DataFra
         Finding(ENDED, not (ended := mass_delisting(accounted)), ended, blocking=False),
         Finding(BOUNDED, not out, f"beyond {limits.max_quarantined:.2%}: {out}" if out else "", blocking=False),
     ]
+
+
+def expected_days(work: Work, members: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return con_id and n_expected: on how many of the sessions its own exchange was open."""
+    named = work.timetables_of(members)
+    counts = {name: sum(map(work.calendar_named(name).is_session, sessions)) for name in named["calendar"].unique()}
+    n_expected = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_expected")
+    return named.select("con_id", n_expected)

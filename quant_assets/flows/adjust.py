@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from quant_assets.domain import adjustments
-from quant_assets.domain.bars import daily_window, newest_answers
+from quant_assets.domain.bars import daily_window, newest_answers, session_prices
 from quant_assets.domain.breaks import UNEXPLAINED_BREAK
 from quant_assets.domain.hours import is_open
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS, UNIVERSE
@@ -80,7 +80,7 @@ class Adjuster:
         """Return the day's prices as the minutes that speak for a session give them, in each instrument's own hours."""
         raw = self._work.lake.raw.read(RAW_TWS_BARS, Partition(session), _MINUTE_COLUMNS)
         timed = raw.join(self._work.hours_of(session, members), on="con_id")
-        return adjustments.session_prices(newest_answers(timed.filter(is_open()).select(raw.columns)))
+        return session_prices(newest_answers(timed.filter(is_open()).select(raw.columns)))
 
     def _rows(self, near: list[date], start: date) -> pl.DataFrame:
         """Return the vintages' rows from a session on; those of a margin before it tell how far a window reaches."""

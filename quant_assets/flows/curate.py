@@ -1,7 +1,7 @@
 """From bronze to silver, one session at a time: read, call the domain, publish what passes."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -35,7 +35,7 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.domain.toxic import REAL_MOVE
 from quant_assets.errors import NotPublishedError
-from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings
+from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings, expected_days
 from quant_assets.flows.breaks import jumps_id, with_max_jump
 from quant_assets.flows.confirming import as_input, heard, real_moves
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
@@ -255,7 +255,7 @@ class Curator:
         sound, broken = quality.sound_daily(window)
         classes = with_max_jump(work, members).select("con_id", "max_jump")
         bounded = sound.join(classes, on="con_id", how="left", maintain_order="left")
-        expected, moves = _expected_days(work, members, sessions), real_moves(work, sessions)
+        expected, moves = expected_days(work, members, sessions), real_moves(work, sessions)
         finished = quality.finish_daily(bounded, expected, DAILY_VERSION, moves)
         absent = members.join(finished, on="con_id", how="anti")
         plain = members.filter(pl.col("asset_class").is_in(instruments_domain.ADJUSTABLE)).join(
@@ -392,14 +392,6 @@ def _balance(raw: pl.DataFrame, divided: quality.Curation) -> Finding:
             "superseded": divided.n_superseded,
         },
     )
-
-
-def _expected_days(work: Work, members: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
-    """Return con_id and n_expected: on how many of the sessions its own exchange was open."""
-    named = work.timetables_of(members)
-    counts = {name: sum(map(work.calendar_named(name).is_session, sessions)) for name in named["calendar"].unique()}
-    n_expected = pl.col("calendar").replace_strict(counts, return_dtype=pl.Int64).alias("n_expected")
-    return named.select("con_id", n_expected)
 
 
 def _names(frame: pl.DataFrame) -> str:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.domain.adjustments import chained, detect, rebased, session_prices, snap
-from quant_assets.domain.bars import daily_window, newest_answers
+from quant_assets.domain.adjustments import chained, detect, rebased, snap
+from quant_assets.domain.bars import daily_window, newest_answers, session_prices
 from quant_assets.domain.quality import curate_minutes
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_DAILY_BARS
 from quant_assets.gateway.recording import RecordedMarket
