@@ -68,14 +68,15 @@ def wilder(x: Array, n: int) -> Array:
 
 def _recursive(x: Array, n: int, alpha: float) -> Array:
     """Go through time once, all instruments abreast; what is not known is skipped."""
-    start, out = sma(x, n), np.full_like(x, np.nan)
-    state = np.full_like(x[0], np.nan) if len(x) else np.nan
+    start, is_known, share = sma(x, n), ~np.isnan(x), alpha * x
+    out, state = np.empty_like(x), np.full_like(x[:1], np.nan)
     for row in range(len(x)):
-        now = x[row]
-        following = np.where(np.isnan(state), start[row], alpha * now + (1.0 - alpha) * state)
-        state = np.where(np.isnan(now), state, following)
-        out[row] = np.where(np.isnan(now), np.nan, following)
-    return out
+        here = slice(row, row + 1)
+        following = share[here] + (1.0 - alpha) * state
+        np.copyto(following, start[here], where=np.isnan(state))
+        np.copyto(state, following, where=is_known[here])
+        out[here] = following
+    return np.where(is_known, out, np.nan)
 
 
 def wma(x: Array, n: int) -> Array:
