@@ -165,8 +165,9 @@ class _Court:
             marked = [one.with_columns(_is_there=pl.lit(1)) for one in (before, again)]
             both = marked[0].join(marked[1], on=key, how="full", coalesce=True, suffix="_again")
             compared = ["_is_there", *names]
+        found = both.select(_is_changed(name, both.schema[name]).any().alias(name) for name in compared)
         told = []
-        for name in compared:
+        for name in (column.name for column in found if column.any()):
             changed = both.filter(_is_changed(name, both.schema[name])).sort(key).head(1)
             named = changed.join(assigned, on="con_id", how="left")
             told += [_sentence(row, key, name) for row in named.iter_rows(named=True)]
