@@ -15,7 +15,7 @@ from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks, told_apa
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS
 from quant_assets.domain.toxic import MAX_JUMP, REAL_MOVE
 
-VERSION = "2"
+VERSION = "3"
 
 PLAUSIBLE: tuple[Fraction, ...] = tuple(
     sorted(
@@ -73,7 +73,7 @@ def detect(
         ADJUSTMENT_FACTORS, two rows per member. That of the session before: factors that put its prices, on the basis
         of the window as of then, on the basis as of D. That of D: factors that put its stored minutes on the basis
         of the window as of D. Where one basis ends and another begins, and nothing explains it, the factors are 1 and
-        the kind says so.
+        the kind says so. Two answers that differ are told before a jump within one: no word on the jump joins them.
     """
     at_session = pl.col("session") == session
     bound = pl.col("max_jump") if "max_jump" in members.columns else pl.lit(None, pl.Float64)
@@ -110,8 +110,8 @@ def _link(
     )
     jumps = pl.concat(
         [
-            broken.select("con_id", "price_ratio", broken="evidence"),
-            moved.select("con_id", "price_ratio", moved=pl.format("a real move, {}; {}", "note", "evidence")),
+            broken.select(*_JUMP, broken="evidence"),
+            moved.select(*_JUMP, moved=pl.format("a real move, {}; {}", "note", "evidence")),
         ],
         how="diagonal",
     )
@@ -134,7 +134,8 @@ def _link(
     dividend = pl.col("_dividend").fill_null(1.0)
     is_split, is_dividend = split != 1.0, dividend != 1.0
     is_odd = (has_overlap & ((ratio - 1).abs() > SAME_BASIS) & ~is_split).fill_null(value=False)
-    is_broken = pl.col("broken").is_not_null() | (is_odd & _is_beyond(ratio))
+    is_apart = is_odd & _is_beyond(ratio)
+    is_broken = pl.col("broken").is_not_null() | is_apart
     kind = (
         pl.when(is_broken)
         .then(pl.lit(UNEXPLAINED_BREAK))
@@ -154,8 +155,9 @@ def _link(
         pl.when(is_broken).then(1.0).otherwise(split).alias("split_factor"),
         pl.when(is_broken).then(1.0).otherwise(split * dividend).alias("total_return_factor"),
         kind.alias("kind"),
-        pl.coalesce("price_ratio", ratio).alias("observed_ratio"),
-    ).select(*_FOUND, _link_evidence(has_overlap, is_dividend, is_odd))
+        pl.when(is_apart).then(ratio).otherwise(pl.coalesce("price_ratio", ratio)).alias("observed_ratio"),
+        *(pl.when(~is_apart).then(name).alias(name) for name in ("close_before", "close_after")),
+    ).select(*_FOUND, _link_evidence(has_overlap, is_dividend, is_odd, is_apart))
 
 
 def _is_beyond(ratio: pl.Expr) -> pl.Expr:
@@ -164,9 +166,10 @@ def _is_beyond(ratio: pl.Expr) -> pl.Expr:
 
 
 _FOUND = (
-    "con_id", "symbol", "split_factor", "total_return_factor", "kind", "observed_ratio", "vintage_before",
-    "vintage_after",
+    "con_id", "symbol", "split_factor", "total_return_factor", "kind", "observed_ratio", "close_before", "close_after",
+    "vintage_before", "vintage_after",
 )  # fmt: skip
+_JUMP = ("con_id", "price_ratio", "close_before", "close_after")
 
 
 def _overlap(now: pl.DataFrame, then: pl.DataFrame) -> pl.DataFrame:
@@ -227,7 +230,7 @@ def _dividend(now: pl.DataFrame, before: date) -> pl.DataFrame:
     return steps.select("con_id", pl.when(is_paid).then(pl.col("_step")).otherwise(1.0).alias("_dividend"))
 
 
-def _link_evidence(has_overlap: pl.Expr, is_dividend: pl.Expr, is_odd: pl.Expr) -> pl.Expr:
+def _link_evidence(has_overlap: pl.Expr, is_dividend: pl.Expr, is_odd: pl.Expr, is_apart: pl.Expr) -> pl.Expr:
     vintages = pl.format(
         "{} sessions, vintage {} against {}: close {} against {}, ratio {}",
         pl.col("_n_overlap"),
@@ -247,7 +250,7 @@ def _link_evidence(has_overlap: pl.Expr, is_dividend: pl.Expr, is_odd: pl.Expr) 
     odd = pl.when(is_odd).then(pl.lit("; the ratio is no split, and nothing is adjusted"))
     base = pl.when(has_overlap).then(vintages).otherwise(minutes).fill_null("nothing to compare")
     told = pl.concat_str(base, dividend, odd, ignore_nulls=True)
-    return pl.coalesce("broken", "moved", told).alias("evidence")
+    return pl.when(is_apart).then(told).otherwise(pl.coalesce("broken", "moved", told)).alias("evidence")
 
 
 # ------------------------------------------------------------ from the stored minutes to the window
@@ -285,6 +288,7 @@ def _own(members: pl.DataFrame, daily: pl.DataFrame, minutes: pl.DataFrame) -> p
         split.alias("total_return_factor"),
         kind.alias("kind"),
         pl.col("_of_minutes").alias("observed_ratio"),
+        *(pl.lit(None, pl.Float64).alias(name) for name in ("close_before", "close_after")),
         pl.lit(None, dtype=pl.Date).alias("vintage_before"),
         pl.col("vintage").alias("vintage_after"),
     ).select(*_FOUND, pl.concat_str(text, odd, ignore_nulls=True).alias("evidence"))

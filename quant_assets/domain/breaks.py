@@ -37,7 +37,8 @@ def price_breaks(window: pl.DataFrame) -> pl.DataFrame:
             the default, max_jump.
 
     Returns:
-        con_id, session (the first one on the other basis), price_ratio (its open to the close before), evidence.
+        con_id, session (the first one on the other basis), price_ratio (its open to the close before), close_before,
+        close_after, evidence.
     """
     jump = pl.col("max_jump").fill_null(MAX_JUMP).log() if "max_jump" in window.columns else pl.lit(MAX_JUMP).log()
     before, after = (pl.col("close").shift(by).over("con_id") for by in (1, -1))
@@ -64,7 +65,14 @@ def price_breaks(window: pl.DataFrame) -> pl.DataFrame:
             .alias("_before")
         )
         .filter(~pl.col("_is_print") & (is_far | is_fallen) & (is_quiet | (is_fallen & is_as_dear)))
-        .select("con_id", "session", ratio.alias("price_ratio"), evidence.alias("evidence"))
+        .select(
+            "con_id",
+            "session",
+            ratio.alias("price_ratio"),
+            pl.col("_before").alias("close_before"),
+            pl.col("close").alias("close_after"),
+            evidence.alias("evidence"),
+        )
     )
 
 

@@ -139,25 +139,10 @@ def breaks(work: Work, sessions: Sequence[date] | None = None) -> Iterator[Break
 
 def _rows(work: Work, session: date) -> pl.DataFrame:
     """Return con_id, symbol, kind, close_before, close_after, ratio and evidence of a session's breaks."""
-    curated, partition = work.lake.curated, Partition(session)
-    found = curated.read(ADJUSTMENT_FACTORS, partition).filter(pl.col("kind").is_in([UNEXPLAINED_BREAK, REAL_MOVE]))
-    columns, whose = ["con_id", "session", "close", "dq_rules"], found["con_id"].to_list()
-    days = curated.read_many(CURATED_TWS_1D_BARS, [partition], columns, whose)
-    at_it = pl.col("session") == session
-    sides = (
-        days.sort("con_id", "session")
-        .group_by("con_id")
-        .agg(
-            pl.col("close").filter(~at_it).last().alias("close_before"),
-            pl.col("close").filter(at_it).first().alias("close_after"),
-            pl.col("dq_rules").filter(at_it).is_not_null().any().alias("_is_in_window"),
-        )
-        .filter("_is_in_window")
-    )
-    is_own = pl.col("session") == session
-    closes = (pl.when(~is_own).then(name).alias(name) for name in ("close_before", "close_after"))
-    joined = found.join(sides, on="con_id", how="left").sort("symbol", "con_id", "session")
-    return joined.select("con_id", "symbol", "kind", *closes, pl.col("observed_ratio").alias("ratio"), "evidence")
+    factors = work.lake.curated.read(ADJUSTMENT_FACTORS, Partition(session))
+    found = factors.filter(pl.col("kind").is_in([UNEXPLAINED_BREAK, REAL_MOVE])).sort("symbol", "con_id", "session")
+    told = ("close_before", "close_after", pl.col("observed_ratio").alias("ratio"), "evidence")
+    return found.select("con_id", "symbol", "kind", *told)
 
 
 def sentence(line: Line) -> str:

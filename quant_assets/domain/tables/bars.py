@@ -231,6 +231,17 @@ ADJUSTMENT_FACTORS = Table(
             "Ratio as measured, before it was taken for a split",
             nullable=True,
         ),
+        Column(
+            "close_before",
+            pl.Float64,
+            "quote currency per share",
+            "Of a break within one answer, or a real move: the close before it, on the basis of D. Null where two "
+            "answers for the same prices differ: no price moved",
+            nullable=True,
+        ),
+        Column(
+            "close_after", pl.Float64, "quote currency per share", "The same: the close of D beyond it", nullable=True
+        ),
         Column("vintage_before", pl.Date, "date", "Daily vintage on the basis before", nullable=True, provenance=True),
         Column("vintage_after", pl.Date, "date", "Daily vintage on the basis of D", nullable=True, provenance=True),
         Column(

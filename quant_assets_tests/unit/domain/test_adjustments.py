@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from quant_assets.domain.adjustments import chained, detect, rebased, snap
 from quant_assets.domain.bars import daily_window, newest_answers, session_prices
+from quant_assets.domain.breaks import REAL_MOVES
 from quant_assets.domain.quality import curate_minutes
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_DAILY_BARS
 from quant_assets.gateway.recording import RecordedMarket
@@ -120,6 +121,50 @@ def test_a_change_that_no_split_explains_is_named():
     assert row["kind"] == "unexplained"
     assert row["observed_ratio"] == pytest.approx(1.07)
     assert "no split" in row["evidence"]
+
+
+# ------------------------------------------------------------ breaks
+
+
+def jumped(restated: float, word: float | None = None) -> dict:
+    """Return the link to D, which opens and closes at 20 times the close before on a tenth of the usual volume.
+
+    As of the session before all closes are 1; as of D they are `restated`. Somebody may say that the price moved.
+    """
+    level = dict.fromkeys(WINDOW[:-1], 1.0)
+    later = dict.fromkeys(level, restated) | {D: 20 * restated}
+    now, then = windows(pl.concat([both(level, BEFORE), both(later, D)]))
+    thin = pl.when(pl.col("session") == D).then(100.0).otherwise(1000.0)
+    moves = None
+    if word is not None:
+        said = {"con_id": [101], "session": [D], "price_ratio": [word], "note": ["anna: a buyout"]}
+        moves = pl.DataFrame(said, schema_overrides=REAL_MOVES)
+    minutes = session_prices(raw_bars([20 * restated], session=D))
+    frame = detect(D, BEFORE, MEMBERS, now.with_columns(volume=thin), then, minutes, moves)
+    return ADJUSTMENT_FACTORS.conform(frame).filter(pl.col("session") == BEFORE).row(0, named=True)
+
+
+@pytest.mark.parametrize(("word", "kind"), [(None, "unexplained_break"), (20.0, "real_move")])
+def test_a_break_within_one_answer_tells_both_closes(word, kind):
+    row = jumped(1.0, word)
+    assert (row["kind"], row["observed_ratio"]) == (kind, pytest.approx(20.0))
+    assert (row["close_before"], row["close_after"]) == (1.0, 20.0)
+
+
+@pytest.mark.parametrize("word", [None, 20.0])
+def test_two_answers_that_differ_are_told_as_such_beside_a_jump_and_whatever_is_said_of_it(word):
+    """All closes before are restated from 1.0 to 13.7, which is no split: no word makes one basis of the two answers."""
+    row = jumped(13.7, word)
+    assert (row["kind"], row["split_factor"], row["total_return_factor"]) == ("unexplained_break", 1.0, 1.0)
+    assert row["observed_ratio"] == pytest.approx(13.7)
+    assert "close 13.7 against 1.0, ratio 13.7; the ratio is no split" in row["evidence"]
+    assert "real move" not in row["evidence"]
+    assert (row["close_before"], row["close_after"]) == (None, None)
+
+
+def test_minutes_apart_from_their_day_are_no_step_of_a_price():
+    row = found(both(closes(100.0), D), raw_bars([1730.0], session=D))[D]
+    assert (row["kind"], row["close_before"], row["close_after"]) == ("unexplained_break", None, None)
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,27 @@ def test_a_break_tells_both_closes_and_what_was_said(history):
     assert one.said.endswith("anna takes that back: a buyout")
 
 
+@contextmanager
+def without(lab: Lab, table: Any, session: date):
+    """Take one stored file away for a while."""
+    path = lab.lake.layout.file(table, Partition(session))
+    aside = path.rename(path.with_suffix(".aside"))
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+def test_a_move_is_one_whether_or_not_its_daily_window_is_built(history):
+    """The factors prove it: the window of the day adds nothing, and its absence denies nothing."""
+    with without(history.lab, CURATED_TWS_1D_BARS, BREAK):
+        with standing_at(history.lab, after(LATER) + 30 * DAY) as work:
+            (one,) = breaks(work, [BREAK])
+        assert one.may_be_a_move
+        told = say(history.lab, after(LATER) + 30 * DAY, dry_run=True)
+    assert told["price_ratio"] == pytest.approx(one.ratio, rel=1e-12)
+
+
 def test_only_what_broke_is_confirmed_and_only_what_is_confirmed_taken_back(history):
     with standing_at(history.lab, after(LATER) + 30 * DAY) as work:
         before = work.layout.overrides.read_bytes()
