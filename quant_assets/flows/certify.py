@@ -14,7 +14,7 @@ from quant_assets.errors.base import listed
 from quant_assets.flows.accounting import balance
 from quant_assets.flows.breaks import broken_at
 from quant_assets.flows.care import DATA_TABLES
-from quant_assets.flows.confirming import BREAKS, breaks_id, windows
+from quant_assets.flows.confirming import BREAKS, MADE_WITH_BREAKS, breaks_id, concerning
 from quant_assets.flows.ingest.ledger import in_other_units
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
@@ -164,7 +164,7 @@ def _words_id(work: Work, session: date) -> dict[str, str]:
 def _breaks_ids(work: Work, session: date) -> dict[str, str]:
     """Return the same of the words on breaks, for the tables that are made with them."""
     try:
-        return {name: breaks_id(work, sessions) for name, sessions in windows(work, session).items()}
+        return {name: breaks_id(work, concerning(work, name, session)) for name in MADE_WITH_BREAKS}
     except BrokenChainError:
         return {}
 

@@ -5,17 +5,18 @@ sides is on one price basis, and is computed across. The newest word about an in
 the break is as large as it was when it was said. Nothing is removed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 import polars as pl
 
-from quant_assets.domain.breaks import REAL_MOVES, UNEXPLAINED_BREAK
+from quant_assets.domain.breaks import REAL_MOVES, UNEXPLAINED_BREAK, price_breaks, told_apart
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, CURATED_TWS_1D_BARS, UNIVERSE
 from quant_assets.domain.toxic import REAL_MOVE
 from quant_assets.errors import NoMoveError, UnknownNameError
+from quant_assets.flows.breaks import with_max_jump
 from quant_assets.flows.words import Line, say
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -24,6 +25,9 @@ from quant_assets.lakehouse.layout import Partition
 
 BREAKS: Final = "breaks"
 """Input of what is made with words on breaks: the id of all of them; absent where nobody said anything."""
+
+MADE_WITH_BREAKS: Final = (ADJUSTMENT_FACTORS.name, CURATED_TWS_1D_BARS.name)
+"""Tables that are made with words on breaks."""
 
 _EVENT = "break_confirm"
 _TAKEN_BACK = "break_reopen"
@@ -59,13 +63,11 @@ def real_moves(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=REAL_MOVES, orient="row").sort("con_id", "session")
 
 
-def windows(work: Work, session: date) -> Mapping[str, Sequence[date]]:
-    """Return of each table that is made with such words those sessions whose breaks concern its partition."""
-    n_lookback = work.settings.manifest.max_lookback_sessions
-    return {
-        ADJUSTMENT_FACTORS.name: [session],
-        CURATED_TWS_1D_BARS.name: work.calendar.window(session, n_lookback),
-    }
+def concerning(work: Work, table: str, session: date) -> Sequence[date]:
+    """Return the sessions whose breaks concern a partition of a table; none where it is not made with such words."""
+    if table == CURATED_TWS_1D_BARS.name:
+        return work.calendar.window(session, work.settings.manifest.max_lookback_sessions)
+    return [session] if table == ADJUSTMENT_FACTORS.name else []
 
 
 def breaks_id(work: Work, sessions: Sequence[date]) -> str:
@@ -110,7 +112,7 @@ class Break:
     kind: str
     """`unexplained_break` or `real_move`."""
     close_before: float | None
-    """Both closes are null where the break is none of the daily window: two answers for the same prices differ."""
+    """Both closes are null where two answers for the same prices differ."""
     close_after: float | None
     ratio: float
     evidence: str
@@ -130,19 +132,87 @@ def breaks(work: Work, sessions: Sequence[date] | None = None) -> Iterator[Break
         BrokenChainError: the words cannot be proved.
     """
     words = {(line["con_id"], line["session"]): line for line in said(work, sessions)}
+    for row in _rows(work, sessions).iter_rows(named=True):
+        line = words.get((row["con_id"], str(row["session"])))
+        yield Break(**row, said=sentence(line) if line else "")
+
+
+_PLACE = ["con_id", "session"]
+_MARKS = ("dq_status", "dq_rules")
+_BREAKS = pl.DataFrame(
+    schema={
+        "session": pl.Date,
+        "con_id": pl.Int64,
+        "symbol": pl.String,
+        "kind": pl.String,
+        "close_before": pl.Float64,
+        "close_after": pl.Float64,
+        "ratio": pl.Float64,
+        "evidence": pl.String,
+        "is_own": pl.Boolean,
+    }
+)
+
+
+def _rows(work: Work, sessions: Sequence[date] | None) -> pl.DataFrame:
+    """Return the columns of `Break`, but for what was said, by session and symbol.
+
+    The factors of a session tell of its breaks; the daily windows that hold it, of those that the factors do not know.
+    """
     stored = [one.session for one in work.lake.curated.partitions(ADJUSTMENT_FACTORS)]
-    for session in stored if sessions is None else sorted({*sessions} & {*stored}):
-        for row in _rows(work, session).iter_rows(named=True):
-            line = words.get((row["con_id"], str(session)))
-            yield Break(session, **row, said=sentence(line) if line else "")
+    wanted = stored if sessions is None else sorted({*sessions} & {*stored})
+    told = pl.concat([_BREAKS, *(_of_factors(work, session) for session in wanted)])
+    known = told.filter(~pl.col("is_own"))
+    later = pl.concat([_BREAKS, *(_of_window(work, one) for one in _windows(work, sessions))])
+    asked = pl.lit(value=True) if sessions is None else pl.col("session").is_in([*sessions])
+    more = later.filter(asked).unique(_PLACE, keep="first", maintain_order=True).join(known, on=_PLACE, how="anti")
+    return pl.concat([told, more]).sort("session", "symbol", "con_id", "is_own").drop("is_own")
 
 
-def _rows(work: Work, session: date) -> pl.DataFrame:
-    """Return con_id, symbol, kind, close_before, close_after, ratio and evidence of a session's breaks."""
+def _of_factors(work: Work, session: date) -> pl.DataFrame:
+    """Return the breaks of a session that its factors tell of; `is_own` where its minutes stand apart from its day."""
     factors = work.lake.curated.read(ADJUSTMENT_FACTORS, Partition(session))
-    found = factors.filter(pl.col("kind").is_in([UNEXPLAINED_BREAK, REAL_MOVE])).sort("symbol", "con_id", "session")
-    told = ("close_before", "close_after", pl.col("observed_ratio").alias("ratio"), "evidence")
-    return found.select("con_id", "symbol", "kind", *told)
+    is_own, ratio = pl.col("session") == session, pl.col("observed_ratio")
+    found = factors.filter(pl.col("kind").is_in([UNEXPLAINED_BREAK, REAL_MOVE]))
+    return found.with_columns(is_own=is_own, ratio=ratio).with_columns(session=pl.lit(session)).select(_BREAKS.columns)
+
+
+def _windows(work: Work, sessions: Sequence[date] | None) -> list[Partition]:
+    """Return the daily windows that tell of breaks of some sessions, or of all, the newest first.
+
+    Of a session it is the newest that holds it and the one before it. Besides, few windows that hold all sessions
+    together: what is found when all are asked about is found of one of them, too.
+    """
+    stored = [*reversed(work.lake.curated.partitions(CURATED_TWS_1D_BARS))]
+    held = {one: concerning(work, CURATED_TWS_1D_BARS.name, one.session)[1:] for one in stored}
+    chosen, seen = stored[-1:], set[date]()
+    for one in stored:
+        if one.session not in seen:
+            chosen.append(one)
+            seen |= {*held[one]}
+    if sessions is not None:
+        newest = (next((one for one in stored if session in held[one]), None) for session in sessions)
+        chosen = [one for one in chosen if not {*sessions}.isdisjoint(held[one])] + [one for one in newest if one]
+    return sorted({*chosen}, reverse=True)
+
+
+def _of_window(work: Work, partition: Partition) -> pl.DataFrame:
+    """Return the breaks that the marks of a daily window tell of."""
+    curated = work.lake.curated
+    days = curated.read(CURATED_TWS_1D_BARS, partition, [*_PLACE, "symbol", "open", "close", "volume", *_MARKS])
+    broken = days.join(days.drop_nulls("dq_rules"), on="con_id", how="semi")
+    if broken.is_empty():
+        return _BREAKS
+    members = curated.read(UNIVERSE, partition, ["con_id", "asset_class"])
+    bounded = broken.join(with_max_jump(work, members).select("con_id", "max_jump"), on="con_id", how="left")
+    found = price_breaks(bounded).join(days.drop_nulls("dq_rules").select(*_PLACE, "symbol", *_MARKS), on=_PLACE)
+    moves = real_moves(work, concerning(work, CURATED_TWS_1D_BARS.name, partition.session))
+    moved = told_apart(found, moves)[1].select(*_PLACE, is_said=pl.lit(value=True))
+    is_before_another = (pl.col("dq_status") == "error") & pl.col("is_said")  # whose mark it carries
+    is_move = (pl.col("dq_rules") == REAL_MOVE) | is_before_another.fill_null(value=False)
+    kind = pl.when(is_move).then(pl.lit(REAL_MOVE)).otherwise(pl.lit(UNEXPLAINED_BREAK))
+    rows = found.join(moved, on=_PLACE, how="left", maintain_order="left")
+    return rows.with_columns(kind=kind, ratio="price_ratio", is_own=pl.lit(value=False)).select(_BREAKS.columns)
 
 
 def sentence(line: Line) -> str:
@@ -173,7 +243,7 @@ def confirm(
 
     Raises:
         NotASessionError, FutureSessionError: the day is no session of the calendar, or has not closed yet.
-        NotPublishedError: the session has no factors, or no universe.
+        NotPublishedError: the session has no factors, and no daily window holds it.
         UnknownNameError: no instrument of that name has such a break.
         NoMoveError: two answers for the same prices differ: no price moved.
         BrokenChainError: what was said before cannot be proved.
@@ -194,9 +264,10 @@ def confirm(
 
 
 def _broken(work: Work, session: date, symbol: str) -> dict[str, Any]:
-    found = _rows(work, session).with_columns(price_ratio="ratio")
-    names = found.select("con_id").unique()
-    con_id = _named(work, session, symbol, names, "instrument with a price break")
+    if not _windows(work, [session]):
+        work.lake.curated.read(ADJUSTMENT_FACTORS, Partition(session), ["con_id"])
+    found = _rows(work, [session]).with_columns(price_ratio="ratio")
+    con_id, _ = _named(work, session, symbol, found.select("con_id").unique(), "instrument with a price break")
     mine = found.filter(pl.col("con_id") == con_id)
     moves = mine.drop_nulls("close_before")
     if moves.is_empty():
@@ -206,26 +277,27 @@ def _broken(work: Work, session: date, symbol: str) -> dict[str, Any]:
 
 def _confirmed(work: Work, session: date, symbol: str) -> dict[str, Any]:
     moves = real_moves(work, [session])
-    con_id = _named(work, session, symbol, moves.select("con_id"), "instrument with a confirmed move")
-    known = work.lake.curated.read(UNIVERSE, Partition(session), ["con_id", "symbol"])
-    return moves.filter(pl.col("con_id") == con_id).join(known, on="con_id").row(0, named=True)
+    con_id, name = _named(work, session, symbol, moves.select("con_id"), "instrument with a confirmed move")
+    return moves.filter(pl.col("con_id") == con_id).row(0, named=True) | {"symbol": name}
 
 
-def _named(work: Work, session: date, symbol: str, those: pl.DataFrame, kind: str) -> int:
-    """Return the con_id of the one of some instruments that has a name."""
-    members = work.lake.curated.read(UNIVERSE, Partition(session), ["con_id", "symbol", "exchange"])
+def _named(work: Work, session: date, symbol: str, those: pl.DataFrame, kind: str) -> tuple[int, str]:
+    """Return con_id and symbol of the one of some instruments that has a name, then or in a later window."""
+    places = [Partition(session), *_windows(work, [session])]
+    members = work.lake.curated.read_many(UNIVERSE, places, ["con_id", "symbol", "exchange"])
     named = members.join(those, on="con_id").with_columns(pl.format("{}:{}", "exchange", "symbol").alias("name"))
     fitting = named.filter((pl.col("symbol") == symbol) | (pl.col("name") == symbol))
-    if fitting.height != 1:
-        raise UnknownNameError(f"{kind} on {session}", symbol, named["name" if fitting.height else "symbol"])
-    return int(fitting["con_id"][0])
+    if fitting["con_id"].n_unique() != 1:
+        raise UnknownNameError(f"{kind} on {session}", symbol, {*named["name" if fitting.height else "symbol"]})
+    return fitting.select("con_id", "symbol").row(0)
 
 
 def to_build(work: Work, session: date) -> tuple[date, date]:
     """Return the first and the last session that a word on a break of a session concerns, of those that stand."""
-    held = [
+    made = [
         one.session
-        for one in work.lake.curated.partitions(CURATED_TWS_1D_BARS)
-        if session in windows(work, one.session)[CURATED_TWS_1D_BARS.name]
+        for table in (ADJUSTMENT_FACTORS, CURATED_TWS_1D_BARS)
+        for one in work.lake.curated.partitions(table)
+        if session in concerning(work, table.name, one.session)
     ]
-    return session, max(held, default=session)
+    return min(made, default=session), max(made, default=session)

@@ -36,7 +36,7 @@ from quant_assets.domain.tables import (
 from quant_assets.errors import BrokenChainError, CorruptFileError, DataWrong, DefectError
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.certify import certify
-from quant_assets.flows.confirming import BREAKS, breaks_id, windows
+from quant_assets.flows.confirming import BREAKS, breaks_id, concerning
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.words import Words
@@ -276,12 +276,8 @@ class PastLake:
             CURATED_TWS_1M_BARS.name: lambda: self._content(CURATED_TWS_1M_BARS, partition),
             CURATED_TWS_1D_BARS.name: lambda: self._content(CURATED_TWS_1D_BARS, partition),
         }
-        knows_breaks = all(
-            footer.inputs.get(BREAKS, "") == breaks_id(self.work, sessions)
-            for name, sessions in windows(self.work, partition.session).items()
-            if name == footer.table
-        )
-        return knows_breaks and all(
+        breaks = breaks_id(self.work, concerning(self.work, footer.table, partition.session))
+        return footer.inputs.get(BREAKS, "") == breaks and all(
             footer.inputs[name] == ask() for name, ask in current.items() if name in footer.inputs
         )
 

@@ -1,0 +1,106 @@
+"""A price break that lies in daily windows only, before the lake's first session: listed, confirmed and taken back."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, CURATED_TWS_1D_BARS
+from quant_assets.errors import NoMoveError, NotPublishedError, UnexplainedBreakError, UnknownNameError
+from quant_assets.flows.certify import stale_tables
+from quant_assets.flows.confirming import breaks, confirm, to_build
+from quant_assets.flows.curate import Curator
+from quant_assets.flows.readers import feature_store
+from quant_assets.lakehouse.layout import Partition
+from quant_assets_tests.builders import CALENDAR
+from quant_assets_tests.unit.flows.lab import Lab, after
+from quant_assets_tests.unit.flows.test_breaks import BEFORE, BREAK, FACTOR, LATER, broken_market
+from quant_assets_tests.unit.flows.test_confirming import standing_at
+
+NEXT = CALENDAR.following(LATER)
+STORED = (LATER, NEXT)
+NOW = after(NEXT) + timedelta(days=1)
+
+
+@pytest.fixture
+def lab(tmp_path) -> Lab:
+    """Two evenings; the break is a session before the first of them."""
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT", "NYSE:QFID"), market=broken_market)
+    for day in STORED:
+        assert all(one.is_committed for one in lab.run([day]).published)
+    return lab
+
+
+def say(lab: Lab, hours: int, symbol: str = "QFID", session=BREAK, **options):
+    with standing_at(lab, NOW + timedelta(hours=hours)) as work:
+        return confirm(work, session, symbol, by="anna", why="a buyout", **options)
+
+
+def rebuild(lab: Lab, hours: int) -> None:
+    with standing_at(lab, NOW + timedelta(hours=hours)) as work:
+        assert [name for day in STORED for name, _ in stale_tables(work, day)] == ["curated_tws_1d_bars"] * 2
+        assert all(Curator(work).daily_bars(day).is_committed for day in STORED)
+        assert [name for day in STORED for name, _ in stale_tables(work, day)] == []
+
+
+def closes(lab: Lab) -> list[float]:
+    with standing_at(lab, NOW + timedelta(days=1)) as work:
+        bars = feature_store(work).get_curated_bars(["QFID"], BEFORE, NEXT, "1d", adjust="splits")
+    return bars.sort("session")["close"].to_list()
+
+
+def listed(lab: Lab, sessions=None) -> list[tuple]:
+    with standing_at(lab, NOW + timedelta(days=1)) as work:
+        return [(one.session, one.symbol, one.kind, one.may_be_a_move) for one in breaks(work, sessions)]
+
+
+def test_a_break_before_the_first_session_is_listed_confirmed_in_every_window_and_taken_back(lab):
+    with pytest.raises(UnexplainedBreakError, match=f"on another price basis from {BREAK} on"):
+        closes(lab)
+    assert listed(lab) == listed(lab, [BREAK]) == [(BREAK, "QFID", "unexplained_break", True)]
+    assert listed(lab, list(STORED)) == []
+    with standing_at(lab, NOW) as work:
+        (one,) = breaks(work)
+        assert to_build(work, BREAK) == (LATER, NEXT), "of the break's own session nothing is stored"
+    days = lab.lake.curated.read(CURATED_TWS_1D_BARS, Partition(NEXT)).filter(pl.col("symbol") == "QFID")
+    by_day = {row["session"]: row for row in days.iter_rows(named=True)}
+    assert (one.close_before, one.close_after) == (by_day[BEFORE]["close"], by_day[BREAK]["close"])
+    assert one.ratio == pytest.approx(by_day[BREAK]["open"] / by_day[BEFORE]["close"], rel=1e-12)
+    assert one.ratio == pytest.approx(FACTOR, rel=0.1)
+
+    assert say(lab, 0)["price_ratio"] == one.ratio
+    rebuild(lab, 1)
+    assert listed(lab) == [(BREAK, "QFID", "real_move", True)]
+    assert closes(lab) == [by_day[day]["close"] for day in sorted(by_day) if day >= BEFORE]
+
+    say(lab, 2, takes_back=True)
+    rebuild(lab, 3)
+    assert listed(lab) == [(BREAK, "QFID", "unexplained_break", True)]
+    with pytest.raises(UnexplainedBreakError):
+        closes(lab)
+
+
+def test_what_no_table_tells_of_is_not_confirmed(lab):
+    with pytest.raises(UnknownNameError, match="price break"):
+        say(lab, 0, "QMKT")
+    with pytest.raises(UnknownNameError, match="price break"):
+        say(lab, 0, session=BEFORE)
+    with pytest.raises(NotPublishedError, match="adjustment_factors"):
+        say(lab, 0, session=CALENDAR.window(LATER, 90)[0])
+    assert not lab.lake.layout.overrides.exists()
+
+
+def test_the_factors_of_a_session_come_before_the_windows_that_hold_it(lab):
+    """They tell of two answers that differ: a jump within a later one makes no move of that."""
+    theirs = lab.lake.curated.read(ADJUSTMENT_FACTORS, Partition(LATER)).filter(pl.col("symbol") == "QFID")
+    link = pl.col("session") != LATER
+    said = theirs.with_columns(
+        as_of_session=pl.lit(BREAK),
+        session=pl.when(link).then(BEFORE).otherwise(BREAK),
+        kind=pl.when(link).then(pl.lit("unexplained_break")).otherwise("kind"),
+        observed_ratio=pl.when(link).then(13.7).otherwise("observed_ratio"),
+    )
+    lab.lake.curated.write(ADJUSTMENT_FACTORS, Partition(BREAK), said)
+    assert listed(lab) == [(BREAK, "QFID", "unexplained_break", False)]
+    with pytest.raises(NoMoveError):
+        say(lab, 0)
