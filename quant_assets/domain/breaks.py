@@ -15,10 +15,19 @@ UNEXPLAINED_BREAK: Final = "unexplained_break"
 """Name of the rule that marks a bar, and of the kind of adjustment factor."""
 
 SAME_MOVE = 0.02
-"""How far, relatively, a break may lie from the one that somebody spoke of: each split rounds its prices anew."""
+"""How far, relatively, a break may lie from the one that somebody spoke of: a vendor revises its prices."""
+_CENT = 0.01
 
-REAL_MOVES = pl.Schema({"con_id": pl.Int64(), "session": pl.Date(), "price_ratio": pl.Float64(), "note": pl.String()})
-"""Breaks that a person says are real moves: by how much the price moved, and who says so and why."""
+REAL_MOVES = pl.Schema(
+    {
+        "con_id": pl.Int64(),
+        "session": pl.Date(),
+        "price_ratio": pl.Float64(),
+        "close_before": pl.Float64(),
+        "note": pl.String(),
+    }
+)
+"""Breaks that a person says are real moves: by how much the price moved, and from which, and who says so and why."""
 
 _USUAL_SESSIONS = 10
 """Sessions before, whose median volume is usual: as many as two windows are compared by."""
@@ -79,7 +88,9 @@ def price_breaks(window: pl.DataFrame) -> pl.DataFrame:
 def told_apart(found: pl.DataFrame, moves: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Divide breaks into those that nothing explains, and those that a person says are real moves.
 
-    A word is about one move: a break of another size at the same place is unexplained.
+    A word is about one move: a break of another size at the same place is unexplained. But each split since rounds the
+    two prices to cents anew, and of a price of few cents that changes the ratio by much: two ratios are of one size,
+    too, when the prices before they were rounded can have been.
 
     Args:
         found: as `price_breaks` returns them.
@@ -90,8 +101,25 @@ def told_apart(found: pl.DataFrame, moves: pl.DataFrame | None) -> tuple[pl.Data
     """
     words = pl.DataFrame(schema=REAL_MOVES) if moves is None else moves
     spoken = found.join(words, on=["con_id", "session"], how="left", suffix="_told", maintain_order="left")
-    is_same = ((pl.col("price_ratio") / pl.col("price_ratio_told") - 1).abs() <= SAME_MOVE).fill_null(value=False)
+    is_near = (pl.col("price_ratio") / pl.col("price_ratio_told") - 1).abs() <= SAME_MOVE
+    (least, most), (least_told, most_told) = _range(""), _range("_told")
+    is_same = (is_near | ((least <= most_told) & (least_told <= most))).fill_null(value=False)
     return spoken.filter(~is_same).select(found.columns), spoken.filter(is_same).select(*found.columns, "note")
+
+
+def _range(suffix: str) -> tuple[pl.Expr, pl.Expr]:
+    """Return the least and the largest ratio of two prices that a ratio's own were rounded from."""
+    ratio, before = pl.col(f"price_ratio{suffix}"), pl.col(f"close_before{suffix}")
+    after = ratio * before
+    least = (after - _rounding(after)) / (before + _rounding(before))
+    most = (after + _rounding(after)) / (before - _rounding(before))
+    return least.fill_null(ratio), most.fill_null(ratio)
+
+
+def _rounding(price: pl.Expr) -> pl.Expr:
+    """Return half a cent for a price in whole cents, and nothing for any other."""
+    cents = price / _CENT
+    return pl.when((cents - cents.round()).abs() < 1e-6).then(_CENT / 2).otherwise(0.0)  # noqa: PLR2004
 
 
 def breaks_of(daily: pl.DataFrame) -> pl.DataFrame:

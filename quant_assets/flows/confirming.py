@@ -56,11 +56,12 @@ def real_moves(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     """
     newest = {(line["con_id"], line["session"]): line for line in said(work, sessions)}
     rows = [
-        (line["con_id"], date.fromisoformat(line["session"]), line["price_ratio"], f"{line['who']}: {line['why']}")
+        line | {"session": date.fromisoformat(line["session"]), "note": f"{line['who']}: {line['why']}"}
         for line in newest.values()
         if line["event"] == _EVENT
     ]
-    return pl.DataFrame(rows, schema=REAL_MOVES, orient="row").sort("con_id", "session")
+    told = [{name: row.get(name) for name in REAL_MOVES} for row in rows]
+    return pl.DataFrame(told, schema=REAL_MOVES).sort("con_id", "session")
 
 
 def concerning(work: Work, table: str, session: date) -> Sequence[date]:
@@ -255,6 +256,7 @@ def confirm(
         "session": str(session),
         "con_id": row["con_id"],
         "price_ratio": row["price_ratio"],
+        "close_before": row["close_before"],
         "who": by,
         "why": why,
     }

@@ -137,8 +137,7 @@ def jumped(restated: float, word: float | None = None) -> dict:
     thin = pl.when(pl.col("session") == D).then(100.0).otherwise(1000.0)
     moves = None
     if word is not None:
-        said = {"con_id": [101], "session": [D], "price_ratio": [word], "note": ["anna: a buyout"]}
-        moves = pl.DataFrame(said, schema_overrides=REAL_MOVES)
+        moves = pl.DataFrame([(101, D, word, 1.0, "anna: a buyout")], schema=REAL_MOVES, orient="row")
     minutes = session_prices(raw_bars([20 * restated], session=D))
     frame = detect(D, BEFORE, MEMBERS, now.with_columns(volume=thin), then, minutes, moves)
     return ADJUSTMENT_FACTORS.conform(frame).filter(pl.col("session") == BEFORE).row(0, named=True)

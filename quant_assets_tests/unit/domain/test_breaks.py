@@ -95,10 +95,10 @@ def test_what_is_on_one_basis_is_what_no_error_marks():
     assert on_one_basis(frame)["close"].to_list() == [2.0, 3.0]
 
 
-def spoken(place, ratio, con_id=101):
+def spoken(place, ratio, con_id=101, close_before=None):
     """Return a person's word about the break at a place of DAYS."""
-    said = {"con_id": [con_id], "session": [DAYS[place]], "price_ratio": [ratio], "note": ["anna: a buyout"]}
-    return pl.DataFrame(said, schema=REAL_MOVES)
+    rows = [(con_id, DAYS[place], ratio, close_before, "anna: a buyout")]
+    return pl.DataFrame(rows, schema=REAL_MOVES, orient="row")
 
 
 def test_a_word_tells_its_own_break_apart_and_no_other():
@@ -113,6 +113,24 @@ def test_a_word_tells_its_own_break_apart_and_no_other():
 def test_a_word_is_about_a_move_of_its_size(told, is_it):
     frame = window([1.0] * 8 + [20.0] * 4, [1000.0] * 8 + [100.0] * 4)
     unexplained, real = told_apart(price_breaks(frame), spoken(8, told))
+    assert (unexplained.is_empty(), real.is_empty()) == (is_it, not is_it)
+
+
+@pytest.mark.parametrize(
+    ("told", "served", "is_it"),
+    [
+        ((0.31, 6.40), (0.03, 0.64), True),  # ten for one since: 20.645 became 21.333
+        ((0.90, 18.20), (0.02, 0.36), True),  # fifty for one: 20.222 became 18
+        ((0.03, 0.64), (0.31, 6.40), True),  # one for ten
+        ((0.31, 6.40), (0.03, 0.90), False),  # 30 times, and of such cents 25.6 at the least
+        ((0.31, 6.40), (0.0275, 0.64), False),  # no price in whole cents: it is what it says
+        ((31.0, 640.0), (31.0, 655.0), False),  # 2.3 % more, of prices that cents hardly round
+    ],
+)
+def test_prices_that_a_split_rounded_to_cents_anew_are_the_same_move(told, served, is_it):
+    frame = window([served[0]] * 8 + [served[1]] * 4, [1000.0] * 8 + [40.0] * 4)
+    word = spoken(8, told[1] / told[0], close_before=told[0])
+    unexplained, real = told_apart(price_breaks(frame), word)
     assert (unexplained.is_empty(), real.is_empty()) == (is_it, not is_it)
 
 
