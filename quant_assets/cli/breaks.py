@@ -49,9 +49,10 @@ def log(*, as_json: bool) -> None:
         lines = said(work)
     if as_json:
         print_json(lines)
-    for line in () if as_json else lines:
+        return
+    for line in lines:
         click.echo(f"{line['session']} {line['symbol']} {line['price_ratio']:.6g} times: {sentence(line)}")
-    if not lines and not as_json:
+    if not lines:
         click.echo("nobody said anything yet")
 
 
@@ -88,12 +89,13 @@ def _say(symbol: str, session: str, why: str, by: str, *, takes_back: bool, dry_
         line = write_word(work, parse_day(session), symbol, **told)
         first, last = to_build(work, parse_day(session))
     if as_json:
-        print_json({**line, "dry_run": dry_run})
+        print_json({**line, "dry_run": dry_run, "build": [str(first), str(last)]})
+        return
+    what = f"the break of {line['symbol']} on {line['session']} ({line['price_ratio']:.6g} times)"
+    if not line["is_new"]:
+        click.echo(f"nothing is written, {what} counts as a real move: {sentence(line)}")
         return
     would = "would be written" if dry_run else "is written"
     effect = "is unexplained again" if takes_back else "counts as a real move"
-    size = f"{line['price_ratio']:.6g} times"
-    what = f"the break of {line['symbol']} on {line['session']} ({size}) {effect}"
-    click.echo(f"{what} when its sessions are built again; {line['who']}'s word {would}")
-    if not dry_run:
-        click.echo(f"now: quant flow data --sessions {first}..{last}")
+    click.echo(f"{what} {effect} when its sessions are built again; {line['who']}'s word {would}")
+    click.echo(f"{'then' if dry_run else 'now'}: quant flow data --sessions {first}..{last}")

@@ -240,7 +240,8 @@ def confirm(
         dry_run: write nothing.
 
     Returns:
-        What was written, or would be.
+        What was written, or would be; the word that stands, and nothing is written, where the break is confirmed. It
+        says which of both in `is_new`.
 
     Raises:
         NotASessionError, FutureSessionError: the day is no session of the calendar, or has not closed yet.
@@ -251,6 +252,8 @@ def confirm(
     """
     work.calendar.require_closed(session, work.clock.now())
     row = _confirmed(work, session, symbol) if takes_back else _broken(work, session, symbol)
+    if not takes_back and (stands := _standing(work, session, row)):
+        return {**stands, "is_new": False}
     event = _TAKEN_BACK if takes_back else _EVENT
     body = {
         "session": str(session),
@@ -261,8 +264,16 @@ def confirm(
         "why": why,
     }
     if dry_run:
-        return {"event": event, "symbol": row["symbol"], **body}
-    return say(work.words, work.audit, event, run_id=work.run_id, symbol=row["symbol"], body=body)
+        return {"event": event, "symbol": row["symbol"], **body, "is_new": True}
+    line = say(work.words, work.audit, event, run_id=work.run_id, symbol=row["symbol"], body=body)
+    return {**line, "is_new": True}
+
+
+def _standing(work: Work, session: date, row: dict[str, Any]) -> Line | None:
+    """Return the word by which a break counts as a real move; None where it does not."""
+    found = pl.DataFrame([row]).select(*_PLACE, "price_ratio", "close_before")
+    _, moved = told_apart(found, real_moves(work, [session]))
+    return None if moved.is_empty() else [line for line in said(work, [session]) if line["con_id"] == row["con_id"]][-1]
 
 
 def _broken(work: Work, session: date, symbol: str) -> dict[str, Any]:

@@ -101,11 +101,16 @@ def test_a_break_is_confirmed_computed_across_and_reopened(project: Project) -> 
         closes(project)
 
     confirm = ("breaks", "confirm", "BRKN", BREAK, "--by", "anna", "--why", "a merger")
-    assert told(project, *confirm, "--dry-run")["dry_run"] is True
+    tried = told(project, *confirm, "--dry-run")
+    assert (tried["dry_run"], tried["build"]) == (True, [BREAK, LATER])
+    assert f"then: quant flow data --sessions {SPAN}" in ok(project, *confirm, "--dry-run")
     assert not words(project).exists()
     before = datetime.now(UTC)
     said = ok(project, *confirm)
     assert f"now: quant flow data --sessions {SPAN}" in said
+    kept = words(project).read_bytes()
+    assert "nothing is written" in ok(project, *confirm)
+    assert words(project).read_bytes() == kept
     with pytest.raises(UnexplainedBreakError):
         closes(project)  # nothing was built since
     ran = ok(project, "flow", "data", "--sessions", SPAN)

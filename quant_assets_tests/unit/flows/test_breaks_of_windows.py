@@ -68,7 +68,11 @@ def test_a_break_before_the_first_session_is_listed_confirmed_in_every_window_an
     assert one.ratio == pytest.approx(by_day[BREAK]["open"] / by_day[BEFORE]["close"], rel=1e-12)
     assert one.ratio == pytest.approx(FACTOR, rel=0.1)
 
-    assert say(lab, 0)["price_ratio"] == one.ratio
+    said = say(lab, 0)
+    assert (said["price_ratio"], said["is_new"]) == (one.ratio, True)
+    kept = lab.lake.layout.overrides.read_bytes()
+    assert say(lab, 1) == {**said, "is_new": False}, "a second word would change nothing"
+    assert lab.lake.layout.overrides.read_bytes() == kept
     rebuild(lab, 1)
     assert listed(lab) == [(BREAK, "QFID", "real_move", True)]
     assert closes(lab) == [by_day[day]["close"] for day in sorted(by_day) if day >= BEFORE]
