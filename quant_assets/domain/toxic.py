@@ -99,7 +99,7 @@ _THOUSAND = 3
 _UNIT = math.log(1.03)
 """How far a factor may be from a power of ten to be one."""
 _EXPLAINED = math.log(2.0)
-"""How far a jump may be from a split's factor to be that split and the move of a night."""
+"""How far a jump may be from a split's factor, or from a move that somebody tells of, to be that and a night's own."""
 
 
 def _worst(reference: str) -> pl.Expr:
@@ -167,7 +167,11 @@ class _Day:
         return abs(abs(math.log(ratio)) - size) <= _EXPLAINED
 
     def is_said_to_move(self, ratio: float) -> bool:
-        """Return whether somebody says that the price moved by this ratio over night."""
+        """Return whether somebody says that the price moved by this ratio over night.
+
+        Whether the word is about this break was decided by the daily bars. Here the first minute's close stands for the
+        day's open, and a first minute of such a day may be far from it: the bound only keeps out another jump.
+        """
         return bool(self.real_move and abs(math.log(ratio / self.real_move)) <= _EXPLAINED)
 
     def looks_split(self, ratio: float, volume: float) -> bool:

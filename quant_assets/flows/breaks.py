@@ -40,7 +40,13 @@ def jumps_id(work: Work) -> str:
 
 
 def broken_at(store: Reader, session: date, kind: str = UNEXPLAINED_BREAK) -> dict[str, str]:
-    """Return symbol → by what the session's prices differ from those before it, of whom they break, or really moved."""
+    """Return symbol → by how many times prices changed, of the instruments that have a break of a kind in a session.
+
+    Args:
+        store: where the factors are.
+        session: the first one beyond the break.
+        kind: `unexplained_break` or `real_move`.
+    """
     rows = store.read(ADJUSTMENT_FACTORS, Partition(session)).filter(pl.col("kind") == kind)
     ordered = rows.sort("symbol", "session").unique("symbol", keep="first", maintain_order=True)
     times = pl.format("{} times", pl.col("observed_ratio").round(4))
