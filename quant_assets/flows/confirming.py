@@ -207,7 +207,10 @@ def _of_window(work: Work, partition: Partition) -> pl.DataFrame:
     members = curated.read(UNIVERSE, partition, ["con_id", "asset_class"])
     bounded = broken.join(with_max_jump(work, members).select("con_id", "max_jump"), on="con_id", how="left")
     found = price_breaks(bounded).join(days.drop_nulls("dq_rules").select(*_PLACE, "symbol", *_MARKS), on=_PLACE)
-    moves = real_moves(work, concerning(work, CURATED_TWS_1D_BARS.name, partition.session))
+    held = concerning(work, CURATED_TWS_1D_BARS.name, partition.session)
+    footer = curated.footer(CURATED_TWS_1D_BARS, partition)
+    has_heard = footer is not None and footer.inputs.get(BREAKS, "") == breaks_id(work, held)
+    moves = real_moves(work, held if has_heard else [])
     moved = told_apart(found, moves)[1].select(*_PLACE, is_said=pl.lit(value=True))
     is_before_another = (pl.col("dq_status") == "error") & pl.col("is_said")  # whose mark it carries
     is_move = (pl.col("dq_rules") == REAL_MOVE) | is_before_another.fill_null(value=False)

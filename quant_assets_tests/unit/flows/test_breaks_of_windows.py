@@ -5,14 +5,16 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from quant_assets.domain.tables import ADJUSTMENT_FACTORS, CURATED_TWS_1D_BARS
+from quant_assets.domain.bars import daily_window
+from quant_assets.domain.quality import finish_daily
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, CURATED_TWS_1D_BARS, UNIVERSE
 from quant_assets.errors import NoMoveError, NotPublishedError, UnexplainedBreakError, UnknownNameError
 from quant_assets.flows.certify import stale_tables
-from quant_assets.flows.confirming import breaks, confirm, to_build
+from quant_assets.flows.confirming import BREAKS, breaks, breaks_id, confirm, real_moves, to_build
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.readers import feature_store
 from quant_assets.lakehouse.layout import Partition
-from quant_assets_tests.builders import CALENDAR
+from quant_assets_tests.builders import CALENDAR, both, universe
 from quant_assets_tests.unit.flows.lab import Lab, after
 from quant_assets_tests.unit.flows.test_breaks import BEFORE, BREAK, FACTOR, LATER, broken_market
 from quant_assets_tests.unit.flows.test_confirming import standing_at
@@ -108,3 +110,53 @@ def test_the_factors_of_a_session_come_before_the_windows_that_hold_it(lab):
     assert listed(lab) == [(BREAK, "QFID", "unexplained_break", False)]
     with pytest.raises(NoMoveError):
         say(lab, 0)
+
+
+# ------------------------------------------------------------ windows written by hand
+
+PRICES = [1.0, 1.0, 1.0, 20.0, 20.0, 400.0, 400.0, 400.0]
+SHARES = [1000.0, 1000.0, 1000.0, 100.0, 100.0, 4.0, 4.0, 4.0]
+HELD = CALENDAR.window(LATER, len(PRICES))
+FIRST_BREAK, SECOND_BREAK = HELD[3], HELD[5]
+
+
+def write_window(lab: Lab, of, con_ids=(101,), moves=None, words="") -> None:
+    """Store the window of six sessions as of a day: up to 20 times on the fourth of HELD, and again on the sixth."""
+    sessions = CALENDAR.window(of, 6)
+    prices, volumes = dict(zip(HELD, PRICES, strict=True)), dict(zip(HELD, SHARES, strict=True))
+    closes = {day: prices.get(day, 1.0) for day in sessions}
+    rows = pl.concat([daily_window(both(closes, of, con_id=one), of, sessions) for one in con_ids])
+    thin = pl.col("session").replace_strict(volumes, default=1000.0, return_dtype=pl.Float64)
+    expected = pl.DataFrame(
+        {"con_id": con_ids, "n_expected": [6] * len(con_ids)}, schema_overrides={"con_id": pl.Int64}
+    )
+    finished = finish_daily(rows.with_columns(volume=thin), expected, "1", moves)
+    lab.lake.curated.write(CURATED_TWS_1D_BARS, Partition(of), finished, inputs={BREAKS: words} if words else {})
+    lab.lake.curated.write(UNIVERSE, Partition(of), universe(of, con_ids))
+
+
+def test_a_confirmed_move_is_one_although_another_break_follows_it(tmp_path):
+    lab = Lab(tmp_path, lookback=6)
+    write_window(lab, HELD[5])
+    assert [kind for _, _, kind, _ in listed(lab)] == ["unexplained_break"] * 2
+    say(lab, 0, "S101", FIRST_BREAK)
+    assert [kind for _, _, kind, _ in listed(lab)] == ["unexplained_break"] * 2, "nothing was built since"
+    with standing_at(lab, NOW + timedelta(hours=1)) as work:
+        moves, words = real_moves(work, [FIRST_BREAK]), breaks_id(work, [FIRST_BREAK])
+    write_window(lab, HELD[5], moves=moves, words=words)
+    assert listed(lab) == [
+        (FIRST_BREAK, "S101", "real_move", True),
+        (SECOND_BREAK, "S101", "unexplained_break", True),
+    ]
+
+
+def test_an_instrument_that_left_is_told_of_by_the_windows_of_its_time(tmp_path):
+    """S101 is in the window as of the fifth of HELD alone, and not in the newest that holds its break."""
+    lab = Lab(tmp_path, lookback=6)
+    for day, con_ids in zip(HELD[4:], [(101, 102), (102,), (102,), (102,)], strict=True):
+        write_window(lab, day, con_ids)
+    told = [(session, symbol) for session, symbol, *_ in listed(lab)]
+    assert told == [(FIRST_BREAK, "S101"), (FIRST_BREAK, "S102"), (SECOND_BREAK, "S102")]
+    assert [symbol for _, symbol, *_ in listed(lab, [FIRST_BREAK])] == ["S101", "S102"]
+    assert say(lab, 0, "S101", FIRST_BREAK)["close_before"] == 1.0
+    assert say(lab, 1, "NYSE:S101", FIRST_BREAK, takes_back=True)["con_id"] == 101
