@@ -1,7 +1,7 @@
 """Carrying out a plan: pacing, bounded retries, splitting, and waiting out an outage."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -41,6 +41,13 @@ class Agenda:
     def left(self) -> Sequence[PlannedRequest]:
         """What has not been taken."""
         return self._plan[self._n_taken :]
+
+    def drop(self, is_unwanted: Callable[[PlannedRequest], bool]) -> int:
+        """Drop what nobody has taken and nobody wants; return how many there were."""
+        kept = [planned for planned in self.left if not is_unwanted(planned)]
+        n_dropped = len(self.left) - len(kept)
+        self._plan = [*self._plan[: self._n_taken], *kept]
+        return n_dropped
 
 
 @dataclass(frozen=True, slots=True)

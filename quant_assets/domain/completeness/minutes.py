@@ -71,8 +71,8 @@ def judge_minutes(
     Returns:
         session, con_id, request_id, outcome, proof (empty while nothing speaks for the outcome), detail, n_rows,
         same_as (batch id of an earlier answer with equal rows, or null), is_kept (its rows add to bronze: they are
-        what was asked for, nothing equal is there, and a settled session loses no minute by them) and is_unclear (its
-        volumes may be in lots, for all that is known).
+        what was asked for, nothing equal is there, and a settled session loses no minute by them) and unit (of what TWS
+        has a setting for: `lots`, `shares`, `unclear` where it may be either; null where volumes have nothing to tell).
     """
     has_traded = pl.col("volume").is_null() | (pl.col("volume") > 0)
     traded = earlier.filter(has_traded).select(_NEED).unique().with_columns(pl.lit(value=True).alias("has_traded"))
@@ -88,15 +88,15 @@ def judge_minutes(
         )
         .with_columns((pl.col("n_expected") - pl.col("n_present")).alias("n_missing"))
     )
-    said = counted.with_columns(_outcome().alias("outcome"), _is_unclear().alias("is_unclear"))
-    in_lots = pl.lit(among_lots) | ((pl.col("outcome") == "wrong_unit") & _may_be_lots()).any()
-    suspect = in_lots & pl.col("is_unclear") & ~pl.col("outcome").is_in([*NOTHING, *REFUSED_ROWS])
-    unit = pl.when(suspect).then(pl.lit("wrong_unit")).otherwise("outcome")
-    judged = said.with_columns(unit.alias("outcome")).with_columns(_proof().alias("proof"))
+    said = counted.with_columns(_outcome().alias("outcome")).with_columns(_unit().alias("unit"))
+    in_lots = pl.lit(among_lots) | (pl.col("unit") == "lots").fill_null(value=False).any()
+    suspect = in_lots & _is_unclear() & ~pl.col("outcome").is_in([*NOTHING, *REFUSED_ROWS])
+    outcome = pl.when(suspect).then(pl.lit("wrong_unit")).otherwise("outcome")
+    judged = said.with_columns(outcome.alias("outcome")).with_columns(_proof().alias("proof"))
     adds = (pl.col("n_rows") > 0) & pl.col("same_as").is_null() & ~_is_worse() & ~_is_rebased()
     is_kept = adds & ~pl.col("outcome").is_in(REFUSED_ROWS)
     return judged.with_columns(_detail().alias("detail"), is_kept.alias("is_kept")).select(
-        *_ANSWER, "outcome", "proof", "detail", "n_rows", "same_as", "is_kept", "is_unclear"
+        *_ANSWER, "outcome", "proof", "detail", "n_rows", "same_as", "is_kept", "unit"
     )
 
 
@@ -305,17 +305,30 @@ def _is_in_lots() -> pl.Expr:
     return pl.col("is_share") & (by_bars | (is_most & by_sum)).fill_null(value=False)
 
 
-def _may_be_lots() -> pl.Expr:
-    return pl.col("may_be_lots").fill_null(value=False)
+def _unit() -> pl.Expr:
+    """Return what volumes count: they are the day's, or trades are larger than lots can have; or nobody knows.
+
+    Of an answer that is dated elsewhere no volume is looked at.
+    """
+    adds_up = (pl.col("minute_volume") / pl.col("daily_volume") - 1).abs() <= LOTS_RATIO
+    is_large = pl.col("price") * pl.col("trade").pow(2) >= IN_SHARES
+    is_in_lots = pl.col("outcome") == "wrong_unit"
+    tells = (pl.col("n_present") > 0) & (pl.col("minute_volume") > 0) & (pl.col("n_counted") > 0)
+    return (
+        pl.when(~pl.col("may_be_lots").fill_null(value=False) | (pl.col("outcome") == "shifted"))
+        .then(None)
+        .when(is_in_lots)
+        .then(pl.lit("lots"))
+        .when(~tells.fill_null(value=False))
+        .then(None)
+        .when((adds_up | is_large).fill_null(value=False))
+        .then(pl.lit("shares"))
+        .otherwise(pl.lit("unclear"))
+    )
 
 
 def _is_unclear() -> pl.Expr:
-    """Return whether volumes may be in lots: they are not the day's, and trades are no larger than lots can have."""
-    adds_up = (pl.col("minute_volume") / pl.col("daily_volume") - 1).abs() <= LOTS_RATIO
-    is_large = pl.col("price") * pl.col("trade").pow(2) >= IN_SHARES
-    has_nothing_to_tell = (pl.col("minute_volume") == 0) | (pl.col("n_counted") == 0)
-    is_known = (adds_up | is_large).fill_null(value=False) | has_nothing_to_tell
-    return _may_be_lots() & (pl.col("n_present") > 0) & ~_is_in_lots() & ~is_known
+    return (pl.col("unit") == "unclear").fill_null(value=False)
 
 
 # ---------------------------------------------------------------- in words
@@ -341,7 +354,7 @@ def _detail() -> pl.Expr:
         .then(pl.format("asked for {} to {}, got {} to {}", "first_asked", "last_asked", "first_row", "last_row"))
         .when((said == "truncated") & (pl.col("n_present") == 0))
         .then(pl.format("the answer ends with {}", "last_row"))
-        .when((said == "wrong_unit") & pl.col("is_unclear"))
+        .when((said == "wrong_unit") & _is_unclear())
         .then(pl.concat_str(of, pl.lit(" with volumes that may be in lots of 100, as those of others are")))
         .when(said == "wrong_unit")
         .then(pl.concat_str(of, pl.lit(" with volumes in lots of 100"), volume.fill_null("")))

@@ -41,8 +41,8 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
     Raises:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
-        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed. Nothing more is
-            asked once several instruments show it.
+        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed. Once several
+            instruments show it, only what the setting does not concern is still asked for.
     """
     needs, report = daily_needs(work, sessions, patience_of(work)), IngestReport()
     if needs.full or needs.short:
@@ -72,12 +72,10 @@ class _DailyIngest:
         if needs.short:
             rebased = await self._short(needs.short)
         full = [*needs.full, *rebased]
-        if full and not self._judge.units.are_lots:
+        if full:
             await self._fetch(needs.plan_full(self._work, full))
         if wrong := self._judge.in_lots():
-            symbols = {contract.con_id: contract.symbol for contract in (*needs.full, *needs.short)}
-            n_left = self._teller.n_left if self._judge.units.are_lots else 0
-            raise WrongUnitError((symbols[con_id] for con_id in wrong), n_left)
+            raise WrongUnitError(wrong, self._teller.n_given_up)
 
     async def _short(self, contracts: Sequence[Contract]) -> list[Contract]:
         """Fetch overlaps; keep those that agree with the stored basis and return the instruments that do not.
@@ -139,8 +137,6 @@ class _DailyIngest:
                 async for judged in answers:
                     if judged:
                         group.add(judged)
-                    if self._judge.units.are_lots:
-                        break
                     if len(group) >= groups.GROUP or group.is_old or not judged:
                         commit(group.taken())
         finally:
@@ -172,6 +168,7 @@ class _DailyIngest:
                     if judged.is_doubtful:
                         doubted.append(judged)
                     yield judged
+            doubted = [one for one in doubted if not self._judge.units.spares(one.contract)]
             if not doubted:
                 return
 
@@ -196,6 +193,7 @@ class _DailyIngest:
         fatal: QuantAssetsError | None = None
         opened = self._opened
         with self._teller.round(plan) as agenda:
+            self._spare()
             found = fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S)
             async with aclosing(found):
                 async for outcome in found:
@@ -208,8 +206,15 @@ class _DailyIngest:
                         fatal = fatal or outcome.error
                     else:
                         yield outcome
+                        self._spare()
         if fatal:
             raise fatal
+
+    def _spare(self) -> None:
+        """Ask nothing more of what would come in lots; what TWS has been asked already is waited for, and judged."""
+        units = self._judge.units
+        if units.are_lots:
+            self._teller.give_up(lambda planned: units.concerns(planned.request.contract))
 
     def _commit(self, group: Sequence[Judged], *, is_full: bool) -> None:
         if not group:

@@ -66,7 +66,9 @@ class DailyJudge:
     def __init__(
         self, work: Work, vintage: date, near: Sequence[date], asked_from: date, contracts: Iterable[Contract]
     ) -> None:
+        contracts = list(contracts)
         self.units = Units(contracts)
+        self._symbols = {contract.con_id: contract.symbol for contract in contracts}
         self._work, self._vintage, self._near, self._asked_from = work, vintage, near, asked_from
         self._told: dict[Series, list[DailyVerdict]] = defaultdict(list)
         """Verdicts on answers that nothing speaks for."""
@@ -109,9 +111,10 @@ class DailyJudge:
         """Instruments and sessions of which bronze holds 1-minute bars with trades."""
         return minutes_traded(self._work, self._asked_from, self._vintage)
 
-    def in_lots(self) -> list[int]:
-        """Return the instruments of which the last word is that their volumes are in lots."""
-        return sorted({con_id for (con_id, _), told in self._told.items() if told[-1].outcome == "wrong_unit"})
+    def in_lots(self) -> set[str]:
+        """Return the instruments of which the last word is that their volumes are in lots, and those that showed it."""
+        refused = {con_id for (con_id, _), told in self._told.items() if told[-1].outcome == "wrong_unit"}
+        return {self._symbols[con_id] for con_id in refused} | self.units.shown_by
 
     def judged(self, outcome: Outcome, first: date) -> Judged:
         """Judge what became of a request.

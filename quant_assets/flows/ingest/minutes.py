@@ -49,8 +49,8 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
         NotPublishedError: the universe of a session is missing.
         SourceUnavailableError: TWS stayed away; what had arrived is committed.
         SourceRefusedError: TWS calls a request malformed.
-        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed. Nothing more is
-            asked once several instruments show it.
+        WrongUnitError: TWS sends volumes in lots; what shows itself that it is in shares is committed. Once several
+            instruments show it, only what the setting does not concern is still asked for.
     """
     settle_idle(work, sessions)
     needs, report = minute_needs(work, sessions), IngestReport()
@@ -100,40 +100,52 @@ class _MinuteIngest:
                 break
             await self._ask(plan_for(self._work, MinuteNeeds(doubts, [], self._past)))
         if wrong := self._in_lots():
-            raise WrongUnitError(wrong)
+            raise WrongUnitError(wrong, self._teller.n_given_up)
 
-    def _in_lots(self) -> list[str]:
-        """Return the instruments of which the last word is that their volumes are in lots."""
-        return [need.contract.symbol for key, need in self._doubts.items() if self._past.last[key] == "wrong_unit"]
+    def _in_lots(self) -> set[str]:
+        """Return the instruments of which the last word is that their volumes are in lots, and those that showed it."""
+        doubts = self._doubts.items()
+        refused = {need.contract.symbol for key, need in doubts if self._past.last[key] == "wrong_unit"}
+        return refused | self._units.shown_by
 
     async def _ask(self, plan: Sequence[PlannedRequest]) -> None:
         opened = self._opened
         with self._teller.round(plan) as agenda:
+            self._spare()
             found = fetch_with_lulls(opened.source, opened.pacer, agenda, opened.policy, groups.OLDEST_S)
             async with aclosing(found):
                 async for outcome in found:
                     if outcome:
                         self._teller.answered(outcome.planned.request.contract.symbol)
-                        self._take(outcome)
-                    if self._units.are_lots:
-                        break
+                        await self._take(outcome)
                     if self._is_full() or self._group.is_old or not outcome:
                         await asyncio.to_thread(self._commit)
             await asyncio.to_thread(self._commit)
             await asyncio.to_thread(self._commit_unclear)
             if self._fatal:
                 raise self._fatal
-            if self._units.are_lots:
-                raise WrongUnitError(self._in_lots(), self._teller.n_left)
 
-    def _take(self, outcome: Outcome) -> None:
+    def _spare(self) -> None:
+        """Ask nothing more of what would come in lots; what TWS has been asked already is waited for, and judged."""
+        if self._units.are_lots:
+            self._teller.give_up(lambda planned: self._units.concerns(planned.request.contract))
+
+    async def _take(self, outcome: Outcome) -> None:
         if outcome.error and is_fatal(outcome.error):
             self._fatal = self._fatal or outcome.error
             return
         self._group.add(outcome)
         contract = outcome.planned.request.contract
-        if outcome.answer and self._units.are_open and self._units.concerns(contract):
-            self._units.heard(contract, unit_of(outcome.answer.bars))
+        answer = outcome.answer
+        if answer and self._units.are_open and self._units.concerns(contract) and unit_of(answer.bars) != "unknown":
+            self._units.heard(contract, await asyncio.to_thread(self._unit, outcome))
+            self._spare()
+
+    def _unit(self, outcome: Outcome) -> str:
+        """Return what an answer shows of its unit, all its sessions together."""
+        _, _, judged = self._verdicts([outcome], self._work.new_batch_id())
+        told = set(judged["unit"]) & {"shares", "lots"}
+        return told.pop() if len(told) == 1 else "unclear"
 
     def _is_full(self) -> bool:
         n_bars = sum(outcome.answer.bars.height for outcome in self._group.items if outcome.answer)
@@ -193,13 +205,13 @@ class _MinuteIngest:
 
     async def _open_doubts(self) -> list[Need]:
         """Return what another request can decide, on another connection where TWS had nothing to say."""
-        nothing = [need for key, need in self._doubts.items() if self._past.last[key] in NOTHING]
+        doubts = {key: need for key, need in self._doubts.items() if not self._units.spares(need.contract)}
+        nothing = [need for key, need in doubts.items() if self._past.last[key] in NOTHING]
         if nothing:
             await self._ask_schedules([need for need in nothing if not self._is_known(need)])
             await renewed(self._opened.source)
-        return [
-            need for key, need in self._doubts.items() if not (self._past.is_heard(key) and not self._is_known(need))
-        ]
+        open_ = {key: need for key, need in doubts.items() if key in self._doubts}
+        return [need for key, need in open_.items() if not (self._past.is_heard(key) and not self._is_known(need))]
 
     def _is_known(self, need: Need) -> bool:
         """Return whether the daily history speaks of the session."""
@@ -262,16 +274,11 @@ class _MinuteIngest:
 
     def _judged(self, group: Sequence[Outcome], batch_id: str, *, is_last: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows of bronze and of the ledger that a group comes to; what may be in lots waits for the last."""
-        work = self._work
-        asked = MinuteRows.of(group, batch_id, work.calendar_for, work.clock.now())
-        answers = self._past.told(asked.answers, self._rereads)
-        earlier = self._earlier(answers)
-        judged = judge_minutes(answers, asked.bars, self._daily, earlier, among_lots=self._is_among_lots)
-        concerned = judged.join(answers.filter("may_be_lots"), on="request_id", how="semi")
-        if (concerned["outcome"] == "wrong_unit").any():
+        asked, answers, judged = self._verdicts(group, batch_id)
+        if "lots" in judged["unit"]:
             self._is_among_lots = True
             self._units.reopen()
-        unclear = judged.filter(pl.col("is_unclear") & (pl.col("outcome") != "wrong_unit"))
+        unclear = judged.filter((pl.col("unit") == "unclear") & (pl.col("outcome") != "wrong_unit"))
         if not is_last and not unclear.is_empty():
             waits = {int(request_id.rpartition("-")[2]) for request_id in unclear["request_id"].unique()}
             self._unclear += [outcome for number, outcome in enumerate(group) if number in waits]
@@ -282,6 +289,15 @@ class _MinuteIngest:
         self._schedules.watch(group, answers, asked.bars, self._daily)
         kept = asked.bars.join(judged.filter("is_kept"), on=["session", "con_id", "request_id"], how="semi")
         return kept, stamped(asked.ledger, judged)
+
+    def _verdicts(self, group: Sequence[Outcome], batch_id: str) -> tuple[MinuteRows, pl.DataFrame, pl.DataFrame]:
+        """Return the rows of a group, what was known of its answers, and what they are judged to be."""
+        work = self._work
+        asked = MinuteRows.of(group, batch_id, work.calendar_for, work.clock.now())
+        answers = self._past.told(asked.answers, self._rereads)
+        earlier = self._earlier(answers)
+        judged = judge_minutes(answers, asked.bars, self._daily, earlier, among_lots=self._is_among_lots)
+        return asked, answers, judged
 
     def _earlier(self, answers: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of bronze that speak of the same sessions and instruments."""

@@ -1,6 +1,6 @@
 """Saying how far a plan is: on the console after every answer, in the audit log every few seconds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Final
@@ -34,6 +34,8 @@ class Teller:
     def __init__(self, work: Work, event: str, table: str, total: int) -> None:
         self._work, self._event, self._table = work, event, table
         self.current, self.total = 0, total
+        self.n_given_up = 0
+        """Requests that were planned, and never asked."""
         self._pacer: Pacer | None = None
         self._agenda = Agenda(())
         self._task: Task | None = None
@@ -71,15 +73,16 @@ class Teller:
         if now - self._told_at >= EVERY_S:
             self._record("running")
 
+    def give_up(self, is_unwanted: Callable[[PlannedRequest], bool]) -> None:
+        """Drop from the round what is not being asked yet, and nobody wants; the others go on."""
+        n_dropped = self._agenda.drop(is_unwanted)
+        self.n_given_up += n_dropped
+        self.total -= n_dropped
+
     def done(self, rows: int) -> None:
         """Everything has been asked and committed."""
         self.total, self._left_s = self.current, 0.0
         self._record("done", rows)
-
-    @property
-    def n_left(self) -> int:
-        """Requests that are planned and have no answer."""
-        return self.total - self.current
 
     @property
     def left_s(self) -> float:

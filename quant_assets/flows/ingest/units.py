@@ -1,4 +1,4 @@
-"""Whether TWS counts volumes in lots of 100, as far as the answers of a run tell it: then nothing more is asked."""
+"""Whether TWS counts volumes in lots of 100, as far as the answers of a run tell it: then it spares the rest."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,14 +7,15 @@ from quant_assets.connectors.base import Contract
 from quant_assets.domain.instruments import may_be_lots
 
 SHOWN: Final = 3
-"""Answers in a row that have to show lots before a run ends; one or two may be the faults of single answers."""
+"""Answers in a row that have to show lots before a run believes it; one or two may be the faults of single answers."""
 
 
 class Units:
     """The unit of volumes that the answers of one run show.
 
     TWS's setting is one for all US stocks. So answers that show lots count together, and each has to be of another
-    instrument as far as the run has so many: what only one instrument shows may be a fault of its own history.
+    instrument as far as the run has so many: what only one instrument shows may be a fault of its own history. Once
+    they have shown it, it holds for the run: nobody changes the setting meanwhile and has the run go on.
 
     Args:
         contracts: the instruments of the run.
@@ -22,10 +23,12 @@ class Units:
 
     def __init__(self, contracts: Iterable[Contract]) -> None:
         self._n_instruments = min(SHOWN, len({one.con_id for one in contracts if self.concerns(one)}))
-        self._lots: list[int] = []
-        """con_ids of the answers in lots, since the last one in shares."""
+        self._lots: list[Contract] = []
+        """Whose the answers in lots are, since the last one in shares."""
         self._n_shares = 0
         """Answers in shares, since the last one in lots."""
+        self.are_lots = False
+        """Whether TWS counts in lots: whatever else is asked of what the setting concerns comes in lots, too."""
 
     @staticmethod
     def concerns(contract: Contract) -> bool:
@@ -38,25 +41,32 @@ class Units:
         return self._n_shares < SHOWN
 
     @property
-    def are_lots(self) -> bool:
-        """Whether TWS counts in lots: whatever else is asked comes in lots, too."""
-        return len(self._lots) >= SHOWN and len(set(self._lots)) >= self._n_instruments
+    def shown_by(self) -> set[str]:
+        """Symbols of the instruments whose answers have shown that TWS counts in lots; none unless it does."""
+        return {one.symbol for one in self._lots} if self.are_lots else set()
+
+    def spares(self, contract: Contract) -> bool:
+        """Return whether nothing more is to be asked of an instrument, because it would come in lots."""
+        return self.are_lots and self.concerns(contract)
 
     def heard(self, contract: Contract, unit: str) -> None:
         """Note what an answer shows.
 
         Args:
             contract: whose answer it is.
-            unit: as `completeness.unit_of` has it.
+            unit: `shares`, `lots`, or whatever shows neither.
         """
         if not self.concerns(contract):
             return
-        if unit == "shares":
-            self._lots.clear()
-            self._n_shares += 1
-        elif unit == "lots":
-            self._lots.append(contract.con_id)
+        if unit == "lots":
+            self._lots.append(contract)
             self._n_shares = 0
+            n_instruments = len({one.con_id for one in self._lots})
+            self.are_lots |= len(self._lots) >= SHOWN and n_instruments >= self._n_instruments
+        elif unit == "shares":
+            self._n_shares += 1
+            if not self.are_lots:
+                self._lots.clear()
 
     def reopen(self) -> None:
         """Look at the next answers one by one: some volume was in lots."""

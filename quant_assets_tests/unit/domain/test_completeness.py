@@ -387,12 +387,35 @@ def test_minutes_that_may_be_in_lots_are_refused_when_others_are():
 
     def judged(rows, answers, daily=None, **options):
         found = judge_minutes(answers, rows, knows(daily), RAW_TWS_BARS.empty(), **options).sort("request_id")
-        return found.select("outcome", "is_kept", "is_unclear").rows()
+        return found.select("outcome", "is_kept", "unit").rows()
 
     first = asked.head(1)
-    assert judged(few, first) == [("bars", True, True)]
-    assert judged(few, first, 390 * 20.0) == [("bars", True, False)]
-    assert judged(few, first, among_lots=True) == [("wrong_unit", False, True)]
-    assert judged(few, first, 390 * 20.0, among_lots=True) == [("bars", True, False)]
-    assert judged(pl.concat([few, odd]), asked) == [("wrong_unit", False, True), ("wrong_unit", False, False)]
-    assert judged(few, answered(may_be_lots=False), among_lots=True) == [("bars", True, False)]
+    assert judged(few, first) == [("bars", True, "unclear")]
+    assert judged(few, first, 390 * 20.0) == [("bars", True, "shares")]
+    assert judged(few, first, among_lots=True) == [("wrong_unit", False, "unclear")]
+    assert judged(few, first, 390 * 20.0, among_lots=True) == [("bars", True, "shares")]
+    assert judged(pl.concat([few, odd]), asked) == [("wrong_unit", False, "unclear"), ("wrong_unit", False, "lots")]
+    assert judged(few, answered(may_be_lots=False), among_lots=True) == [("bars", True, None)]
+
+
+@pytest.mark.parametrize(
+    ("n_odd", "outcome", "unit"),
+    [(1, "bars", "shares"), (7, "bars", "shares"), (8, "wrong_unit", "lots")],  # 2 % of 390 is 7.8
+)
+def test_bars_with_fewer_shares_than_trades_are_counted_among_all_bars_of_the_session(n_odd, outcome, unit):
+    """Ten minutes have trades, of 500 shares at 100 dollars; two shares in three trades are dirt, or lots."""
+    number = pl.int_range(pl.len())
+    volume = pl.when(number < n_odd).then(2.0).when(number < 10).then(5_000.0).otherwise(0.0)
+    count = pl.when(number < n_odd).then(3).when(number < 10).then(10).otherwise(0)
+    rows = bars().with_columns(volume=volume, bar_count=count.cast(pl.Int64))
+    found = verdict(rows, may_be_lots=True)
+    assert (found["outcome"], found["unit"]) == (outcome, unit)
+
+
+def test_no_volume_and_bars_of_other_days_tell_no_unit():
+    nothing = bars().with_columns(volume=pl.lit(0.0), bar_count=pl.lit(0))
+    assert verdict(nothing, may_be_lots=True)["unit"] is None
+    in_lots = bars().with_columns(volume=pl.lit(5.0), bar_count=pl.lit(10))
+    assert verdict(in_lots, may_be_lots=True)["unit"] == "lots"
+    shifted = verdict(in_lots, may_be_lots=True, first_row=MONTH_AGO, last_row=MONTH_AGO)
+    assert (shifted["outcome"], shifted["unit"]) == ("shifted", None)

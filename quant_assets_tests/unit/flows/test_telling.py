@@ -97,6 +97,25 @@ def test_a_later_round_is_counted_from_the_start_and_doubts_come_on_top(work, cl
     ]
 
 
+def test_what_is_given_up_is_neither_taken_nor_waited_for(work, clock):
+    """Six requests, one in 100 s; after the second the even ones are given up, of which two are left."""
+    pacer = Pacer(PacingBudget(requests_per_window=1, window_s=100), clock)
+    teller = Teller(work, "ingest_minutes", "raw_tws_bars", 6)
+    teller.start(pacer)
+    asked = []
+    with teller.round([planned(con_id) for con_id in range(1, 7)]) as agenda:
+        for one in agenda:
+            asked.append(one.request.contract.con_id)
+            teller.answered("")
+            if len(asked) == 2:
+                teller.give_up(lambda planned: planned.request.contract.con_id % 2 == 0)
+                assert len(agenda) == 4
+    assert asked == [1, 2, 3, 5]
+    assert teller.n_given_up == 2
+    teller.done(0)
+    assert told(work)[-1] == ("done", 4, 4, 100.0, 0.0)
+
+
 def test_a_pacing_clock_that_runs_faster_is_told_in_real_seconds(work):
     pacer = Pacer(PacingBudget(), ScaledClock(600))
     teller = Teller(work, "ingest_minutes", "raw_tws_bars", 56)

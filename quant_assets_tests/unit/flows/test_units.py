@@ -46,3 +46,14 @@ def test_answers_are_looked_at_until_three_are_in_shares_and_again_once_some_are
     assert not units.are_open
     units.reopen()
     assert units.are_open
+
+
+def test_once_shown_it_holds_for_the_run_and_spares_what_the_setting_concerns():
+    units = heard((A, B, C, PAIR), (A, "lots"), (B, "lots"))
+    assert (units.shown_by, units.spares(A)) == (set(), False)
+    units.heard(C, "lots")
+    for _ in range(3):
+        units.heard(A, "shares")  # it had been asked before, or its answer was a stray one
+    assert units.are_lots
+    assert units.shown_by == {"A", "B", "C"}
+    assert [units.spares(one) for one in (A, D, PAIR, LONDON)] == [True, True, False, False]
