@@ -78,6 +78,8 @@ class Teller:
         n_dropped = self._agenda.drop(is_unwanted)
         self.n_given_up += n_dropped
         self.total -= n_dropped
+        if n_dropped:
+            self._look()
 
     def done(self, rows: int) -> None:
         """Everything has been asked and committed."""

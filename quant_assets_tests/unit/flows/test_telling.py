@@ -108,8 +108,10 @@ def test_what_is_given_up_is_neither_taken_nor_waited_for(work, clock):
             asked.append(one.request.contract.con_id)
             teller.answered("")
             if len(asked) == 2:
+                assert teller.left_s == pytest.approx(500)
                 teller.give_up(lambda planned: planned.request.contract.con_id % 2 == 0)
                 assert len(agenda) == 4
+                assert teller.left_s == pytest.approx(100), "the third and the fifth are left"
     assert asked == [1, 2, 3, 5]
     assert teller.n_given_up == 2
     teller.done(0)
