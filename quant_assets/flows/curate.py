@@ -48,7 +48,7 @@ from quant_assets.lakehouse.layout import Partition
 
 _ACCOUNTED = "accounted"
 INSTRUMENTS_VERSION = "2"
-DAILY_VERSION = "2"
+DAILY_VERSION = "3"
 _MADE_TOGETHER = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 _PLAIN = "no ADJUSTED_LAST on the basis of the trades, so that adj_close is the close"
 _USUAL_SESSIONS = 20
