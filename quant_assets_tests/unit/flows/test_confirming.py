@@ -26,7 +26,7 @@ from quant_assets.flows.confirming import breaks, confirm, to_build
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
-from quant_assets.flows.readers import feature_store
+from quant_assets.flows.readers import feature_store, sql_as_of
 from quant_assets.flows.tags import create_tag, verify_tag
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.unit.flows.lab import PER_MINUTE, Lab, after
@@ -242,6 +242,9 @@ def test_a_word_that_was_deleted_is_refused_and_one_cut_off_both_records_is_told
         layout.overrides.write_bytes(b"".join(kept[layout.overrides].splitlines(keepends=True)[:-1]))
         with standing_at(history.lab, after(LATER) + 30 * DAY) as work, pytest.raises(BrokenChainError):
             Curator(work).daily_bars(LATER)
+        with standing_at(history.lab, after(LATER) + 30 * DAY) as work:
+            known, _ = sql_as_of(work, "SELECT symbol FROM instruments", work.clock.now())
+        assert "QFID" in known["symbol"].to_list(), "no word on a break concerns who an instrument is"
         layout.overrides.write_bytes(b"")
         layout.audit.write_bytes(b"")
         with standing_at(history.lab, after(LATER) + 30 * DAY) as work:
