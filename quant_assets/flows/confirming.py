@@ -153,14 +153,19 @@ _BREAKS = pl.DataFrame(
         "ratio": pl.Float64,
         "evidence": pl.String,
         "is_own": pl.Boolean,
+        "before": pl.Date,
     }
 )
+_INNER = ("is_own", "before")
+_DENIALS = pl.DataFrame(schema={"con_id": pl.Int64, "session": pl.Date, "denial": pl.String})
+_SPLITS = ("split", "split_and_dividend")
 
 
 def _rows(work: Work, sessions: Sequence[date] | None) -> pl.DataFrame:
     """Return the columns of `Break`, but for what was said, by session and symbol.
 
     The factors of a session tell of its breaks; the daily windows that hold it, of those that the factors do not know.
+    What an answer as of the session denies has no closes: it is two answers for the same prices.
     """
     stored = [one.session for one in work.lake.curated.partitions(ADJUSTMENT_FACTORS)]
     wanted = stored if sessions is None else sorted({*sessions} & {*stored})
@@ -169,7 +174,42 @@ def _rows(work: Work, sessions: Sequence[date] | None) -> pl.DataFrame:
     later = pl.concat([_BREAKS, *(_of_window(work, one) for one in _windows(work, sessions))])
     asked = pl.lit(value=True) if sessions is None else pl.col("session").is_in([*sessions])
     more = later.filter(asked).unique(_PLACE, keep="first", maintain_order=True).join(known, on=_PLACE, how="anti")
-    return pl.concat([told, more]).sort("session", "symbol", "con_id", "is_own").drop("is_own")
+    denials = pl.concat([_DENIALS, *(_denials(work, session, more) for session in more["session"].unique())])
+    found = pl.concat([told, _without_denied(more, denials)])
+    return found.sort("session", "symbol", "con_id", "is_own").drop(_INNER)
+
+
+def _denials(work: Work, session: date, found: pl.DataFrame) -> pl.DataFrame:
+    """Return which breaks of later windows the answers as of their session deny, and how.
+
+    They do when the session's factors tell of a split, or its own window holds the same two sides at another ratio. An
+    answer that lacks one side denies nothing.
+    """
+    curated, at = work.lake.curated, Partition(session)
+    denials = [_DENIALS]
+    if curated.exists(ADJUSTMENT_FACTORS, at):
+        links = curated.read(ADJUSTMENT_FACTORS, at).filter(pl.col("session") != session, pl.col("kind").is_in(_SPLITS))
+        split = pl.format("as of {} it is a split: {}", "as_of_session", "evidence")
+        denials.append(links.select("con_id", session="as_of_session", denial=split))
+    if curated.exists(CURATED_TWS_1D_BARS, at):
+        days = curated.read(CURATED_TWS_1D_BARS, at, [*_PLACE, "open", "close"]).sort(_PLACE)
+        before, close_before = (pl.col(name).shift(1).over("con_id") for name in ("session", "close"))
+        sides = days.with_columns(before=before, close_before=close_before, price_ratio=pl.col("open") / close_before)
+        theirs = sides.filter(pl.col("session") == session).with_columns(note=pl.lit(""))
+        shared = found.with_columns(price_ratio="ratio").join(theirs, on=[*_PLACE, "before"], how="semi")
+        apart = told_apart(shared, theirs.select(list(REAL_MOVES)))[0].join(theirs, on=_PLACE, suffix="_then")
+        other = pl.format("as of {} it is {} times", "session", pl.col("price_ratio_then").round(4))
+        denials.append(apart.select(*_PLACE, denial=other))
+    return pl.concat(denials)
+
+
+def _without_denied(found: pl.DataFrame, denials: pl.DataFrame) -> pl.DataFrame:
+    """Return breaks; those that are denied without closes, and with what denies them."""
+    joined = found.join(denials.unique(_PLACE, keep="first", maintain_order=True), on=_PLACE, how="left")
+    is_open = pl.col("denial").is_null()
+    closes = [pl.when(is_open).then(name).alias(name) for name in ("close_before", "close_after")]
+    told = pl.concat_str("evidence", "denial", separator="; ", ignore_nulls=True).alias("evidence")
+    return joined.with_columns(*closes, told).select(_BREAKS.columns)
 
 
 def _of_factors(work: Work, session: date) -> pl.DataFrame:
@@ -177,7 +217,8 @@ def _of_factors(work: Work, session: date) -> pl.DataFrame:
     factors = work.lake.curated.read(ADJUSTMENT_FACTORS, Partition(session))
     is_own, ratio = pl.col("session") == session, pl.col("observed_ratio")
     found = factors.filter(pl.col("kind").is_in([UNEXPLAINED_BREAK, REAL_MOVE]))
-    return found.with_columns(is_own=is_own, ratio=ratio).with_columns(session=pl.lit(session)).select(_BREAKS.columns)
+    told = found.with_columns(is_own=is_own, ratio=ratio, before=pl.lit(None, pl.Date))
+    return told.with_columns(session=pl.lit(session)).select(_BREAKS.columns)
 
 
 def _windows(work: Work, sessions: Sequence[date] | None) -> list[Partition]:
@@ -208,7 +249,9 @@ def _of_window(work: Work, partition: Partition) -> pl.DataFrame:
         return _BREAKS
     members = curated.read(UNIVERSE, partition, ["con_id", "asset_class"])
     bounded = broken.join(with_max_jump(work, members).select("con_id", "max_jump"), on="con_id", how="left")
-    found = price_breaks(bounded).join(days.drop_nulls("dq_rules").select(*_PLACE, "symbol", *_MARKS), on=_PLACE)
+    before = pl.col("session").shift(1).over("con_id").alias("before")
+    marked = days.sort(_PLACE).with_columns(before).drop_nulls("dq_rules")
+    found = price_breaks(bounded).join(marked.select(*_PLACE, "symbol", "before", *_MARKS), on=_PLACE)
     held = concerning(work, CURATED_TWS_1D_BARS.name, partition.session)
     footer = curated.footer(CURATED_TWS_1D_BARS, partition)
     has_heard = footer is not None and footer.inputs.get(BREAKS, "") == breaks_id(work, held)

@@ -21,6 +21,7 @@ from quant_assets_tests.unit.flows.test_confirming import standing_at
 
 NEXT = CALENDAR.following(LATER)
 STORED = (LATER, NEXT)
+PRICE_COLUMNS = ("open", "high", "low", "close")
 NOW = after(NEXT) + timedelta(days=1)
 
 
@@ -96,20 +97,65 @@ def test_what_no_table_tells_of_is_not_confirmed(lab):
     assert not lab.lake.layout.overrides.exists()
 
 
-def test_the_factors_of_a_session_come_before_the_windows_that_hold_it(lab):
-    """They tell of two answers that differ: a jump within a later one makes no move of that."""
+@pytest.mark.parametrize(("kind", "ratio"), [("unexplained_break", 13.7), ("split", 0.05), ("none", 1.0)])
+def test_the_factors_of_a_session_come_before_the_windows_that_hold_it(lab, kind, ratio):
+    """They tell of another answer for the same prices: a jump within a later one makes no move of that."""
     theirs = lab.lake.curated.read(ADJUSTMENT_FACTORS, Partition(LATER)).filter(pl.col("symbol") == "QFID")
     link = pl.col("session") != LATER
     said = theirs.with_columns(
         as_of_session=pl.lit(BREAK),
         session=pl.when(link).then(BEFORE).otherwise(BREAK),
-        kind=pl.when(link).then(pl.lit("unexplained_break")).otherwise("kind"),
-        observed_ratio=pl.when(link).then(13.7).otherwise("observed_ratio"),
+        kind=pl.when(link).then(pl.lit(kind)).otherwise("kind"),
+        observed_ratio=pl.when(link).then(ratio).otherwise("observed_ratio"),
     )
     lab.lake.curated.write(ADJUSTMENT_FACTORS, Partition(BREAK), said)
-    assert listed(lab) == [(BREAK, "QFID", "unexplained_break", False)]
-    with pytest.raises(NoMoveError):
+    if kind == "none":
+        write_level_window(lab)
+    assert listed(lab) == listed(lab, [BREAK]) == [(BREAK, "QFID", "unexplained_break", False)]
+    with pytest.raises(NoMoveError, match="two answers for the same prices differ"):
         say(lab, 0)
+    assert not lab.lake.layout.overrides.exists()
+
+
+def write_level_window(lab: Lab) -> None:
+    """Store the window as of the break as served on one basis: no price jumps in it."""
+    later = lab.lake.curated.read(CURATED_TWS_1D_BARS, Partition(LATER)).filter(pl.col("session") <= BREAK)
+    at_break = pl.col("session") == BREAK
+    level = later.with_columns(
+        pl.lit(BREAK).alias("as_of_session"),
+        pl.lit("ok").alias("dq_status"),
+        pl.lit(None, pl.String).alias("dq_rules"),
+        *(
+            pl.when(at_break).then(pl.col("close").shift(1).over("con_id")).otherwise(name).alias(name)
+            for name in PRICE_COLUMNS
+        ),
+    )
+    lab.lake.curated.write(CURATED_TWS_1D_BARS, Partition(BREAK), level)
+
+
+def test_factors_with_nothing_to_compare_deny_no_jump(tmp_path):
+    """An instrument without an answer as of the session itself has factors of kind `none`, too."""
+    lab = Lab(tmp_path, lookback=6)
+    write_window(lab, HELD[5])
+    write_factors(lab, FIRST_BREAK, "none", None)
+    assert listed(lab, [FIRST_BREAK]) == [(FIRST_BREAK, "S101", "unexplained_break", True)]
+    assert say(lab, 0, "S101", FIRST_BREAK)["price_ratio"] == 20.0
+
+
+def test_a_window_of_the_session_itself_that_jumps_as_far_denies_nothing(tmp_path):
+    """Nor does one that lacks the session before the break: it knows the price of one side only."""
+    lab = Lab(tmp_path, lookback=6)
+    write_window(lab, HELD[5])
+    write_window(lab, FIRST_BREAK)
+    assert listed(lab, [FIRST_BREAK]) == [(FIRST_BREAK, "S101", "unexplained_break", True)]
+    days = lab.lake.curated.read(CURATED_TWS_1D_BARS, Partition(FIRST_BREAK))
+    far_before = days.filter(pl.col("session") != HELD[2]).with_columns(
+        pl.lit("ok").alias("dq_status"),
+        pl.lit(None, pl.String).alias("dq_rules"),
+        *(pl.when(pl.col("session") == HELD[1]).then(5.0).otherwise(name).alias(name) for name in PRICE_COLUMNS),
+    )
+    lab.lake.curated.write(CURATED_TWS_1D_BARS, Partition(FIRST_BREAK), far_before)
+    assert listed(lab, [FIRST_BREAK]) == [(FIRST_BREAK, "S101", "unexplained_break", True)]
 
 
 # ------------------------------------------------------------ windows written by hand
@@ -133,6 +179,17 @@ def write_window(lab: Lab, of, con_ids=(101,), moves=None, words="") -> None:
     finished = finish_daily(rows.with_columns(volume=thin), expected, "1", moves)
     lab.lake.curated.write(CURATED_TWS_1D_BARS, Partition(of), finished, inputs={BREAKS: words} if words else {})
     lab.lake.curated.write(UNIVERSE, Partition(of), universe(of, con_ids))
+
+
+def write_factors(lab: Lab, session, kind: str, ratio: float | None) -> None:
+    """Store the factors of S101 as of a session: its link, and an own factor that says nothing."""
+    common = {
+        "as_of_session": session, "con_id": 101, "symbol": "S101", "split_factor": 1.0, "total_return_factor": 1.0,
+        "evidence": "by hand", "transform_version": "1",
+    }  # fmt: skip
+    told = {"kind": kind, "observed_ratio": ratio}
+    rows = [{**common, "session": CALENDAR.previous(session), **told}, {**common, "session": session, "kind": "none"}]
+    lab.lake.curated.write(ADJUSTMENT_FACTORS, Partition(session), ADJUSTMENT_FACTORS.frame(rows))
 
 
 def test_a_confirmed_move_is_one_although_another_break_follows_it(tmp_path):
