@@ -278,6 +278,8 @@ def confirm(
 ) -> dict[str, Any]:
     """Write down that an unexplained break was a real move, or take that back.
 
+    The word is about the break as the newest window has it, or else the factors: that is what readers cross first.
+
     Args:
         work: the stores.
         session: the first session beyond the break.
@@ -288,8 +290,8 @@ def confirm(
         dry_run: write nothing.
 
     Returns:
-        What was written, or would be; the word that stands, and nothing is written, where the break is confirmed. It
-        says which of both in `is_new`.
+        What was written, or would be; the word that stands, and nothing is written, where the break is confirmed in
+        the factors and in every window. It says which of both in `is_new`.
 
     Raises:
         NotASessionError, FutureSessionError: the day is no session of the calendar, or has not closed yet.
@@ -299,9 +301,10 @@ def confirm(
         BrokenChainError: what was said before cannot be proved.
     """
     work.calendar.require_closed(session, work.clock.now())
-    row = _confirmed(work, session, symbol) if takes_back else _broken(work, session, symbol)
-    if not takes_back and (stands := _standing(work, session, row)):
+    found = _confirmed(work, session, symbol) if takes_back else _broken(work, session, symbol)
+    if not takes_back and (stands := _standing(work, session, found)):
         return {**stands, "is_new": False}
+    row = found.row(0, named=True)
     event = _TAKEN_BACK if takes_back else _EVENT
     body = {
         "session": str(session),
@@ -317,29 +320,33 @@ def confirm(
     return {**line, "is_new": True}
 
 
-def _standing(work: Work, session: date, row: dict[str, Any]) -> Line | None:
-    """Return the word by which a break counts as a real move; None where it does not."""
-    found = pl.DataFrame([row]).select(*_PLACE, "price_ratio", "close_before")
-    _, moved = told_apart(found, real_moves(work, [session]))
-    return None if moved.is_empty() else [line for line in said(work, [session]) if line["con_id"] == row["con_id"]][-1]
+def _standing(work: Work, session: date, found: pl.DataFrame) -> Line | None:
+    """Return the word by which a break counts as a real move in all that tells of it; None where it does not."""
+    unexplained, _ = told_apart(found, real_moves(work, [session]))
+    con_id = found["con_id"][0]
+    return [line for line in said(work, [session]) if line["con_id"] == con_id][-1] if unexplained.is_empty() else None
 
 
-def _broken(work: Work, session: date, symbol: str) -> dict[str, Any]:
-    if not _windows(work, [session]):
+def _broken(work: Work, session: date, symbol: str) -> pl.DataFrame:
+    """Return the break of an instrument as each window has it, the newest first, and as the factors do."""
+    windows = _windows(work, [session])
+    if not windows:
         work.lake.curated.read(ADJUSTMENT_FACTORS, Partition(session), ["con_id"])
-    found = _rows(work, [session]).with_columns(price_ratio="ratio")
+    found = _rows(work, [session])
     con_id, _ = _named(work, session, symbol, found.select("con_id").unique(), "instrument with a price break")
     mine = found.filter(pl.col("con_id") == con_id)
     moves = mine.drop_nulls("close_before")
     if moves.is_empty():
         raise NoMoveError(mine["symbol"][0], session, mine["evidence"][0])
-    return moves.row(0, named=True)
+    theirs = pl.concat([_BREAKS, *(_of_window(work, one) for one in windows)]).drop(_INNER)
+    of_windows = theirs.filter(pl.col("session") == session, pl.col("con_id") == con_id)
+    return pl.concat([of_windows, moves]).with_columns(price_ratio="ratio")
 
 
-def _confirmed(work: Work, session: date, symbol: str) -> dict[str, Any]:
+def _confirmed(work: Work, session: date, symbol: str) -> pl.DataFrame:
     moves = real_moves(work, [session])
     con_id, name = _named(work, session, symbol, moves.select("con_id"), "instrument with a confirmed move")
-    return moves.filter(pl.col("con_id") == con_id).row(0, named=True) | {"symbol": name}
+    return moves.filter(pl.col("con_id") == con_id).with_columns(symbol=pl.lit(name))
 
 
 def _named(work: Work, session: date, symbol: str, those: pl.DataFrame, kind: str) -> tuple[int, str]:

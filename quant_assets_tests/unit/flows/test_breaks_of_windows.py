@@ -166,11 +166,14 @@ HELD = CALENDAR.window(LATER, len(PRICES))
 FIRST_BREAK, SECOND_BREAK = HELD[3], HELD[5]
 
 
-def write_window(lab: Lab, of, con_ids=(101,), moves=None, words="") -> None:
-    """Store the window of six sessions as of a day: up to 20 times on the fourth of HELD, and again on the sixth."""
+def write_window(lab: Lab, of, con_ids=(101,), moves=None, words="", times=1.0) -> None:
+    """Store the window of six sessions as of a day: up to 20 times on the fourth of HELD, and again on the sixth.
+
+    `times` multiplies the prices beyond the first break.
+    """
     sessions = CALENDAR.window(of, 6)
     prices, volumes = dict(zip(HELD, PRICES, strict=True)), dict(zip(HELD, SHARES, strict=True))
-    closes = {day: prices.get(day, 1.0) for day in sessions}
+    closes = {day: prices.get(day, 1.0) * (times if day >= FIRST_BREAK else 1.0) for day in sessions}
     rows = pl.concat([daily_window(both(closes, of, con_id=one), of, sessions) for one in con_ids])
     thin = pl.col("session").replace_strict(volumes, default=1000.0, return_dtype=pl.Float64)
     expected = pl.DataFrame(
@@ -181,13 +184,14 @@ def write_window(lab: Lab, of, con_ids=(101,), moves=None, words="") -> None:
     lab.lake.curated.write(UNIVERSE, Partition(of), universe(of, con_ids))
 
 
-def write_factors(lab: Lab, session, kind: str, ratio: float | None) -> None:
+def write_factors(lab: Lab, session, kind: str, ratio: float | None, close_before: float | None = None) -> None:
     """Store the factors of S101 as of a session: its link, and an own factor that says nothing."""
     common = {
         "as_of_session": session, "con_id": 101, "symbol": "S101", "split_factor": 1.0, "total_return_factor": 1.0,
         "evidence": "by hand", "transform_version": "1",
     }  # fmt: skip
-    told = {"kind": kind, "observed_ratio": ratio}
+    after = None if close_before is None or ratio is None else close_before * ratio
+    told = {"kind": kind, "observed_ratio": ratio, "close_before": close_before, "close_after": after}
     rows = [{**common, "session": CALENDAR.previous(session), **told}, {**common, "session": session, "kind": "none"}]
     lab.lake.curated.write(ADJUSTMENT_FACTORS, Partition(session), ADJUSTMENT_FACTORS.frame(rows))
 
@@ -217,3 +221,29 @@ def test_an_instrument_that_left_is_told_of_by_the_windows_of_its_time(tmp_path)
     assert [symbol for _, symbol, *_ in listed(lab, [FIRST_BREAK])] == ["S101", "S102"]
     assert say(lab, 0, "S101", FIRST_BREAK)["close_before"] == 1.0
     assert say(lab, 1, "NYSE:S101", FIRST_BREAK, takes_back=True)["con_id"] == 101
+
+
+def test_a_break_of_another_size_in_the_newest_window_is_confirmed_as_that_has_it(tmp_path):
+    """The factors hold 25 times, the window 20: a word on the one does not let readers cross the other."""
+    lab = Lab(tmp_path, lookback=6)
+    write_window(lab, HELD[5])
+    write_factors(lab, FIRST_BREAK, "unexplained_break", 25.0, 1.0)
+    said = say(lab, 0, "S101", FIRST_BREAK)
+    assert (said["price_ratio"], said["close_before"], said["is_new"]) == (20.0, 1.0, True)
+    with standing_at(lab, NOW + timedelta(hours=1)) as work:
+        moves, words = real_moves(work, [FIRST_BREAK]), breaks_id(work, [FIRST_BREAK])
+    write_window(lab, HELD[5], moves=moves, words=words)
+    assert say(lab, 2, "S101", FIRST_BREAK)["is_new"], "the factors have it unexplained"
+    write_factors(lab, FIRST_BREAK, "real_move", 20.0, 1.0)
+    assert not say(lab, 3, "S101", FIRST_BREAK)["is_new"]
+
+
+def test_no_word_counts_that_an_older_window_has_unexplained(tmp_path):
+    lab = Lab(tmp_path, lookback=6)
+    write_window(lab, HELD[4])
+    say(lab, 0, "S101", FIRST_BREAK)
+    assert not say(lab, 1, "S101", FIRST_BREAK)["is_new"]
+    write_window(lab, HELD[5], times=1.25)
+    said = say(lab, 2, "S101", FIRST_BREAK)
+    assert (said["price_ratio"], said["is_new"]) == (25.0, True)
+    assert say(lab, 3, "S101", FIRST_BREAK)["is_new"], "the window before has 20 times"
