@@ -12,6 +12,7 @@ from quant_assets.cli.common import (
     parse_day,
     print_json,
     print_table,
+    print_words,
     session_options,
     sessions_from,
 )
@@ -47,13 +48,11 @@ def log(*, as_json: bool) -> None:
     """Tell what people said about breaks, the oldest first."""
     with open_work() as work:
         lines = said(work)
-    if as_json:
-        print_json(lines)
-        return
-    for line in lines:
-        click.echo(f"{line['session']} {line['symbol']} {line['price_ratio']:.6g} times: {sentence(line)}")
-    if not lines:
-        click.echo("nobody said anything yet")
+    print_words(
+        lines,
+        lambda line: f"{line['session']} {line['symbol']} {line['price_ratio']:.6g} times: {sentence(line)}",
+        as_json=as_json,
+    )
 
 
 def _options(command: Any) -> Any:

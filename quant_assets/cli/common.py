@@ -179,3 +179,14 @@ def print_synthetic_banner(settings: Settings) -> None:
         click.secho(
             "SYNTHETIC MARKET: every price below is invented; no instrument of it exists.", fg="yellow", err=True
         )
+
+
+def print_words(lines: Sequence[Any], tell: Callable[[Any], str], *, as_json: bool) -> None:
+    """Print what people said, the oldest first, a sentence each."""
+    if as_json:
+        print_json(lines)
+        return
+    for line in lines:
+        click.echo(tell(line))
+    if not lines:
+        click.echo("nobody said anything yet")

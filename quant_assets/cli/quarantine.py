@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_table, session_options, sessions_from
+from quant_assets.cli.common import (
+    json_option,
+    open_work,
+    print_json,
+    print_table,
+    print_words,
+    session_options,
+    sessions_from,
+)
 from quant_assets.flows.overriding import Action, Exhibit, exhibit, override, rejected, said
 
 _SHORT = ("id", "symbol", "ts", "close", "volume", "rule", "verdict", "evidence")
@@ -106,12 +114,7 @@ def log(*, as_json: bool) -> None:
     """Tell what people said about quarantined rows, the oldest first."""
     with open_work() as work:
         lines = said(work)
-    if as_json:
-        print_json(lines)
-    for line in () if as_json else lines:
-        click.echo(_sentence(line))
-    if not lines and not as_json:
-        click.echo("nobody said anything yet")
+    print_words(lines, _sentence, as_json=as_json)
 
 
 def _sentence(line: dict[str, Any]) -> str:
