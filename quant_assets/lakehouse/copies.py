@@ -10,11 +10,11 @@ that was rewritten since answers for nothing.
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -48,12 +48,18 @@ class Source:
     def stands(self, root: str) -> bool:
         """Return whether the file is still the one that was copied."""
         try:
-            stat = os.stat(f"{root}/{self.path}")  # noqa: PTH116 - a year of sessions is looked at per read
+            stat = (Path(root) / self.path).stat()
         except OSError:
             return False
-        if stat.st_size == self.bytes and stat.st_mtime_ns == self.mtime_ns:
-            return True
-        try:  # restored from a backup, perhaps: what it says decides, not when it was written
+        return self.was(stat.st_size, stat.st_mtime_ns) or self._is_equal(root)
+
+    def was(self, size: int | None, mtime_ns: int | None) -> bool:
+        """Return whether the file that was copied had this size and time."""
+        return size == self.bytes and mtime_ns == self.mtime_ns
+
+    def _is_equal(self, root: str) -> bool:
+        """Return whether another file says that it holds the same, as one does that was restored from a backup."""
+        try:
             return read_footer(Path(root) / self.path).content_id == self.content_id
         except (CorruptFileError, FileNotFoundError):
             return False
@@ -140,24 +146,48 @@ class MonthCopies:
 
     def divide(self, table: Table, partitions: Iterable[Partition]) -> Sourced:
         """Decide for each partition whether a copy or its own file answers; only files' stats are looked at."""
-        months: dict[tuple[int, int], tuple[Path, CopyIndex | None, list[date]]] = {}
+        asked = list(partitions)
+        claimed = self.claimed(table, asked)
+        changed = self.changed(claimed)
+        return self.claimed(table, asked, changed) if changed else claimed
+
+    def claimed(self, table: Table, partitions: Iterable[Partition], but: Container[date] = ()) -> Sourced:
+        """Let the copies answer for every session that they were made from.
+
+        Whether its file is still the one that was copied has to be looked at (`changed`), before or after the read.
+
+        Args:
+            table: whose copies.
+            partitions: what is asked for.
+            but: sessions for which their own files answer.
+        """
+        shares: list[Share] = []
         files: dict[date, Path] = {}
-        for partition in partitions:
-            session = partition.session
-            month = session.year, session.month
-            if month not in months:
-                path = self._path(table, session)
-                months[month] = path, _index(path), []
-            _, index, held = months[month]
-            source = index.sources.get(session) if index else None
-            if source and source.stands(self._root):
-                held.append(session)
-            else:
-                files[session] = self.layout.file(table, partition)
-        shares = [Share(path, index, tuple(days)) for path, index, days in months.values() if index and days]
+        for _, asked in groupby(partitions, lambda one: (one.session.year, one.session.month)):
+            month = list(asked)
+            path = self._path(table, month[0].session)
+            index = _index(path)
+            copied = index.sources if index else {}
+            held = [one.session for one in month if one.session in copied and one.session not in but]
+            if index and held:
+                shares.append(Share(path, index, tuple(held)))
+            if len(held) < len(month):
+                files |= {one.session: self.layout.file(table, one) for one in month if one.session not in held}
         order = [day for share in shares for day in share.sessions] + list(files)
         is_ordered = all(one < other for one, other in pairwise(order))
         return Sourced(tuple(shares), tuple(files.values()), is_ordered)
+
+    def changed(self, sourced: Sourced) -> set[date]:
+        """Return the sessions whose file is not the one any more whose rows a copy holds."""
+        from pyarrow import fs
+
+        held = [(day, share.index.sources[day]) for share in sourced.shares for day in share.sessions]
+        try:  # a year of sessions with one call, during which other threads run
+            found = fs.LocalFileSystem().get_file_info([f"{self._root}/{source.path}" for _, source in held])
+        except OSError:
+            return {day for day, source in held if not source.stands(self._root)}
+        unlike = [one for one, info in zip(held, found, strict=True) if not one[1].was(info.size, info.mtime_ns)]
+        return {day for day, source in unlike if not source.stands(self._root)}
 
     def _path(self, table: Table, session: date) -> Path:
         month = table.name, session.year, session.month

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 from quant_assets.domain.tables import Table
 from quant_assets.settings.names import safe_name
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Partition:
+class Partition(NamedTuple):
     """One partition of a table: a session (or vintage), and a profile in the alpha cycle."""
 
     session: date

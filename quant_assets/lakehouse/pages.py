@@ -9,7 +9,7 @@ several pages, nulls) is left to a Parquet reader.
 import os
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,23 +105,40 @@ def read_plain(stretches: Sequence[Stretch], names: Sequence[str], types: Sequen
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     at = 0
     for one in stretches:
-        end = at + _BYTES * one.rows
-        for chunk, view in zip(one.chunks, views, strict=True):
-            _read(one, chunk, view[at:end])
-        at = end
+        _read(one, views, at)
+        at += _BYTES * one.rows
     arrays = [pa.Array.from_buffers(kind, n_rows, [None, buffer]) for kind, buffer in zip(types, buffers, strict=True)]
-    frame = pl.from_arrow(pa.Table.from_arrays(arrays, names=list(names)))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(pa.RecordBatch.from_arrays(arrays, names=list(names)))
 
 
-def _read(stretch: Stretch, chunk: Chunk, into: memoryview) -> None:
-    """Read the values of one column, and make sure by the page's header that they are what was written."""
-    header = bytearray(len(chunk.header))
-    if stretch.start == 0:
-        read = os.preadv(stretch.descriptor, [header, into], chunk.offset)
-    else:
-        read = os.preadv(stretch.descriptor, [header], chunk.offset)
-        read += os.preadv(stretch.descriptor, [into], chunk.offset + len(header) + _BYTES * stretch.start)
-    if read != len(header) + len(into) or header != chunk.header:
-        raise CorruptCopyError(stretch.path, f"there is no page of numbers at byte {chunk.offset}")
+def _read(stretch: Stretch, views: Sequence[memoryview], at: int) -> None:
+    """Read a stretch into the columns, and make sure by the pages' headers that they are what was written.
+
+    What lies side by side in the file is read at once: a call for a whole row group, not one for each of its columns.
+    """
+    rows = slice(at, at + _BYTES * stretch.rows)
+    headers = [bytearray(len(chunk.header)) for chunk in stretch.chunks]
+    pieces: list[tuple[int, bytearray | memoryview]] = []
+    for chunk, header, view in zip(stretch.chunks, headers, views, strict=True):
+        values = chunk.offset + len(header) + _BYTES * stretch.start
+        pieces += [(chunk.offset, header), (values, view[rows])]
+    for offset, parts in _side_by_side(pieces):
+        if os.preadv(stretch.descriptor, parts, offset) != sum(map(len, parts)):
+            raise CorruptCopyError(stretch.path, f"it ends before what is to be read from byte {offset} on")
+    if headers != [chunk.header for chunk in stretch.chunks]:
+        raise CorruptCopyError(stretch.path, f"there is no page of numbers at byte {stretch.chunks[0].offset}")
+
+
+def _side_by_side(
+    pieces: Sequence[tuple[int, bytearray | memoryview]],
+) -> Iterator[tuple[int, list[bytearray | memoryview]]]:
+    """Gather (offset, buffer) of which one begins where the one before ends."""
+    begin = reached = pieces[0][0]
+    parts: list[bytearray | memoryview] = []
+    for offset, part in pieces:
+        if offset != reached:
+            yield begin, parts
+            begin, parts = offset, []
+        parts.append(part)
+        reached = offset + len(part)
+    yield begin, parts

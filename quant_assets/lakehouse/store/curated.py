@@ -1,9 +1,11 @@
 """Silver and gold: one atomic file per partition."""
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, reduce
-from operator import and_, attrgetter
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property, reduce
+from operator import and_
 
 import polars as pl
 
@@ -11,14 +13,15 @@ import quant_assets
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import content_id
-from quant_assets.lakehouse.copies import FEW, MonthCopies, has_copies
+from quant_assets.lakehouse.copies import FEW, MonthCopies, Sourced, has_copies
 from quant_assets.lakehouse.footer import Footer, instant_text, known_range
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.proof import prove
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 from quant_assets.lakehouse.store.base import Ready, StorageReport, Store
 
-_PLACE = attrgetter("session", "profile")
+_SOON = 64
+"""Whether copies are current is looked at while they are read; for so few sessions that is not worth a thread."""
 _log = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ class CuratedStore(Store):
         Raises:
             CorruptFileError: names the file that cannot be read.
         """
-        names, asked = list(columns or table.schema.names()), sorted(dict.fromkeys(partitions), key=_PLACE)
+        names, asked = list(columns or table.schema.names()), sorted(set(partitions))
         if con_ids is not None and not con_ids:
             return table.empty().select(names)
         where = of_instruments(con_ids)
@@ -113,7 +116,19 @@ class CuratedStore(Store):
         *,
         in_order: bool,
     ) -> pl.DataFrame:
-        sourced = self.copies.divide(table, asked)
+        if len(asked) <= _SOON:
+            return self._sourced(table, self.copies.divide(table, asked), names, con_ids, in_order=in_order)
+        claimed = self.copies.claimed(table, asked)
+        looked = _beside(os.getpid()).submit(self.copies.changed, claimed)
+        frame = self._sourced(table, claimed, names, con_ids, in_order=in_order)
+        if changed := looked.result():
+            current = self.copies.claimed(table, asked, changed)
+            return self._sourced(table, current, names, con_ids, in_order=in_order)
+        return frame
+
+    def _sourced(
+        self, table: Table, sourced: Sourced, names: Sequence[str], con_ids: Sequence[int] | None, *, in_order: bool
+    ) -> pl.DataFrame:
         if not sourced.shares:
             return read_files(table, sourced.files, names, of_instruments(con_ids))
         n_asked = 2 if con_ids is None else len(set(con_ids))
@@ -235,6 +250,12 @@ class CuratedStore(Store):
             unchanged=unchanged,
             content_id=footer.content_id,
         )
+
+
+@cache
+def _beside(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - a forked process has none of its parent's threads
+    """Return a thread for what is done beside the reading."""
+    return ThreadPoolExecutor(1, "beside-reading")
 
 
 def _is_constant(column: pl.Series) -> bool:

@@ -14,7 +14,7 @@ from quant_assets.domain.tables import RAW_TWS_BARS
 from quant_assets.errors import CorruptCopyError, CorruptFileError
 from quant_assets.lakehouse import compaction, copies, pages
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.lakehouse.store import CuratedStore, curated
 from quant_assets_tests.builders import curated_bars
 from quant_assets_tests.opening import opened_files
 
@@ -195,6 +195,13 @@ def test_no_reader_opens_a_file_behind_pythons_back(store, monkeypatch):
     assert store.read(BARS, EVERY[0]).height == 15
 
 
+@pytest.fixture(params=[0, 64], ids=["while the copies are read", "before"])
+def looked(request, monkeypatch):
+    """When the session files are looked at: for many sessions it is done beside the reading."""
+    monkeypatch.setattr(curated, "_SOON", request.param)
+
+
+@pytest.mark.usefixtures("looked")
 def test_a_session_that_was_published_again_is_read_from_its_own_file(store):
     store.write(BARS, Partition(DAYS[1]), bars(DAYS[1], shift=7.0))
     with opened_files() as opened:
@@ -207,11 +214,23 @@ def test_a_session_that_was_published_again_is_read_from_its_own_file(store):
     assert (month.state, str(DAYS[1]) in month.why) == ("stale", True)
 
 
+@pytest.mark.usefixtures("looked")
 def test_a_session_that_was_withdrawn_is_not_answered_from_a_copy(store):
     store.layout.file(BARS, Partition(DAYS[0])).unlink()
     assert store.read_many(BARS, EVERY, con_ids=[102])["session"].unique().sort().to_list() == DAYS[1:]
 
 
+@pytest.mark.usefixtures("looked")
+def test_a_file_that_cannot_be_looked_at_is_not_answered_from_a_copy(store):
+    directory = store.layout.file(BARS, Partition(DAYS[0])).parent
+    shutil.rmtree(directory)
+    directory.symlink_to(directory)
+    with pytest.raises(OSError, match=str(DAYS[0])):
+        store.read_many(BARS, EVERY, con_ids=[102])
+    assert store.read_many(BARS, EVERY[1:], con_ids=[102]).height == 5 * len(EVERY[1:]), "the others are"
+
+
+@pytest.mark.usefixtures("looked")
 def test_a_session_that_is_newer_than_the_copy_is_added(store):
     newer = date(2024, 6, 6)
     store.write(BARS, Partition(newer), bars(newer))
@@ -220,6 +239,7 @@ def test_a_session_that_is_newer_than_the_copy_is_added(store):
     assert [month.state for month in compaction.months(store, BARS)] == ["current", "behind"]
 
 
+@pytest.mark.usefixtures("looked")
 def test_a_file_that_was_restored_from_a_backup_is_still_the_one_that_was_copied(store):
     file = store.layout.file(BARS, EVERY[0])
     os.utime(file, ns=(1, 1))
