@@ -1,6 +1,5 @@
 """Refreshing catalog.json."""
 
-from copy import deepcopy
 from typing import Any
 
 from quant_assets.domain import tables
@@ -22,7 +21,7 @@ def refresh_catalog(work: Work, *, full: bool = False) -> dict[str, Any]:
     start, latest = work.settings.manifest.lakehouse.start_session, work.latest_session()
     expected = work.calendar.between(start, latest)
     state = CatalogState() if full else CatalogState.load(layout)
-    before = deepcopy(state.tables)
+    before = dict(state.tables)  # a table that is looked at gets a new entry, however little changed
     catalog = build_catalog(layout, tables.ALL, expected, work.clock.now(), hours=work.hours_of, state=state)
     if state.tables != before:
         state.save(layout)
