@@ -13,7 +13,6 @@ from quant_assets.domain.backtest import Plan
 from quant_assets.flows.alpha import STEPS
 from quant_assets.flows.backtest import store, walk
 from quant_assets.lakehouse.layout import Layout
-from quant_assets_tests.browser.test_ui import ARGUMENTS, CHROMIUM
 from quant_assets_tests.unit.alpha import scenario
 from quant_assets_tests.unit.backtest.history import LAST, NAME, history, profile
 
@@ -28,17 +27,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in STEPS:
         step(run, world.clock)
     return run.file("reports/report.html")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -19,16 +19,6 @@ from quant_assets_tests.assets.server import REPOSITORY, Server, served
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 GROUPS = ("discovery", "bronze", "silver", "gold", "alpha", "ops")
 SHORT_NAMES = ("universe", "raw_instruments", "raw_tws_bars", "raw_tws_daily_bars", "instruments", "candidates")
 SHORT_NAMES += ("snapshots", "returns_matrix", "weights", "report", "catalog")
@@ -70,21 +60,9 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, where both it and Playwright are there."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 1600, "height": 1000}, device_scale_factor=1.5)
+def page(chromium: Any) -> Iterator[Any]:
+    opened = chromium.new_page(viewport={"width": 1600, "height": 1000}, device_scale_factor=1.5)
     opened.set_default_timeout(30_000)
     yield opened
     opened.close()

@@ -5,98 +5,16 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
 from quant_assets.control.locks import hold
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.lakehouse.layout import Layout
-from quant_assets_tests.builders import far_from_the_reset
-
-SESSION = date(2026, 11, 17)
-FIX, RETRY, DATA = 2, 75, 65
-SYMBOLS = ["NYSE:QTEA", "NASDAQ:QCOA", "NYSE:QFIB", "NYSE:QUTC"]
-
-
-class Project:
-    """A directory of a user's own, with configuration, and the command line in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.data = root / "data"
-        (root / "configs" / "lists").mkdir(parents=True)
-        self.symbols(SYMBOLS)
-        self.manifest()
-
-    def symbols(self, names: list[str]) -> None:
-        """Write the one symbol list."""
-        text = yaml.safe_dump({"symbols": names})
-        (self.root / "configs" / "lists" / "mine.yaml").write_text(text)
-
-    def manifest(self, **sections: object) -> None:
-        """Write the manifest; `sections` replace its own."""
-        content = {
-            "default_profile": "small",
-            "lakehouse": {"start_session": "2026-11-02", "lock_wait_s": 1},
-            "replay": {"time_scale": 100000},
-            "tws": {"reset_window": far_from_the_reset()},
-            "profiles": {
-                "small": {
-                    "data": {"lookback_sessions": 30, "min_sessions_floor": 20},
-                    "discovery": {"lists": ["mine"]},
-                    "selection": {"min_dollar_volume": 0},
-                    "risk": {"method": "equal_weight", "max_weight": 1.0, "sector_cap": 1.0},
-                }
-            },
-        }
-        (self.root / "configs" / "manifest.json").write_text(json.dumps({**content, **sections}))
-
-    def quant(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run the command as a user does."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("QUANT_", "DAGSTER_"))}
-        return subprocess.run(
-            [sys.executable, "-c", "from quant_assets.cli import main; main()", *args],
-            cwd=self.root,
-            env={**clean, **env},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def bars(self, session: str) -> dict[str, int]:
-        """Curated minutes of each symbol."""
-        file = self.data / "lakehouse" / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
-        return dict(pl.read_parquet(file).group_by("symbol").len().iter_rows())
-
-    def lows(self, session: str) -> dict[str, float]:
-        """The lowest curated price of each symbol."""
-        file = self.data / "lakehouse" / "silver" / "curated_tws_1m_bars" / f"session={session}" / "part.parquet"
-        return dict(pl.read_parquet(file).group_by("symbol").agg(pl.col("low").min()).iter_rows())
-
-    def certified(self, session: str) -> bool:
-        """Whether a session has its certificate."""
-        return (self.data / "lakehouse" / "gold" / "certified_sessions" / f"session={session}").is_dir()
-
-    def durations(self, session: str, symbol: str) -> list[str]:
-        """What was asked for the minutes of a session of an instrument, request by request."""
-        files = (self.data / "lakehouse" / "bronze" / "raw_tws_requests" / f"session={session}").glob("*.parquet")
-        asked = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files])
-        mine = asked.filter((pl.col("symbol") == symbol) & (pl.col("bar_size") == "1 min"))
-        return mine.sort("asked_at")["duration"].to_list()
-
-    def tables(self) -> dict[str, tuple[int, int]]:
-        """Size and modification time of every table file."""
-        return {
-            str(path): (path.stat().st_size, path.stat().st_mtime_ns)
-            for path in (self.data / "lakehouse").rglob("*.parquet")
-        }
+from quant_assets_tests.e2e.project import DATA, FIX, RETRY, SESSION, SYMBOLS, Project, refused
 
 
 @pytest.fixture
@@ -108,8 +26,7 @@ def project(tmp_path: Path) -> Project:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with one published session."""
     made = Project(tmp_path_factory.mktemp("published"))
-    done = made.quant("flow", "data", "--session", str(SESSION))
-    assert done.returncode == 0, done.stderr
+    made.ok("flow", "data", "--session", str(SESSION))
     return made
 
 
@@ -121,27 +38,6 @@ def standing(published: Project) -> Iterator[Project]:
     published.symbols(SYMBOLS)
     published.manifest()
     assert {path: published.tables().get(path) for path in before} == before
-
-
-def refused_tables(done: subprocess.CompletedProcess[str], code: int, tables: list[str], *words: str) -> None:
-    """Assert one message with these words per table, the exit code, and no stack trace."""
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == len(tables), done.stderr
-    for error, table in zip(sorted(errors), tables, strict=True):
-        assert f"partitions of {table} were not published" in error
-        assert all(word in error for word in words), error
-
-
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    """Assert one message with these words, the exit code, and no stack trace."""
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 def test_closed_port(standing: Project) -> None:
@@ -220,7 +116,7 @@ def test_symbol_that_must_not_reach_a_path(standing: Project, symbol: str) -> No
 
 
 def test_corrupt_parquet(project: Project) -> None:
-    assert project.quant("flow", "data", "--session", str(SESSION)).returncode == 0
+    project.ok("flow", "data", "--session", str(SESSION))
     curated = Layout(project.data).lakehouse / "silver" / "curated_tws_1m_bars" / f"session={SESSION}" / "part.parquet"
     sound = pl.read_parquet(curated, hive_partitioning=False)
     raw = next((Layout(project.data).lakehouse / "bronze" / "raw_tws_bars" / f"session={SESSION}").glob("*.parquet"))
@@ -230,12 +126,12 @@ def test_corrupt_parquet(project: Project) -> None:
     done = project.quant("flow", "data", "--session", str(SESSION))
     refused(done, DATA, raw.name, "unreadable", "backup")
     raw.write_bytes(whole)
-    assert project.quant("flow", "data", "--session", str(SESSION)).returncode == 0
+    project.ok("flow", "data", "--session", str(SESSION))
     assert pl.read_parquet(curated, hive_partitioning=False).drop("known_at").equals(sound.drop("known_at"))
 
 
 def test_corrupt_table_in_sql(project: Project) -> None:
-    assert project.quant("flow", "data", "--session", str(SESSION)).returncode == 0
+    project.ok("flow", "data", "--session", str(SESSION))
     path = Layout(project.data).lakehouse / "silver" / "instruments" / f"session={SESSION}" / "part.parquet"
     path.write_bytes(b"not parquet at all")
     done = project.quant("sql", "SELECT count(*) FROM instruments")
@@ -243,11 +139,11 @@ def test_corrupt_table_in_sql(project: Project) -> None:
 
 
 def test_corrupt_derived_file_is_rebuilt(project: Project) -> None:
-    assert project.quant("flow", "data", "--session", str(SESSION)).returncode == 0
+    project.ok("flow", "data", "--session", str(SESSION))
     path = Layout(project.data).lakehouse / "gold" / "features_price_1m_v1" / f"session={SESSION}" / "part.parquet"
     sound = path.read_bytes()
     path.write_bytes(sound[:100])
-    assert project.quant("flow", "data", "--session", str(SESSION)).returncode == 0
+    project.ok("flow", "data", "--session", str(SESSION))
     assert pl.read_parquet(path, hive_partitioning=False).height > 0
 
 
@@ -294,7 +190,7 @@ def test_full_disk(tmp_path: Path) -> None:
     try:
         project = Project(tmp_path / "project")
         project.data.symlink_to(disk)
-        assert project.quant("flow", "data", "--session", str(SESSION)).returncode == 0
+        project.ok("flow", "data", "--session", str(SESSION))
         before = project.tables()
         filler = disk / "filler"
         fill(filler)
@@ -302,7 +198,7 @@ def test_full_disk(tmp_path: Path) -> None:
         refused(done, RETRY, "No space left", "free some space")
         assert {path: project.tables().get(path) for path in before} == before
         filler.unlink()
-        assert project.quant("flow", "data", "--session", "2026-11-16").returncode == 0
+        project.ok("flow", "data", "--session", "2026-11-16")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 

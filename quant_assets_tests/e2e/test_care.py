@@ -13,7 +13,7 @@ import yaml
 
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.flows.care import runs_of
-from quant_assets_tests.e2e.test_bad_input import DATA, Project, refused
+from quant_assets_tests.e2e.project import DATA, Project, refused
 
 FIRST, BETWEEN, LAST = "2026-11-12", "2026-11-13", "2026-11-17"
 """11-14 and 11-15 are a weekend, so that 11-16 is the second missing session."""
@@ -116,7 +116,7 @@ def test_a_session_that_quarantine_took_half_of_is_not_certified_and_one_bad_ins
     tmp_path: Path,
 ) -> None:
     project = Project(tmp_path)
-    assert project.quant("flow", "data", "--session", FIRST).returncode == 0
+    project.ok("flow", "data", "--session", FIRST)
     lows = sorted((low, symbol) for symbol, low in project.lows(FIRST).items())
 
     def above(price: float, *args: str) -> subprocess.CompletedProcess[str]:
@@ -164,7 +164,7 @@ def test_the_mend_of_a_forged_price_works(holed: Project, mend: str) -> None:
     path = forge(holed, LAST)
     assert not pl.read_parquet(path).equals(sound)
     untouched = holed.tables()
-    assert holed.quant("flow", "data", "--session", LAST).returncode == 0
+    holed.ok("flow", "data", "--session", LAST)
     assert holed.tables() == untouched, "nothing but its rows tells"
     found = json.loads(holed.quant("audit", "data", "--json").stdout)
     (error,) = [one for one in found if one["severity"] == "error"]

@@ -1,9 +1,7 @@
 """A price break's way at the command line: refused, put on record as a real move and answered, taken back and refused."""
 
-import json
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -12,7 +10,7 @@ from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.errors import UnexplainedBreakError
 from quant_assets.flows.readers import open_store
 from quant_assets_tests.builders import far_from_the_reset
-from quant_assets_tests.e2e.test_bad_input import Project, refused, refused_tables
+from quant_assets_tests.e2e.project import Project, refused, refused_tables
 
 BEFORE, BREAK, LATER = DAYS = ("2024-01-11", "2024-01-12", "2024-01-16")
 SPAN = f"{BREAK}..{LATER}"
@@ -64,22 +62,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             }
         },
     )
-    ok(made, "flow", "data", "--sessions", f"{BEFORE}..{LATER}")
+    made.ok("flow", "data", "--sessions", f"{BEFORE}..{LATER}")
     return made
-
-
-def ok(project: Project, *args: str) -> str:
-    done = project.quant(*args)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def told(project: Project, *args: str) -> Any:
-    return json.loads(ok(project, *args, "--json"))
-
-
-def words(project: Project) -> Path:
-    return project.data / "lakehouse" / "_metadata" / "overrides.jsonl"
 
 
 def closes(project: Project, as_of: datetime | None = None) -> list[float]:
@@ -92,28 +76,28 @@ def closes(project: Project, as_of: datetime | None = None) -> list[float]:
 
 
 def test_a_break_is_confirmed_computed_across_and_reopened(project: Project) -> None:
-    (row,) = told(project, "breaks", "list")
+    (row,) = project.told("breaks", "list")
     assert (row["session"], row["symbol"], row["kind"]) == (BREAK, "BRKN", "unexplained_break")
     assert row["ratio"] == pytest.approx(row["close_after"] / row["close_before"], rel=0.02)
     assert "no answer tells of a split" in row["evidence"]
-    assert "BRKN" in ok(project, "breaks", "list", "--session", BREAK)
+    assert "BRKN" in project.ok("breaks", "list", "--session", BREAK)
     with pytest.raises(UnexplainedBreakError):
         closes(project)
 
     confirm = ("breaks", "confirm", "BRKN", BREAK, "--by", "anna", "--why", "a merger")
-    tried = told(project, *confirm, "--dry-run")
+    tried = project.told(*confirm, "--dry-run")
     assert (tried["dry_run"], tried["build"]) == (True, [BREAK, LATER])
-    assert f"then: quant flow data --sessions {SPAN}" in ok(project, *confirm, "--dry-run")
-    assert not words(project).exists()
+    assert f"then: quant flow data --sessions {SPAN}" in project.ok(*confirm, "--dry-run")
+    assert not project.words.exists()
     before = datetime.now(UTC)
-    said = ok(project, *confirm)
+    said = project.ok(*confirm)
     assert f"now: quant flow data --sessions {SPAN}" in said
-    kept = words(project).read_bytes()
-    assert "nothing is written" in ok(project, *confirm)
-    assert words(project).read_bytes() == kept
+    kept = project.words.read_bytes()
+    assert "nothing is written" in project.ok(*confirm)
+    assert project.words.read_bytes() == kept
     with pytest.raises(UnexplainedBreakError):
         closes(project)  # nothing was built since
-    ran = ok(project, "flow", "data", "--sessions", SPAN)
+    ran = project.ok("flow", "data", "--sessions", SPAN)
     assert "0 TWS requests" in ran
     confirmed = datetime.now(UTC)
     served = closes(project)
@@ -121,27 +105,27 @@ def test_a_break_is_confirmed_computed_across_and_reopened(project: Project) -> 
     assert served[0] == pytest.approx(row["close_before"])
     with pytest.raises(UnexplainedBreakError):
         closes(project, before)
-    assert [one["kind"] for one in told(project, "breaks", "list")] == ["real_move"]
+    assert [one["kind"] for one in project.told("breaks", "list")] == ["real_move"]
 
-    ok(project, "breaks", "reopen", "BRKN", BREAK, "--by", "bob", "--why", "another company's merger")
-    ok(project, "flow", "data", "--sessions", SPAN)
+    project.ok("breaks", "reopen", "BRKN", BREAK, "--by", "bob", "--why", "another company's merger")
+    project.ok("flow", "data", "--sessions", SPAN)
     with pytest.raises(UnexplainedBreakError):
         closes(project)
     assert closes(project, confirmed) == served
-    assert [(line["who"], line["event"]) for line in told(project, "breaks", "log")] == [
+    assert [(line["who"], line["event"]) for line in project.told("breaks", "log")] == [
         ("anna", "break_confirm"),
         ("bob", "break_reopen"),
     ]
-    shown = ok(project, "breaks", "log").splitlines()
+    shown = project.ok("breaks", "log").splitlines()
     assert shown[1].endswith("bob takes that back: another company's merger")
 
-    assert "the chains hold" in ok(project, "audit", "verify")
-    kept = words(project).read_bytes()
-    words(project).write_bytes(kept.splitlines(keepends=True)[0])
+    assert "the chains hold" in project.ok("audit", "verify")
+    kept = project.words.read_bytes()
+    project.words.write_bytes(kept.splitlines(keepends=True)[0])
     refused(project.quant("audit", "verify"), 65, "overrides.jsonl")
     ran = project.quant("flow", "data", "--session", LATER)
     refused_tables(ran, 65, ["adjustment_factors", "curated_tws_1d_bars"], "overrides.jsonl")
-    words(project).write_bytes(kept)
+    project.words.write_bytes(kept)
 
 
 def test_what_did_not_break_and_what_says_nothing_is_refused(project: Project) -> None:

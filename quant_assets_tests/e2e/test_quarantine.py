@@ -1,15 +1,13 @@
 """One bad bar's way at the command line: from TWS into quarantine, released into silver, and confirmed out of it."""
 
-import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from quant_assets_tests.e2e.test_bad_input import Project, refused, refused_tables
+from quant_assets_tests.e2e.project import Project, refused, refused_tables
 
 SESSION, AT = "2026-11-18", "2026-11-18 19:20:00"
 """When the synthetic market multiplies a bar of QUTA by 100."""
@@ -22,20 +20,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     done = made.quant("flow", "data", "--session", SESSION)
     assert done.returncode == 0, done.stderr
     return made
-
-
-def ok(project: Project, *args: str) -> str:
-    done = project.quant(*args)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def told(project: Project, *args: str) -> Any:
-    return json.loads(ok(project, *args, "--json"))
-
-
-def words(project: Project) -> Path:
-    return project.data / "lakehouse" / "_metadata" / "overrides.jsonl"
 
 
 def at_that_minute(project: Project) -> list[tuple[Any, ...]]:
@@ -52,15 +36,15 @@ def instant() -> str:
 def closes_as_of(project: Project, as_of: str) -> list[float]:
     """Close of the minute as silver was known at an instant."""
     query = f"SELECT close FROM curated_tws_1m_bars WHERE ts = TIMESTAMP '{AT}'"
-    return [row["close"] for row in told(project, "sql", query, "--as-of", as_of)]
+    return [row["close"] for row in project.told("sql", query, "--as-of", as_of)]
 
 
 def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Project) -> None:
-    (row,) = told(project, "quarantine", "list", "--session", SESSION, "--symbol", "QUTA", "--verdict", "bad_print")
+    (row,) = project.told("quarantine", "list", "--session", SESSION, "--symbol", "QUTA", "--verdict", "bad_print")
     assert row["rule"] == "toxic_price"
     assert row["ts"].startswith(AT)
     assert at_that_minute(project) == []
-    shown = ok(project, "quarantine", "show", row["id"][:14])
+    shown = project.ok("quarantine", "show", row["id"][:14])
     assert "verdict   bad_print, by toxic_price" in shown
     assert re.search(r"evidence  close [\d.]+ against [\d.]+ before and [\d.]+ after", shown)
     assert "request   " in shown
@@ -68,10 +52,10 @@ def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Proje
     assert row["close"] / 100 == pytest.approx((left + right) / 2, rel=0.02), "a hundred times its neighbours"
 
     before = instant()
-    ok(project, "lake", "tag", "before")
-    ok(project, "quarantine", "release", row["id"], "--by", "anna", "--why", "a rehearsal", "--dry-run")
-    assert not words(project).exists()
-    said = ok(project, "quarantine", "release", row["id"], "--by", "anna", "--why", "seen on the tape")
+    project.ok("lake", "tag", "before")
+    project.ok("quarantine", "release", row["id"], "--by", "anna", "--why", "a rehearsal", "--dry-run")
+    assert not project.words.exists()
+    said = project.ok("quarantine", "release", row["id"], "--by", "anna", "--why", "seen on the tape")
     assert f"now: quant flow data --session {SESSION}" in said
     ran = project.quant("flow", "data", "--session", SESSION)
     assert ran.returncode == 0, ran.stderr
@@ -82,31 +66,31 @@ def test_a_bad_print_goes_to_quarantine_is_released_and_confirmed(project: Proje
     assert "toxic_price" in rules
 
     released = instant()
-    ok(project, "lake", "tag", "released")
+    project.ok("lake", "tag", "released")
     assert closes_as_of(project, before) == [], "the release had not been said"
 
-    ok(project, "quarantine", "confirm", row["id"], "--by", "bob", "--why", "the tape was misread")
-    ok(project, "flow", "data", "--session", SESSION)
+    project.ok("quarantine", "confirm", row["id"], "--by", "bob", "--why", "the tape was misread")
+    project.ok("flow", "data", "--session", SESSION)
     assert at_that_minute(project) == []
-    (again,) = told(project, "quarantine", "list", "--session", SESSION, "--symbol", "QUTA")
+    (again,) = project.told("quarantine", "list", "--session", SESSION, "--symbol", "QUTA")
     assert (again["id"], again["verdict"]) == (row["id"], "bad_print")
-    assert [(line["who"], line["event"]) for line in told(project, "quarantine", "log")] == [
+    assert [(line["who"], line["event"]) for line in project.told("quarantine", "log")] == [
         ("anna", "quarantine_release"),
         ("bob", "quarantine_confirm"),
     ]
     assert [closes_as_of(project, then) for then in (before, released, instant())] == [[], [row["close"]], []]
     for tag in ("before", "released"):
-        ok(project, "lake", "tag", "verify", tag)
+        project.ok("lake", "tag", "verify", tag)
 
-    assert "the chains hold" in ok(project, "audit", "verify")
-    kept = words(project).read_bytes()
-    words(project).write_bytes(kept.replace(b"misread", b"perfect"))
+    assert "the chains hold" in project.ok("audit", "verify")
+    kept = project.words.read_bytes()
+    project.words.write_bytes(kept.replace(b"misread", b"perfect"))
     refused(project.quant("audit", "verify"), 65, "overrides.jsonl")
     refused(project.quant("audit", "data"), 65, "overrides.jsonl, line 2")
     ran = project.quant("flow", "data", "--session", SESSION)
     refused_tables(ran, 65, ["adjustment_factors", "curated_tws_1d_bars"], "overrides.jsonl, line 2")
-    words(project).write_bytes(kept)
-    assert "the chains hold" in ok(project, "audit", "verify"), "restored from the backup"
+    project.words.write_bytes(kept)
+    assert "the chains hold" in project.ok("audit", "verify"), "restored from the backup"
 
 
 def test_what_is_not_there_and_what_says_nothing_is_refused(project: Project) -> None:

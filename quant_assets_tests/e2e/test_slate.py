@@ -9,7 +9,7 @@ import pytest
 from quant_assets.flows.slate import WORD, content_ids
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
-from quant_assets_tests.e2e.test_bad_input import Project, refused
+from quant_assets_tests.e2e.project import Project, refused
 
 LAST = "2026-11-17"
 
@@ -59,7 +59,7 @@ def test_silver_and_gold_come_back_equal_without_a_request(project: Project) -> 
     assert "nothing to remove" in project.quant("lake", "gc").stdout
     before, observed = ids(project), {**zone_of(project, "bronze"), **zone_of(project, "discovery")}
     runs = sorted(path.name for path in (project.data / "artifacts" / "runs").glob("[!.]*"))
-    assert project.quant("lake", "wipe", "--yes").returncode == 0
+    project.ok("lake", "wipe", "--yes")
     assert zone_of(project, "silver") == zone_of(project, "gold") == zone_of(project, "_copies") == {}
     assert {**zone_of(project, "bronze"), **zone_of(project, "discovery")} == observed
     assert {name.split("[")[0] for name in ids(project)} >= {"universe", "raw_tws_bars"}
@@ -73,7 +73,7 @@ def test_silver_and_gold_come_back_equal_without_a_request(project: Project) -> 
 
 def test_gold_alone(project: Project) -> None:
     silver = zone_of(project, "silver")
-    assert project.quant("lake", "wipe", "--gold", "--yes").returncode == 0
+    project.ok("lake", "wipe", "--gold", "--yes")
     assert zone_of(project, "silver") == silver
     assert zone_of(project, "gold") == {}
     told = project.quant("lake", "rebuild", "--sessions", f"{LAST}..{LAST}", "--dry-run", "--json")
@@ -81,6 +81,6 @@ def test_gold_alone(project: Project) -> None:
 
 
 def test_observations_go_only_with_the_word_and_then_nothing_can_be_rebuilt(project: Project) -> None:
-    assert project.quant("lake", "wipe", "--yes", f"--bronze={WORD}").returncode == 0
+    project.ok("lake", "wipe", "--yes", f"--bronze={WORD}")
     assert zone_of(project, "bronze") == zone_of(project, "discovery") == {}
     refused(project.quant("lake", "rebuild"), 65, "universe", "nothing to rebuild from")
