@@ -24,3 +24,6 @@ DATA = (
 
 ALPHA = ("snapshots", "returns_matrix", "selection", "synthetic_returns", "weights", "report")
 """The alpha cycle, partitioned by session and profile; `candidates` stands between the two."""
+
+DIMENSION = ("instruments", "execution", "exchanges")
+"""What is folded over all sessions up to its own, so that a backfill changes it in every later one."""

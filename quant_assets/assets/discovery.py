@@ -6,7 +6,7 @@ from quant_assets.assets.describe import Catalogue, checks
 from quant_assets.assets.making import table_asset
 from quant_assets.assets.publish import Build
 from quant_assets.domain.tables import ACCOUNTS, EXCHANGES, EXECUTION, INSTRUMENTS, POSITIONS, RAW_INSTRUMENTS, UNIVERSE
-from quant_assets.flows.curate import DESCRIBED, Curator
+from quant_assets.flows.dimension import DESCRIBED, publish_dimension
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.discover.set_aside import LISTED
 from quant_assets.flows.ingest import ingest_details
@@ -48,7 +48,7 @@ def discovery_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
                 ),
                 *(check for table in _DIMENSION[1:] for check in checks(table.name)),
             ],
-            _instruments,
+            _dimension,
             can_subset=True,  # so that one can be named alone; one pass over the details makes all three
         ),
     ]
@@ -64,6 +64,5 @@ def _raw_instruments(work: Work, partitions: list[Partition]) -> Build:
     return lambda partition: [raw_details(work, partition.session, added)]
 
 
-def _instruments(work: Work, _: list[Partition]) -> Build:
-    curator = Curator(work)
-    return lambda partition: curator.instruments(partition.session)
+def _dimension(work: Work, _: list[Partition]) -> Build:
+    return lambda partition: publish_dimension(work, partition.session)

@@ -27,7 +27,7 @@ def repair_job() -> Any:
 
 
 def repair_sensor(catalogue: Catalogue, job: Any) -> dg.SensorDefinition:
-    """Look at the newest sessions for minutes that nothing explains.
+    """Look at the newest sessions for minutes that nothing explains, and for what a backfill told of instruments.
 
     A hole is asked for once per state of its ledger, and never again once it is a known one, so this ends.
     """
@@ -43,7 +43,8 @@ def repair_sensor(catalogue: Catalogue, job: Any) -> dg.SensorDefinition:
         work = _work(catalogue)
         first = work.calendar.window(work.latest_session(), RECENT_SESSIONS)[0]
         plan = repair_plan(work, first)
-        yield from requests_for(plan, sorted(set(_open(plan)["session"])), work.calendar) or _nothing()
+        due = sorted({*_open(plan)["session"], *plan.outdated})
+        yield from requests_for(plan, due, work.calendar) or _nothing()
 
     return holes
 
@@ -104,6 +105,7 @@ def _request(stretch: Sequence[date], label: str) -> dg.RunRequest:
 
 
 def _state(plan: RepairPlan, sessions: Sequence[date]) -> str:
-    """Name what is known of the holes of sessions: it changes with each answer."""
+    """Name what is known of sessions, of their holes and of their instruments: it changes with each answer."""
     rows = _open(plan).filter(pl.col("session").is_in(sessions)).select("session", "con_id", "n_asked")
-    return hashlib.sha256(repr(rows.sort("session", "con_id").rows()).encode()).hexdigest()[:16]
+    details = [plan.outdated[day] for day in sessions if day in plan.outdated]
+    return hashlib.sha256(repr((rows.sort("session", "con_id").rows(), details)).encode()).hexdigest()[:16]

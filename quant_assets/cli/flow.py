@@ -6,7 +6,7 @@ from datetime import date
 
 import click
 
-from quant_assets.assets.cycles import ALPHA, DATA
+from quant_assets.assets.cycles import ALPHA, DATA, DIMENSION
 from quant_assets.cli.common import (
     json_option,
     open_work,
@@ -15,8 +15,10 @@ from quant_assets.cli.common import (
     session_options,
     sessions_from,
 )
+from quant_assets.domain.tables import CERTIFIED_SESSIONS
 from quant_assets.errors import GIVEN_UP_CODE, ConfigurationError
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
 from quant_assets.registry import Registry, RunOutcome, range_of
 from quant_assets.settings import Settings
 
@@ -99,19 +101,37 @@ def run_data(
 ) -> RunOutcome:
     """Run the data cycle over sessions, then the candidates of every active profile, then the catalog.
 
-    Where discovery screens the lakehouse, a session looks at the one before, so sessions go one by one.
+    Where discovery screens the lakehouse, a session looks at the one before, so sessions go one by one. What a backfill
+    tells of instruments is brought into the later sessions, too: nothing is asked for that.
     """
     spans = [[session] for session in sessions] if _looks_back(registry.settings) else [sessions]
     outcome = registry.run(DATA, *range_of(spans[0]), is_repair=is_repair, asks_known=asks_known)
     for span in spans[1:]:
         if outcome.success:
             outcome = _joined(outcome, registry.run(DATA, *range_of(span), is_repair=is_repair, asks_known=asks_known))
+    if outcome.success:
+        outcome = _brought_up_to_date(registry, sessions, outcome)
     if not outcome.success:
         return outcome
     profiles = list(registry.settings.manifest.active_profiles)
     screened = registry.run(["candidates"], *range_of(sessions, profiles[0], profiles[-1]))
     registry.run(["catalog"])
     return _joined(outcome, screened)
+
+
+def _brought_up_to_date(registry: Registry, sessions: Sequence[date], outcome: RunOutcome) -> RunOutcome:
+    """Bring what a backfill told of instruments into the later sessions, and into their certificates."""
+    from quant_assets.flows.care import runs_of
+    from quant_assets.flows.dimension import outdated_dimensions
+
+    with open_work() as work:
+        later = [session for session in outdated_dimensions(work, sessions[0]) if session not in sessions]
+        certified = [session for session in later if work.lake.curated.exists(CERTIFIED_SESSIONS, Partition(session))]
+        calendar = work.calendar.all_sessions
+    for assets, due in ((DIMENSION, later), (["certified_sessions"], certified)):
+        for span in runs_of(due, calendar):
+            outcome = _joined(outcome, registry.run(assets, *range_of(span)))
+    return outcome
 
 
 def _looks_back(settings: Settings) -> bool:

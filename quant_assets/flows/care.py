@@ -1,7 +1,7 @@
 """Looking after the lakehouse: which sessions are missing, and what is wrong with what is there."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
@@ -16,6 +16,7 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.accepting import accepted_holes
+from quant_assets.flows.dimension import outdated_dimensions
 from quant_assets.flows.ingest.ledger import contradicted, holes, is_known, open_holes, read_ledger
 from quant_assets.flows.ingest.vintages import unproved
 from quant_assets.flows.work import Work
@@ -48,6 +49,9 @@ class RepairPlan:
     holes: pl.DataFrame
     """session, con_id, symbol, outcome, detail, n_asked, asked_at, is_known, missing (minutes; null where it is the
     daily history that is in doubt)."""
+    outdated: Mapping[date, str] = field(default_factory=dict)
+    """Sessions whose dimension lacks contract details of earlier ones, and the id of the details that it should hold;
+    nothing has to be asked for that."""
 
     @property
     def sessions(self) -> list[date]:
@@ -57,7 +61,7 @@ class RepairPlan:
     def sessions_of(self, *, asks_known: bool) -> list[date]:
         """Return the sessions to run again, ascending; those with nothing but known holes only on request."""
         wanted = self.holes.filter(~pl.col("is_known") | pl.lit(asks_known))
-        return sorted({*self.missing, *wanted["session"].to_list()})
+        return sorted({*self.missing, *self.outdated, *wanted["session"].to_list()})
 
     def stretches(self, calendar_sessions: Sequence[date], *, asks_known: bool = False) -> list[list[date]]:
         """Return the sessions to run again, grouped so that one run mends each group."""
@@ -77,7 +81,8 @@ def repair_plan(work: Work, first: date | None = None, last: date | None = None)
     minutes = _minute_holes(work, inside)
     days = daily_holes(work, inside).with_columns(pl.lit(None, pl.Int64).alias("missing"))
     everything = pl.concat([minutes, days.select(minutes.columns)]).sort("session", "con_id", "missing")
-    return RepairPlan(missing_sessions(work, first, last), everything)
+    outdated = outdated_dimensions(work, inside[0], inside[-1]) if inside else {}
+    return RepairPlan(missing_sessions(work, first, last), everything, outdated)
 
 
 def _minute_holes(work: Work, sessions: Sequence[date]) -> pl.DataFrame:

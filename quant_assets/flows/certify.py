@@ -7,7 +7,14 @@ from datetime import date
 from quant_assets.domain.accounting import equation
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import QUARANTINED, UNEXPLAINED, Limits, beyond, told
-from quant_assets.domain.tables import ADJUSTMENT_FACTORS, BAR_ACCOUNTING, CERTIFIED_SESSIONS, RAW_TWS_BARS, UNIVERSE
+from quant_assets.domain.tables import (
+    ADJUSTMENT_FACTORS,
+    BAR_ACCOUNTING,
+    CERTIFIED_SESSIONS,
+    RAW_INSTRUMENTS,
+    RAW_TWS_BARS,
+    UNIVERSE,
+)
 from quant_assets.domain.toxic import REAL_MOVE
 from quant_assets.errors import BrokenChainError, CorruptFileError
 from quant_assets.errors.base import listed
@@ -15,6 +22,7 @@ from quant_assets.flows.accounting import balance
 from quant_assets.flows.breaks import broken_at
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.confirming import BREAKS, MADE_WITH_BREAKS, breaks_id, concerning
+from quant_assets.flows.dimension import DETAILS
 from quant_assets.flows.ingest.ledger import in_other_units
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
@@ -133,11 +141,12 @@ def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None =
     footers = {name: footer for name, footer in stored.items() if footer}
     raw_id = work.lake.raw.input_id(RAW_TWS_BARS, Partition(session))
     stands = {name: footer.content_id for name, footer in footers.items()} | {RAW_TWS_BARS.name: raw_id}
+    stands[DETAILS] = work.lake.raw.lineage(RAW_INSTRUMENTS).get(session, "")
     stands |= _words_id(work, session)
     breaks = _breaks_ids(work, session)
     return [
         *(
-            (name, _WORDS if source == "overrides" else source)
+            (name, _NAMES.get(source, source))
             for name, footer in footers.items()
             for source, used in footer.inputs.items()
             if source in stands and stands[source] != used
@@ -151,6 +160,7 @@ def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None =
 
 
 _WORDS = "overrides.jsonl"
+_NAMES = {"overrides": _WORDS, DETAILS: RAW_INSTRUMENTS.name}
 
 
 def _words_id(work: Work, session: date) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 
 import polars as pl
@@ -12,7 +12,6 @@ from quant_assets.domain import instruments as instruments_domain
 from quant_assets.domain import quality
 from quant_assets.domain.accounting import coverage, unexplained_share
 from quant_assets.domain.bars import daily_window
-from quant_assets.domain.costs import SCHEDULES
 from quant_assets.domain.hours import HOURS
 from quant_assets.domain.limits import Limits
 from quant_assets.domain.tables import (
@@ -21,17 +20,12 @@ from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     DQ_METRICS,
-    EXCHANGES,
-    EXECUTION,
-    INSTRUMENTS,
     QUARANTINE_TWS_BARS,
-    RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
     RAW_TWS_SCHEDULES,
     UNIVERSE,
-    Table,
 )
 from quant_assets.domain.toxic import REAL_MOVE
 from quant_assets.errors import NotPublishedError
@@ -47,7 +41,6 @@ from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
 
 _ACCOUNTED = "accounted"
-INSTRUMENTS_VERSION = "2"
 DAILY_VERSION = "3"
 _MADE_TOGETHER = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 _PLAIN = "no ADJUSTED_LAST on the basis of the trades, so that adj_close is the close"
@@ -290,81 +283,6 @@ class Curator:
             raw.input_id(RAW_TWS_DAILY_BARS, Partition(vintage)) for vintage in vintages_near(self._work, session)
         )
 
-    # ------------------------------------------------------------ instruments
-
-    def instruments(self, session: date) -> list[Published]:
-        """Publish `instruments`, the dimension as known at a session, and `execution` and `exchanges` beside it.
-
-        The dimension is that of the session before, and what is new: its cost does not grow with the history.
-
-        Raises:
-            NotPublishedError: the details or the universe of the session are missing.
-        """
-        work, partition = self._work, Partition(session)
-        raw = work.lake.raw
-        if not raw.batches(RAW_INSTRUMENTS, partition):
-            raise NotPublishedError("raw_instruments", partition.key, _MEND)
-        before = self._dimension_before(session)
-        listed = (Partition(one) for one in raw.sessions(RAW_INSTRUMENTS) if one <= session)
-        newer = [one for one in listed if _after(one, before) and raw.batches(RAW_INSTRUMENTS, one)]
-        footers = {UNIVERSE.name: work.lake.curated.footer(UNIVERSE, partition)}
-        if before:
-            footers["before"] = work.lake.curated.footer(INSTRUMENTS, before)
-        inputs = {
-            "raw_instruments": combined_id(raw.input_id(RAW_INSTRUMENTS, one) for one in newer),
-            "transform": INSTRUMENTS_VERSION,
-            **{name: footer.content_id if footer else "" for name, footer in footers.items()},
-        }
-        standing = [unchanged(work, table, partition, inputs) for table in (INSTRUMENTS, EXECUTION, EXCHANGES)]
-        if all(standing):
-            return [one for one in standing if one]
-        members = universe_of(work, session)
-        frame = instruments_domain.extended(
-            work.lake.curated.read(INSTRUMENTS, before) if before else INSTRUMENTS.empty(),
-            pl.concat([raw.read(RAW_INSTRUMENTS, one) for one in newer]),
-            members,
-            session,
-        )
-        watermark = raw.watermark(RAW_INSTRUMENTS, partition)
-        execution = instruments_domain.execution(frame, SCHEDULES["ibkr_fixed_us"])
-        exchanges = instruments_domain.exchanges(frame, work.calendars_of(members))
-        made: tuple[tuple[Table, pl.DataFrame, list[Finding]], ...] = (
-            (INSTRUMENTS, frame, [_coverage(frame)]),
-            (EXECUTION, execution, []),
-            (EXCHANGES, exchanges, []),
-        )
-        return [
-            publish_frame(work, table, partition, rows, inputs=inputs, watermark=watermark, findings=findings)
-            for table, rows, findings in made
-        ]
-
-    def _dimension_before(self, session: date) -> Partition | None:
-        """Return the newest dimension before a session: what is folded from there on is new, and nothing else is read.
-
-        A dimension of an earlier release does not say when details were last seen; it is folded again from the start.
-        """
-        curated = self._work.lake.curated
-        one = curated.newest(INSTRUMENTS, until=session - timedelta(days=1))
-        footer = curated.footer(INSTRUMENTS, one) if one else None
-        return one if footer and footer.inputs.get("transform") == INSTRUMENTS_VERSION else None
-
-
-def _after(stored: Partition, before: Partition | None) -> bool:
-    return before is None or stored.session > before.session
-
-
-def _coverage(instruments: pl.DataFrame) -> Finding:
-    """Warn when TWS tells too little about too many: sector caps and order sizes rest on it."""
-    told = instruments_domain.described(instruments)
-    share = float(told.select(pl.col("is_described").mean()).item() or 0.0)
-    lacking = told.filter(~pl.col("is_described"))
-    text = f"{share:.0%} of {told.height} members are described, {COVERAGE:.0%} wanted; not: {_names(lacking)}"
-    return Finding(DESCRIBED, share >= COVERAGE, text, blocking=False, metadata={"described": round(share, 4)})
-
-
-DESCRIBED = "members_described"
-COVERAGE = 0.95
-"""Share of the members that have to be described; below it a warning is shown."""
 
 _MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
 

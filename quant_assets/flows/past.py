@@ -28,6 +28,7 @@ from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
+    RAW_INSTRUMENTS,
     RAW_TWS_BARS,
     RAW_TWS_REQUESTS,
     UNIVERSE,
@@ -39,6 +40,7 @@ from quant_assets.flows.certify import certify
 from quant_assets.flows.confirming import BREAKS, breaks_id, concerning
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
+from quant_assets.flows.dimension import DETAILS, publish_dimension
 from quant_assets.flows.words import Words
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.footer import Footer, read_footer
@@ -275,6 +277,8 @@ class PastLake:
             "overrides": lambda: self.work.words.id_of(partition.session),
             CURATED_TWS_1M_BARS.name: lambda: self._content(CURATED_TWS_1M_BARS, partition),
             CURATED_TWS_1D_BARS.name: lambda: self._content(CURATED_TWS_1D_BARS, partition),
+            INSTRUMENTS.name: lambda: self._content(INSTRUMENTS, partition),
+            DETAILS: lambda: self.work.lake.raw.lineage(RAW_INSTRUMENTS).get(partition.session, ""),
         }
         breaks = breaks_id(self.work, concerning(self.work, footer.table, partition.session))
         return footer.inputs.get(BREAKS, "") == breaks and all(
@@ -294,12 +298,27 @@ class PastLake:
         elif table is CURATED_TWS_1D_BARS:
             self._curator.daily_bars(session)
         elif table.producer == INSTRUMENTS.producer:
-            self._curator.instruments(session)
+            for earlier in self._dimensions_to_make(session):
+                self.curated.exists(INSTRUMENTS, Partition(earlier))  # to ask for it makes it
+            publish_dimension(self.work, session)
         elif table is ADJUSTMENT_FACTORS:
             self._adjuster.publish(session)
         elif table is CERTIFIED_SESSIONS:
             certify(self.work, session)
         self._same_pass(table, Partition(session))
+
+    def _dimensions_to_make(self, session: date) -> list[date]:
+        """Return the sessions before one whose dimension has to be computed again, ascending: each builds on another.
+
+        They are made in this order, for to ask for the newest first would descend into the whole history at once.
+        """
+        described = self.work.lake.raw.lineage(RAW_INSTRUMENTS)
+        earlier: list[date] = []
+        for one in (day for day in reversed(self.present.lake.curated.sessions(INSTRUMENTS)) if day < session):
+            if (INSTRUMENTS.name, str(one)) in self.origins or self._standing(INSTRUMENTS, Partition(one)):
+                break
+            earlier += [one] if one in described else []
+        return earlier[::-1]
 
     def _same_pass(self, table: Table, partition: Partition) -> None:
         """Note what one pass made together with a table, so that none of it is made twice."""

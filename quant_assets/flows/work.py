@@ -245,4 +245,9 @@ class Work:
 
     def new_batch_id(self) -> str:
         """Return a name for a bronze batch; names sort by time."""
-        return f"{self.clock.now():%Y%m%dT%H%M%S%fZ}-{uuid4().hex[:8]}"
+        return f"{batch_ids_from(self.clock.now())}-{uuid4().hex[:8]}"
+
+
+def batch_ids_from(instant: datetime) -> str:
+    """Return the text from which on the ids of the batches sort that were begun at an instant or later."""
+    return f"{instant:%Y%m%dT%H%M%S%fZ}"

@@ -32,6 +32,15 @@ def newest_below(root: Path, until: date | None = None) -> Partition | None:
     return None
 
 
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return inode, size and modification time of a file or directory; None where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 def _names(path: Path) -> list[str]:
     try:
         with os.scandir(path) as entries:

@@ -20,6 +20,7 @@ from quant_assets.domain.tables import RAW_INSTRUMENTS, RAW_TWS_BARS, RAW_TWS_DA
 from quant_assets.errors import ConfigurationError, LockHeldError, SourceUnavailableError, WrongUnitError
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.curate import Curator
+from quant_assets.flows.dimension import publish_dimension
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
@@ -195,7 +196,7 @@ def test_mode_10_a_member_that_tws_describes_no_longer_is_given_up_and_the_other
         work = Work(settings, gate)
         ingest_details(work, [MONDAY])
         judged = raw_details(work, MONDAY, {})
-        described = [one.report.rows for one in Curator(work).instruments(MONDAY)[:1] if one.report]
+        described = [one.report.rows for one in publish_dimension(work, MONDAY)[:1] if one.report]
     assert judged.is_committed
     (found,) = [finding for finding in judged.findings if not finding.passed]
     assert (found.check, found.blocking) == ("every_member_known", False)

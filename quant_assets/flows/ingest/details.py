@@ -12,7 +12,7 @@ from quant_assets.domain.tables import RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.report import IngestReport
-from quant_assets.flows.work import OpenSource, Work
+from quant_assets.flows.work import OpenSource, Work, batch_ids_from
 from quant_assets.lakehouse.layout import Partition
 
 
@@ -20,7 +20,8 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     """Bring the contract details of each session's universe into `raw_instruments`.
 
     An answer younger than the fetch throttle serves every session of the run, and so does what discovery was told in
-    it; one request per instrument at the most.
+    it; one request per instrument at the most. Of a session that it was not given for, it is known from now on; the
+    batch that brought it first stays named.
 
     An instrument that TWS no longer knows gets no row: the others go on, and the session's check names it.
 
@@ -31,7 +32,10 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
     missing = missing_details(work, sessions)
     if missing.is_empty():
         return report
-    known = recent_details(work, sessions)
+    known = recent_details(work, sessions).with_columns(
+        pl.lit(work.clock.now(), pl.Datetime("us", "UTC")).alias("ingested_at")
+    )
+    batch_id = work.new_batch_id()
     to_ask = missing.join(known, on="con_id", how="anti").unique("con_id", keep="last", maintain_order=True)
     if not to_ask.is_empty():
         contracts = [contract_of(row) for row in to_ask.sort("con_id").iter_rows(named=True)]
@@ -39,15 +43,10 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
         if unheard:
             with report.measured(work):
                 work.gate.run(lambda opened: ask_details(work, opened, unheard))
-        fetched = _as_rows(work, contracts)
+        fetched = _as_rows(work, contracts, batch_id)
         known = pl.concat([known, fetched])
         report.n_rows = fetched.height
-    batch_id = work.new_batch_id()
-    rows = (
-        missing.select("session", "con_id")
-        .join(known.drop("session"), on="con_id", how="inner")
-        .with_columns(pl.lit(batch_id).alias("batch_id"))
-    )
+    rows = missing.select("session", "con_id").join(known.drop("session"), on="con_id", how="inner")
     for (session,), part in rows.group_by("session", maintain_order=True):
         assert isinstance(session, date)
         work.lake.raw.append(RAW_INSTRUMENTS, Partition(session), part.select(RAW_INSTRUMENTS.schema.names()), batch_id)
@@ -68,8 +67,8 @@ def recent_details(work: Work, sessions: Sequence[date]) -> pl.DataFrame:
     near = sorted({*sessions, *([newest.session] if newest else [])})
     frames = [work.lake.raw.read(RAW_INSTRUMENTS, Partition(session)) for session in near]
     rows = pl.concat(frames) if frames else RAW_INSTRUMENTS.empty()
-    fresh = rows.filter(pl.col("ingested_at") >= work.clock.now() - throttle_of(work))
-    return fresh.sort("ingested_at").unique("con_id", keep="last", maintain_order=True)
+    fresh = rows.filter(pl.col("batch_id") >= batch_ids_from(work.clock.now() - throttle_of(work)))
+    return fresh.sort("batch_id").unique("con_id", keep="last", maintain_order=True)
 
 
 async def ask_details(work: Work, opened: OpenSource, contracts: Sequence[Contract]) -> list[list[ContractDetails]]:
@@ -89,8 +88,8 @@ async def ask_details(work: Work, opened: OpenSource, contracts: Sequence[Contra
     return [[told[one.con_id][0]] if one.con_id in told else next(answers) for one in contracts]
 
 
-def _as_rows(work: Work, contracts: Sequence[Contract]) -> pl.DataFrame:
+def _as_rows(work: Work, contracts: Sequence[Contract], batch_id: str) -> pl.DataFrame:
     heard = [work.described[one.con_id] for one in contracts if one.con_id in work.described]
-    constants = {"batch_id": "", "pipeline_version": quant_assets.__version__}
+    constants = {"batch_id": batch_id, "pipeline_version": quant_assets.__version__}
     rows = [asdict(details) | {"session": at.date(), "ingested_at": at, **constants} for details, at in heard]
     return RAW_INSTRUMENTS.frame(rows)

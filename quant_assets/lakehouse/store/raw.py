@@ -1,7 +1,9 @@
 """Bronze: append-only batches."""
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +16,7 @@ from quant_assets.lakehouse.content import combined_id, set_id
 from quant_assets.lakehouse.contents import recall, remember
 from quant_assets.lakehouse.footer import Footer, instant_text, known_range
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.listing import stamp
 from quant_assets.lakehouse.scanning import read_file
 from quant_assets.lakehouse.store.base import Ready, StorageReport, Store, at_once
 
@@ -30,6 +33,7 @@ class RawStore(Store):
         super().__init__(layout, run_id=run_id, clock=clock)
         self.on_gone = on_gone
         self._looked: set[tuple[str, Partition]] = set()
+        self._lineages: dict[str, tuple[object, dict[date, str]]] = {}
 
     def batches(self, table: Table, partition: Partition) -> list[Path]:
         """Return the batch files of a partition."""
@@ -123,6 +127,27 @@ class RawStore(Store):
     def input_id(self, table: Table, partition: Partition) -> str:
         """Return an id of the exact set of batches, cheap to compute: it changes whenever a batch is added."""
         return combined_id(file.name for file in self.batches(table, partition))
+
+    def lineage(self, table: Table) -> Mapping[date, str]:
+        """Return, for each session that has batches, an id of the exact set of batches up to it.
+
+        It changes whenever a batch is added, however old the session that it speaks of: what is folded over the whole
+        history is made anew by that.
+        """
+        marks = stamp(self.layout.manifest(table)), stamp(self.layout.table(table))
+        known = self._lineages.get(table.name)
+        if known is None or known[0] != marks:
+            known = self._lineages[table.name] = marks, self._chained(table)
+        return known[1]
+
+    def _chained(self, table: Table) -> dict[date, str]:
+        said, ids = hashlib.sha256(), {}
+        for session in self.sessions(table):
+            files = self.batches(table, Partition(session))
+            if files:
+                said.update("".join(f"{session}/{file.name}\n" for file in files).encode())
+                ids[session] = said.hexdigest()
+        return ids
 
     def watermark(self, table: Table, partition: Partition) -> str:
         """Return the newest ingestion time in a partition, ISO 8601; empty when there is no batch."""

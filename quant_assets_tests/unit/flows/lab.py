@@ -24,6 +24,7 @@ from quant_assets.domain.tables import (
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
+from quant_assets.flows.dimension import publish_dimension
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.ingest import ingest_daily, ingest_details, ingest_minutes
@@ -149,7 +150,7 @@ def flow(work: Work, sessions: Sequence[date]) -> list[Published]:
     ingest_minutes(work, sessions)
     for session in sessions:
         done += [adjuster.publish(session)]
-        done += [*curator.instruments(session), *curator.minute_bars(session), curator.daily_bars(session)]
+        done += [*publish_dimension(work, session), *curator.minute_bars(session), curator.daily_bars(session)]
         done += [publish_group(work, group, session) for group in PER_MINUTE]
     return done
 

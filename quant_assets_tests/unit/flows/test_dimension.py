@@ -8,7 +8,7 @@ import pytest
 from quant_assets.domain.instruments import history
 from quant_assets.domain.tables import EXCHANGES, EXECUTION, INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.errors import UnknownNameError
-from quant_assets.flows.curate import DESCRIBED, Curator
+from quant_assets.flows.dimension import DESCRIBED, publish_dimension
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR, universe
@@ -49,10 +49,10 @@ def test_a_session_reads_its_own_details_and_the_dimension_before(tmp_path, monk
             lambda table, at, columns=None: (read.append(at.session), honest(table, at, columns))[1],
         )
         for session in sessions:
-            made = Curator(work).instruments(session)
+            made = publish_dimension(work, session)
             assert [one.table for one in made] == [INSTRUMENTS, EXECUTION, EXCHANGES]
         assert read == sessions, "each session's details were read once, for that session"
-        again = [Curator(work).instruments(session) for session in sessions]
+        again = [publish_dimension(work, session) for session in sessions]
         assert read == sessions, "and what stands is not read again"
         assert all(one.report.unchanged == one.report.rows for made in again for one in made)
         everything = pl.concat([honest(RAW_INSTRUMENTS, Partition(session)) for session in sessions])
@@ -66,8 +66,8 @@ def test_a_gap_between_two_builds_is_folded_in(tmp_path):
     for session, symbol in zip(sessions, ("A", "B", "B", "C"), strict=True):
         put(lab, session, (101,), symbol=symbol)
     with lab.at(after(SESSION)) as work:
-        Curator(work).instruments(sessions[0])
-        Curator(work).instruments(sessions[3])
+        publish_dimension(work, sessions[0])
+        publish_dimension(work, sessions[3])
     rows = dimension(lab, sessions[3]).select("symbol", "valid_from", "valid_until").rows()
     assert rows == [
         ("A", sessions[0], sessions[0]),
@@ -82,10 +82,10 @@ def test_a_dimension_that_was_mended_is_built_on_again(tmp_path):
     put(lab, sessions[1], (101,), symbol="RIGHT")
     with lab.at(after(SESSION)) as work:
         for session in sessions:
-            Curator(work).instruments(session)
+            publish_dimension(work, session)
         put(lab, sessions[0], (101,), batch="b2", symbol="RIGHT")
         for session in sessions:
-            Curator(work).instruments(session)
+            publish_dimension(work, session)
     assert dimension(lab, sessions[1]).select("symbol", "valid_from").rows() == [("RIGHT", sessions[0])]
 
 
@@ -95,7 +95,7 @@ def test_too_little_told_about_too_many_is_a_warning(tmp_path):
     put(lab, SESSION, (120, 121), batch="b2", industry="")
     lab.lake.curated.write(UNIVERSE, Partition(SESSION), universe(SESSION, range(101, 122)))
     with lab.at(after(SESSION)) as work:
-        made = Curator(work).instruments(SESSION)[0]
+        made = publish_dimension(work, SESSION)[0]
     (finding,) = [one for one in made.findings if one.check == DESCRIBED]
     assert (finding.passed, finding.blocking) == (False, False)
     assert finding.message == "90% of 21 members are described, 95% wanted; not: S120, S121"
