@@ -71,6 +71,22 @@ def test_silver_and_gold_come_back_equal_without_a_request(project: Project) -> 
     assert sorted(path.name for path in (project.data / "artifacts" / "runs").glob("[!.]*")) == runs
 
 
+def test_the_order_of_ingestion_is_no_matter(tmp_path: Path) -> None:
+    """An older session that comes later is brought into what is there, and a rebuild gives nothing else."""
+    project = Project(tmp_path)
+    project.symbols(["NYSE:QTEA"])
+    project.ok("flow", "data", "--session", LAST)
+    alone = ids(project)
+    project.ok("flow", "data", "--session", "2026-11-16")
+    both = ids(project)
+    changed = {name for name in alone if both[name] != alone[name] and not name.startswith("raw_")}
+    assert changed == {f"{name}[{LAST}]" for name in ("instruments", "certified_sessions")}
+    assert {one["certificate"] for one in project.told("status")["certificates"]} == {"valid"}
+    project.ok("lake", "wipe", "--yes")
+    project.ok("lake", "rebuild")
+    assert ids(project) == both
+
+
 def test_gold_alone(project: Project) -> None:
     silver = zone_of(project, "silver")
     project.ok("lake", "wipe", "--gold", "--yes")

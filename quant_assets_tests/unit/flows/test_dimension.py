@@ -1,14 +1,18 @@
 """The dimension of instruments through the flows: names over time, aliases, and a cost that history does not raise."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
+from quant_assets.assets.cycles import DIMENSION
 from quant_assets.domain.instruments import history
 from quant_assets.domain.tables import EXCHANGES, EXECUTION, INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.errors import UnknownNameError
-from quant_assets.flows.dimension import DESCRIBED, publish_dimension
+from quant_assets.flows.care import repair_plan
+from quant_assets.flows.certify import stale_tables
+from quant_assets.flows.dimension import DESCRIBED, outdated_dimensions, publish_dimension
+from quant_assets.flows.past import open_past
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR, universe
@@ -21,14 +25,15 @@ DETAILS = {
 }  # fmt: skip
 
 
-def put(lab, session, con_ids=(101, 102), batch="b1", **changes):
-    at = datetime(session.year, session.month, session.day, 22, tzinfo=UTC)
+def put(lab, session, con_ids=(101, 102), batch="b1", at=None, **changes):
+    at = at or datetime(session.year, session.month, session.day, 22, tzinfo=UTC)
     rows = [
         {**DETAILS, "session": session, "con_id": i, "symbol": f"S{i}", "batch_id": batch, "ingested_at": at, **changes}
         for i in con_ids
     ]
     lab.lake.raw.append(RAW_INSTRUMENTS, Partition(session), RAW_INSTRUMENTS.frame(rows), batch)
-    lab.lake.curated.write(UNIVERSE, Partition(session), universe(session, con_ids))
+    members = universe(session, con_ids).with_columns(pl.lit(at, UNIVERSE.schema["observed_at"]).alias("observed_at"))
+    lab.lake.curated.write(UNIVERSE, Partition(session), members)
 
 
 def dimension(lab, session):
@@ -154,3 +159,85 @@ def _settings(lab, manifest):
 
     (lab.root / "configs" / "manifest.json").write_text(json.dumps(manifest))
     return Settings.from_env({}, data=lab.root / "data", configs=lab.root / "configs")
+
+
+# ------------------------------------------------------------ the order in which sessions come
+
+
+def built(lab, sessions):
+    with lab.at(after(SESSION)) as work:
+        for session in sessions:
+            publish_dimension(work, session)
+
+
+def ids(lab, sessions):
+    return {day: lab.lake.curated.footer(INSTRUMENTS, Partition(day)).content_id for day in sessions}
+
+
+def outdated(lab, first):
+    with lab.at(after(SESSION)) as work:
+        return list(outdated_dimensions(work, first))
+
+
+def test_what_a_backfill_tells_makes_every_later_dimension_outdated_until_it_is_built_again(tmp_path):
+    """Whatever the order of sessions: in the end it is what an ingestion in order would have given."""
+    in_order, backfilled = Lab(tmp_path / "a"), Lab(tmp_path / "b")
+    first, *later = window(SESSION, 4)
+    for session in (first, *later):
+        put(in_order, session)
+    built(in_order, [first, *later])
+    for session in later:
+        put(backfilled, session)
+    built(backfilled, later)
+    assert outdated(backfilled, first) == []
+    put(backfilled, first)
+    built(backfilled, [first])
+    assert outdated(backfilled, first) == later
+    assert outdated(backfilled, later[1]) == later[1:]
+    with backfilled.at(after(SESSION)) as work:
+        assert stale_tables(work, later[0]) == [(name, "raw_instruments") for name in DIMENSION]
+        assert list(repair_plan(work).outdated) == later
+    built(backfilled, [later[2]])
+    assert dimension(backfilled, later[2])["valid_from"].unique().to_list() == [first], (
+        "no other has to be built before"
+    )
+    assert outdated(backfilled, first) == later[:2]
+    built(backfilled, later[:2])
+    assert outdated(backfilled, first) == []
+    assert ids(backfilled, [first, *later]) == ids(in_order, [first, *later])
+
+
+def test_a_backfill_changes_no_answer_of_before_it(tmp_path):
+    """As of an evening, an instrument is known since the first session that was known that evening."""
+    lab = Lab(tmp_path)
+    first, *later = window(SESSION, 3)
+    for session in later:
+        put(lab, session)
+    built(lab, later)
+    at_the_time = {day: dimension(lab, day) for day in later}
+    evening = datetime(SESSION.year, SESSION.month, SESSION.day, 23, tzinfo=UTC)
+    put(lab, first, at=evening + timedelta(days=1))
+    built(lab, [first, *later])
+    assert all(dimension(lab, day)["valid_from"].to_list() == [first, first] for day in later)
+    with lab.at(evening + timedelta(days=2)) as work, open_past(work, evening) as past:
+        for day in reversed(later):
+            assert past.curated.read(INSTRUMENTS, Partition(day)).equals(at_the_time[day])
+        assert not past.curated.exists(INSTRUMENTS, Partition(first))
+        made = {day: origin for (table, day), origin in past.origins.items() if table == INSTRUMENTS.name}
+        assert made == {str(first): "unknown", **{str(day): "recomputed" for day in later}}
+    with lab.at(evening + timedelta(days=2)) as work, open_past(work, evening + timedelta(days=1)) as past:
+        assert past.curated.read(INSTRUMENTS, Partition(SESSION)).equals(dimension(lab, SESSION))
+        assert past.origins["instruments", str(SESSION)] == "stored"
+
+
+def test_a_long_history_is_recomputed_in_order_and_not_by_descending_into_it(tmp_path):
+    lab = Lab(tmp_path)
+    first, *later = window(SESSION, 150)
+    for session in later:
+        put(lab, session, (101,))
+    evening = datetime(SESSION.year, SESSION.month, SESSION.day, 23, tzinfo=UTC)
+    put(lab, first, (101,), at=evening + timedelta(days=1))
+    built(lab, [first, *later])
+    with lab.at(evening + timedelta(days=2)) as work, open_past(work, evening) as past:
+        (row,) = past.curated.read(INSTRUMENTS, Partition(SESSION)).select("valid_from", "last_seen").rows()
+    assert row == (later[0], SESSION)
