@@ -8,6 +8,7 @@ time at which a value was first known, and what was seen if the source stays awa
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -16,6 +17,7 @@ import polars as pl
 from quant_assets.connectors.base import BarAnswer, BarRequest, SessionHours
 from quant_assets.connectors.tws.planner import PlannedRequest
 from quant_assets.connectors.tws.retry import Outcome
+from quant_assets.control.locks import hold
 from quant_assets.domain.hours import Hours
 from quant_assets.domain.instruments import minute_series
 from quant_assets.domain.tables import RAW_TWS_BARS, UNIVERSE
@@ -24,6 +26,7 @@ from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.rows import MinuteRows
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.scanning import read_file
 
 STAGED = replace(
     RAW_TWS_BARS,
@@ -35,6 +38,8 @@ STAGED = replace(
 
 _MINUTE = timedelta(minutes=1)
 _LONGEST_S = 86400
+_WAIT_S = 120.0
+"""For another process to have promoted: it reads and writes what one day's rounds staged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ def capture(work: Work) -> Round:
         ConfigurationError: capturing is not enabled.
         NotPublishedError: there is no universe to capture.
         SourceUnavailableError: TWS cannot be reached.
+        LockHeldError: another process promotes for longer than two minutes.
     """
     if not work.settings.manifest.capture.enabled:
         raise ConfigurationError(
@@ -89,6 +95,7 @@ def open_now(work: Work) -> list[Open]:
 
     Raises:
         NotPublishedError: there is no universe.
+        LockHeldError: another process promotes for longer than two minutes.
     """
     stored = work.lake.curated.partitions(UNIVERSE)
     if not stored:
@@ -109,25 +116,39 @@ def open_now(work: Work) -> list[Open]:
 def promote(work: Work) -> list[date]:
     """Move staged sessions that have closed, and waited out the delay, into bronze; return them.
 
-    The batch is named by what is in it, so that a process that dies between the two steps repeats nothing.
+    Raises:
+        LockHeldError: another process promotes for longer than two minutes.
     """
-    raw, done = work.lake.raw, []
-    for partition in raw.partitions(STAGED):
-        rows = raw.read(STAGED, partition)
-        if not rows.is_empty() and _closes_at(work, partition.session, rows) + work.fetch_delay > work.clock.now():
-            continue
-        files = raw.batches(STAGED, partition)
-        names = hashlib.sha256("\n".join(sorted(file.stem for file in files)).encode()).hexdigest()
-        batch_id = f"live-{partition.session:%Y%m%d}-{names[:12]}"
-        known = {file.stem for file in raw.batches(RAW_TWS_BARS, partition)}
-        if not rows.is_empty() and batch_id not in known:
-            renamed = rows.with_columns(pl.lit(batch_id).alias("batch_id"))
-            raw.append(RAW_TWS_BARS, partition, renamed.select(RAW_TWS_BARS.schema.names()), batch_id)
-        for file in files:
-            file.unlink(missing_ok=True)
-        work.audit.record("promoted", run_id=work.run_id, status="ok", rows=rows.height, session=str(partition.session))
-        done.append(partition.session)
-    return done
+    with _staging(work):
+        return [one.session for one in work.lake.raw.partitions(STAGED) if _is_promoted(work, one)]
+
+
+def _is_promoted(work: Work, partition: Partition) -> bool:
+    """Move what is staged of a session if it is time; called under the lock of the staging area.
+
+    The files are listed once: what a round stages meanwhile is not among them, and waits. The batch is named by what
+    is in it, so that a process that dies between the two steps repeats nothing.
+    """
+    raw = work.lake.raw
+    files = raw.batches(STAGED, partition)
+    rows = pl.concat([STAGED.empty(), *(read_file(STAGED, file) for file in files)])
+    if not rows.is_empty() and _closes_at(work, partition.session, rows) + work.fetch_delay > work.clock.now():
+        return False
+    names = hashlib.sha256("\n".join(file.stem for file in files).encode()).hexdigest()
+    batch_id = f"live-{partition.session:%Y%m%d}-{names[:12]}"
+    known = {file.stem for file in raw.batches(RAW_TWS_BARS, partition)}
+    if not rows.is_empty() and batch_id not in known:
+        renamed = rows.with_columns(pl.lit(batch_id).alias("batch_id"))
+        raw.append(RAW_TWS_BARS, partition, renamed.select(RAW_TWS_BARS.schema.names()), batch_id)
+    for file in files:
+        file.unlink(missing_ok=True)
+    work.audit.record("promoted", run_id=work.run_id, status="ok", rows=rows.height, session=str(partition.session))
+    return True
+
+
+def _staging(work: Work) -> AbstractContextManager[object]:
+    """Exclude other promoters: each of them removes files that others may have listed, and not read yet."""
+    return hold("staging", work.layout.locks, wait_s=_WAIT_S, owner={"run": work.run_id})
 
 
 def _closes_at(work: Work, session: date, rows: pl.DataFrame) -> datetime:
@@ -146,7 +167,8 @@ def _closes_at(work: Work, session: date, rows: pl.DataFrame) -> datetime:
 def _staged_until(work: Work) -> dict[tuple[int, date], datetime]:
     """Return the end of the newest staged minute by instrument and session."""
     raw = work.lake.raw
-    frames = [raw.read(STAGED, one, ["con_id", "session", "ts"]) for one in raw.partitions(STAGED)]
+    with _staging(work):
+        frames = [raw.read(STAGED, one, ["con_id", "session", "ts"]) for one in raw.partitions(STAGED)]
     if not frames:
         return {}
     newest = pl.concat(frames).group_by("con_id", "session").agg(pl.col("ts").max() + _MINUTE)

@@ -1,6 +1,9 @@
 """Near real time, through the socket: finished minutes wait in staging, and reach bronze only after the close."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date, timedelta
 
 import polars as pl
@@ -10,8 +13,10 @@ from click.testing import CliRunner
 from quant_assets.domain.tables import ALL, CURATED_TWS_1M_BARS, RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import ConfigurationError, NotPublishedError
 from quant_assets.flows.curate import Curator
-from quant_assets.flows.live import STAGED, capture, promote
+from quant_assets.flows.live import STAGED, capture, open_now, promote
+from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import RawStore
 from quant_assets.settings import Settings
 from quant_assets_tests.builders import instant
 from quant_assets_tests.unit.flows.lab import Lab, flow
@@ -117,6 +122,68 @@ def test_a_process_that_dies_between_the_two_steps_promotes_once(lab, monkeypatc
                 promote(work)
         assert promote(work) == [TODAY]
     assert bronze(lab).height == n
+
+
+def test_what_is_staged_while_a_session_is_promoted_waits_for_the_next_time(lab, monkeypatch):
+    """A round that began before the close may answer after it, when another process has read what was staged."""
+    with lab.exactly("2024-03-14 14:00") as work:
+        n = capture(work).n_rows
+    late = staged(lab).with_columns(pl.col("ts") + timedelta(hours=6), pl.lit("late").alias("batch_id"))
+    with lab.exactly("2024-03-14 21:00") as work:
+        ask_hours = Work.hours_of
+
+        def meanwhile(self, *of):
+            if not lab.lake.layout.batch(STAGED, Partition(TODAY), "late").exists():
+                lab.lake.raw.append(STAGED, Partition(TODAY), late, "late")
+            return ask_hours(self, *of)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Work, "hours_of", meanwhile)
+            promote(work)
+        assert bronze(lab).height + staged(lab).height == n + late.height, "no minute is lost"
+        promote(work)
+    assert bronze(lab).height == n + late.height
+    assert staged(lab).is_empty()
+
+
+def test_two_promoters_at_once_promote_once(lab, monkeypatch):
+    """`quant live` and the data cycle both promote; neither may meet what the other one has half done."""
+    with lab.exactly("2024-03-14 14:00") as work:
+        n = capture(work).n_rows
+    both, append = threading.Barrier(2), RawStore.append
+
+    def side_by_side(self, table, *of):
+        with suppress(threading.BrokenBarrierError):  # where only one comes this far, nobody joins it
+            both.wait(timeout=1)
+        return append(self, table, *of)
+
+    monkeypatch.setattr(RawStore, "append", side_by_side)
+    at = "2024-03-14 21:00"
+    with lab.exactly(at) as one, lab.exactly(at) as other, ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(promote, (one, other)))
+    assert sorted(done) == [[], [TODAY]]
+    assert bronze(lab).height == n
+    assert staged(lab).is_empty()
+
+
+def test_what_is_open_is_told_while_another_process_promotes(lab, monkeypatch):
+    with lab.exactly("2024-03-14 14:00") as work:
+        capture(work)
+    batches, promoters = RawStore.batches, []
+    with lab.exactly("2024-03-14 21:00") as one, lab.exactly("2024-03-14 21:00") as other:
+
+        def then_promoted(self, table, partition):
+            files = batches(self, table, partition)
+            if table is STAGED and not promoters:
+                promoters.append(threading.Thread(target=promote, args=(other,)))
+                promoters[0].start()
+                promoters[0].join(timeout=1)
+            return files
+
+        monkeypatch.setattr(RawStore, "batches", then_promoted)
+        assert open_now(one) == []
+        promoters[0].join()
+    assert staged(lab).is_empty()
 
 
 def test_each_exchange_has_its_own_open_session(tmp_path):
