@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -13,17 +12,22 @@ from pathlib import Path
 import polars as pl
 
 from quant_assets.connectors.base import Contract, Held, Holdings
+from quant_assets.control.locks import hold
 from quant_assets.domain.tables import ACCOUNTS, POSITIONS, UNIVERSE
+from quant_assets.errors import CorruptFileError
 from quant_assets.flows.ingest.details import ask_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.publishing import Published, publish_frame
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.content import combined_id
+from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.layout import Partition
 
 SOURCE = "positions"
 """In the universe's `sources`."""
 _KEY_BYTES = 32
+_KEY_WAIT_S = 10.0
+_KEY_MEND = "Restore it from a backup, or delete it to get new aliases."
 _ALIAS_DIGITS = 8
 
 
@@ -79,20 +83,27 @@ def alias_key(path: Path) -> bytes:
     """Return the secret that account aliases are made with; the first call makes it.
 
     Account numbers are short, so a plain digest of one could be tried out; with a secret of this data directory it
-    cannot, and an alias stays the same for as long as the file does.
+    cannot, and an alias stays the same for as long as the file does. The file appears whole or not at all: aliases
+    that were made with a part of it would hide nothing.
+
+    Raises:
+        CorruptFileError: the file holds no whole key.
+        LockHeldError: another process is making it.
+        DiskFullError: no space to make it.
     """
+    if not path.exists():
+        with hold(path.stem, path.parent / "locks", wait_s=_KEY_WAIT_S):
+            if not path.exists():
+                with replacing(path) as staged:
+                    staged.touch(mode=0o600)
+                    staged.write_text(secrets.token_hex(_KEY_BYTES), encoding="ascii")
     try:
-        return bytes.fromhex(path.read_text(encoding="ascii"))
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        key = secrets.token_bytes(_KEY_BYTES)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return alias_key(path)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key.hex())
-        return key
+        key = bytes.fromhex(path.read_text(encoding="ascii"))
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise CorruptFileError(path, f"it does not hold {_KEY_BYTES} bytes in hexadecimal digits", _KEY_MEND)
+    return key
 
 
 def alias(key: bytes, account: str) -> str:
