@@ -11,7 +11,7 @@ from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import ConfigurationError, CorruptFileError, EmptyUniverseError, LiveOnlyError
 from quant_assets.flows.discover import members, set_aside
 from quant_assets.flows.discover.export import export, recorded
-from quant_assets.flows.discover.lookup import resolve
+from quant_assets.flows.discover.lookup import Member, resolve
 from quant_assets.flows.discover.scan import Found, live_of, scan_live, screen_before
 from quant_assets.flows.discover.sources import load_sources
 from quant_assets.flows.positions import SOURCE as POSITIONS
@@ -126,14 +126,30 @@ class Discovery:
         if sources.given:
             found.refuse(sources.given.label, dict(sources.given.problems), strict=sources.strict_lists)
         known = resolve(self._work, sorted({named.name for named in sources.named}))
-        if unknown := sorted(name for name, one in known.items() if one is None):
+        if unknown := sorted(name for name, meant in known.items() if not meant):
             self._refuse_unknown(unknown, found)
+        if several := {name: meant for name, meant in known.items() if len(meant) > 1}:
+            self._refuse_ambiguous(several, found)
         found.rows = [
             {**member, "sources": one.source, "profiles": one.profile, "metadata": one.metadata or None}
             for one in sources.named
-            if (member := known[one.name])
+            if one.name not in several
+            for member in known[one.name]
         ]
         return found
+
+    def _refuse_ambiguous(self, several: Mapping[str, Sequence[Member]], found: Found) -> None:
+        """Drop symbols that mean more than one instrument.
+
+        Raises:
+            ConfigurationError: a strict list has some.
+        """
+        lists = ", ".join(self._lists_with(list(several)))
+        means = {name: f"means {' or '.join(map(members.qualified, meant))}" for name, meant in several.items()}
+        if self._sources.strict_lists:
+            problems = "; ".join(f"{name} {meaning}" for name, meaning in means.items())
+            raise ConfigurationError(lists, f"{problems}.", "Write EXCHANGE:SYMBOL.")
+        found.refuse(lists, means, strict=False)
 
     def _refuse_unknown(self, unknown: list[str], found: Found) -> None:
         """Drop names that TWS denies; strict about a list, only those that it knew before, and each is told of.

@@ -7,7 +7,7 @@ import polars as pl
 from quant_assets.connectors.base import Contract, ContractDetails
 from quant_assets.domain import venues
 from quant_assets.domain.tables import UNIVERSE
-from quant_assets.flows.discover.members import IDENTITY, identity
+from quant_assets.flows.discover import members
 from quant_assets.flows.ingest.details import ask_details
 from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.work import Work
@@ -16,28 +16,26 @@ from quant_assets.settings.names import split_qualified
 Member = dict[str, object]
 
 
-def resolve(work: Work, names: Sequence[str]) -> dict[str, Member | None]:
-    """Return the instrument of each name, or None where TWS knows none; it is asked for what it was not lately."""
+def resolve(work: Work, names: Sequence[str]) -> dict[str, Sequence[Member]]:
+    """Return what each name means: one instrument, none where TWS knows none, several where a symbol alone means them.
+
+    TWS is asked for what it was not asked lately.
+    """
     known = _known(work)
     to_ask = [name for name in dict.fromkeys(names) if name not in known]
     asked = _ask(work, to_ask) if to_ask else {}
-    return {name: known[name] if name in known else asked[name] for name in dict.fromkeys(names)}
+    return {name: [known[name]] if name in known else asked[name] for name in dict.fromkeys(names)}
 
 
 def _known(work: Work) -> dict[str, Member]:
     """Return names that the newest universe resolved within the fetch throttle."""
-    stored = work.lake.curated.partitions(UNIVERSE)
-    rows = work.lake.curated.read_many(UNIVERSE, stored[-1:])
+    newest = work.lake.curated.newest(UNIVERSE)
+    rows = work.lake.curated.read_many(UNIVERSE, [newest] if newest else [])
     fresh = rows.filter(pl.col("observed_at") >= work.clock.now() - throttle_of(work))
-    known: dict[str, Member] = {}
-    for row in fresh.iter_rows(named=True):
-        member = {name: row[name] for name in IDENTITY}
-        known[f"{row['exchange']}:{row['symbol']}"] = member
-        known[row["symbol"]] = member
-    return known
+    return members.by_name(fresh.select(members.IDENTITY))
 
 
-def _ask(work: Work, names: Sequence[str]) -> dict[str, Member | None]:
+def _ask(work: Work, names: Sequence[str]) -> dict[str, Sequence[Member]]:
     contracts = []
     for name in names:
         exchange, symbol = split_qualified(name)
@@ -45,11 +43,15 @@ def _ask(work: Work, names: Sequence[str]) -> dict[str, Member | None]:
             Contract.listed(exchange, symbol, venues.asset_class_at(exchange), venues.currency_at(exchange))
         )
     answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
-    return {name: _best(answer, name) for name, answer in zip(names, answers, strict=True)}
+    return {name: _meant(answer, name) for name, answer in zip(names, answers, strict=True)}
 
 
-def _best(answer: Sequence[ContractDetails], name: str) -> Member | None:
-    """Return the instrument that a name means: the one listed on the exchange it names, else the only one."""
+def _meant(answer: Sequence[ContractDetails], name: str) -> Sequence[Member]:
+    """Return the instrument that is listed on the exchange that a name has; without one, each that TWS answers with."""
     exchange, _ = split_qualified(name)
-    listed = [one for one in answer if not exchange or exchange in (one.primary_exchange, one.exchange)]
-    return identity(listed[0]) if listed else None
+    listed: dict[int, ContractDetails] = {}
+    for one in answer:  # without an exchange TWS names every venue of an instrument
+        if exchange in ("", one.primary_exchange, one.exchange):
+            listed.setdefault(one.con_id, one)
+    found = [members.identity(one) for one in listed.values()]
+    return found[:1] if exchange else found

@@ -1,7 +1,9 @@
 """Members of a universe: resolved instruments, merged over everybody who named them."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -28,6 +30,23 @@ def identity(details: ContractDetails) -> dict[str, object]:
         "currency": details.currency,
         "asset_class": details.asset_class,
     }
+
+
+def by_name(universe: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return rows by `EXCHANGE:SYMBOL`, and by the symbol alone where only one instrument has it.
+
+    Args:
+        universe: rows of one universe, or some of them.
+    """
+    rows = list(universe.iter_rows(named=True))
+    bearers = Counter(row["symbol"] for row in rows)
+    alone = {row["symbol"]: row for row in rows if bearers[row["symbol"]] == 1}
+    return alone | {qualified(row): row for row in rows}
+
+
+def qualified(member: Mapping[str, object]) -> str:
+    """Return `EXCHANGE:SYMBOL` of an instrument."""
+    return f"{member['exchange']}:{member['symbol']}"
 
 
 def told(source: str, **values: object) -> str:

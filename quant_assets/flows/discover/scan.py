@@ -96,7 +96,7 @@ def _take_tradingview(work: Work, asked: Asked, found: Found) -> None:
     resolved = resolve(work, [name for several in names.values() for name in several])
     named, problems = [], {}
     for rank, one in enumerate(results, start=1):
-        member = next((resolved[name] for name in names[one.name] if resolved[name]), None)
+        member = next((member for name in names[one.name] for member in resolved[name]), None)
         if why := _unfit(member, asked):
             problems[one.name] = why
         elif member:

@@ -12,7 +12,7 @@ import polars as pl
 
 from quant_assets.domain import venues
 from quant_assets.domain.tables import UNIVERSE, Table
-from quant_assets.flows.discover import Sources
+from quant_assets.flows.discover import Sources, by_name
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore, Lakehouse
@@ -86,9 +86,8 @@ class Resolved:
 
     @cached_property
     def by_name(self) -> dict[str, dict[str, object]]:
-        """Rows by `EXCHANGE:SYMBOL` and by symbol."""
-        rows = list(self.rows.iter_rows(named=True))
-        return {row["symbol"]: row for row in rows} | {f"{row['exchange']}:{row['symbol']}": row for row in rows}
+        """Rows by name, as discovery knows them."""
+        return by_name(self.rows)
 
 
 def estimated_universe(work: Work, sources: Sources, session: date, resolved: Resolved) -> pl.DataFrame:
