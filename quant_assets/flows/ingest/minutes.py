@@ -31,7 +31,7 @@ from quant_assets.flows.ingest.rows import MinuteRows, stamped
 from quant_assets.flows.ingest.schedules import Schedules, Session, again
 from quant_assets.flows.ingest.telling import Teller
 from quant_assets.flows.ingest.units import Units
-from quant_assets.flows.ingest.witnesses import closed_days, closed_row, daily_volumes, renewed
+from quant_assets.flows.ingest.witnesses import closed_days, closed_rows, daily_volumes, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -174,32 +174,34 @@ class _MinuteIngest:
     async def _settle_hours(self) -> None:
         """Let TWS's schedule decide where bars and calendar contradict each other, and judge the doubts by it."""
         changed = await self._schedules.settle(self._schedules.in_question())
-        closed: dict[Contract, list[date]] = defaultdict(list)
-        for contract, day in self._schedules.shut(changed):
-            closed[contract].append(day)
-        for contract, days in closed.items():
-            self._settle_closed(contract, days)
+        self._settle_closed(self._schedules.shut(changed))
         await asyncio.to_thread(self._judge_again, changed)
         if plan := self._plan_again(changed):
             await self._ask(plan)
 
     def _judge_again(self, changed: Collection[Session]) -> None:
         """Judge stored bars of doubtful sessions by the hours that hold now; what they prove needs no other request."""
-        for (day, _), need in sorted(self._doubts.items(), key=lambda item: item[0]):
-            if not self._schedules.concerns(need.contract, day, changed):
-                continue
-            asked = read_ledger(self._work, [day]).filter(
-                (pl.col("con_id") == need.contract.con_id)
-                & (pl.col("bar_size") == "1 min")
-                & pl.col("bars_batch_id").is_not_null()
-            )
-            if asked.is_empty():
-                continue
-            row = again(self._work, need, asked.sort("asked_at", "request_id").tail(1), self._daily)
-            if row.item(0, "proof") == "":
-                continue
-            self._work.lake.raw.append(RAW_TWS_REQUESTS, Partition(day), row, row.item(0, "batch_id"))
-            self._remember(row, {need.contract.con_id: need.contract})
+        doubted: dict[date, dict[int, Contract]] = defaultdict(dict)
+        for (day, con_id), need in sorted(self._doubts.items(), key=lambda item: item[0]):
+            if self._schedules.concerns(need.contract, day, changed):
+                doubted[day][con_id] = need.contract
+        if not doubted:
+            return
+        batch_id = self._work.new_batch_id()
+        judged = pl.concat([self._judged_again(day, contracts, batch_id) for day, contracts in doubted.items()])
+        proved = judged.filter(pl.col("proof") != "")
+        self._work.lake.raw.append_all(RAW_TWS_REQUESTS, _by_session(proved), batch_id)
+        self._remember(proved, {con_id: one for some in doubted.values() for con_id, one in some.items()})
+
+    def _judged_again(self, day: date, contracts: Mapping[int, Contract], batch_id: str) -> pl.DataFrame:
+        """Return what the newest answer with bars of each of some instruments comes to by the hours that hold now."""
+        asked = read_ledger(self._work, [day]).filter(
+            pl.col("con_id").is_in(list(contracts))
+            & (pl.col("bar_size") == "1 min")
+            & pl.col("bars_batch_id").is_not_null()
+        )
+        newest = asked.sort("asked_at", "request_id").unique("con_id", keep="last", maintain_order=True)
+        return again(self._work, day, contracts.values(), newest.sort("con_id"), self._daily, batch_id)
 
     # ------------------------------------------------------------ doubts
 
@@ -225,17 +227,22 @@ class _MinuteIngest:
             if (need.session, need.contract.con_id) not in self._past.scheduled:
                 by_contract[need.contract].append(need.session)
                 self._past.scheduled.add((need.session, need.contract.con_id))
-        for contract, days in by_contract.items():
-            closed = await closed_days(self._work, self._opened.source, contract, days)
-            self._settle_closed(contract, closed)
+        closed = [
+            (contract, day)
+            for contract, days in by_contract.items()
+            for day in await closed_days(self._work, self._opened.source, contract, days)
+        ]
+        self._settle_closed(closed)
 
-    def _settle_closed(self, contract: Contract, days: Sequence[date]) -> None:
+    def _settle_closed(self, sessions: Sequence[tuple[Contract, date]]) -> None:
+        if not sessions:
+            return
         batch_id, now = self._work.new_batch_id(), self._work.clock.now()
-        for day in days:
-            row = closed_row(contract, day, batch_id, now, use_rth=self._work.settings.manifest.lakehouse.use_rth)
-            self._work.lake.raw.append(RAW_TWS_REQUESTS, Partition(day), row, batch_id)
+        rows = closed_rows(sessions, batch_id, now, use_rth=self._work.settings.manifest.lakehouse.use_rth)
+        self._work.lake.raw.append_all(RAW_TWS_REQUESTS, _by_session(rows), batch_id)
+        for contract, day in sessions:
             self._doubts.pop((day, contract.con_id), None)
-            self._report.outcomes["closed"] += 1
+        self._report.outcomes["closed"] += len(sessions)
 
     # ------------------------------------------------------------ commits
 

@@ -89,40 +89,48 @@ def _is_wider(hours: Hours, known: Hours | None) -> bool:
     return known is None or hours.opens_at < known.opens_at or hours.closes_at > known.closes_at
 
 
-def again(work: Work, need: Need, asked: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
-    """Return the ledger row of stored bars as they are judged by the hours that hold now.
+def again(
+    work: Work, day: date, contracts: Iterable[Contract], asked: pl.DataFrame, daily: pl.DataFrame, batch_id: str
+) -> pl.DataFrame:
+    """Return the ledger rows of stored bars of a session as they are judged by the hours that hold now.
 
     Args:
         work: stores and calendars.
-        need: instrument and session.
-        asked: the ledger row of the answer that brought them.
+        day: the session.
+        contracts: the instruments.
+        asked: one ledger row of each, of the answer that brought the bars.
         daily: `completeness.DAILY_VOLUMES`.
+        batch_id: commit that the rows belong to.
     """
-    hours, day = work.calendar_for(need.contract).hours(need.session), need.session
-    stored = work.lake.raw.read(RAW_TWS_BARS, Partition(day)).filter(
-        (pl.col("con_id") == need.contract.con_id) & (pl.col("batch_id") == asked.item(0, "bars_batch_id"))
+    batches = asked.select("con_id", pl.col("bars_batch_id").alias("batch_id"))
+    stored = work.lake.raw.read(RAW_TWS_BARS, Partition(day)).join(
+        batches, on=["con_id", "batch_id"], how="semi", maintain_order="left"
     )
+    request_of = dict(stored.unique("con_id", keep="first").select("con_id", "request_id").iter_rows())
     spans = dict.fromkeys(("first_asked", "last_asked", "first_row", "last_row"), day)
-    answer = {
-        "session": day,
-        "con_id": need.contract.con_id,
-        "request_id": stored.item(0, "request_id"),
-        **dict(zip(HOURS, hours.row, strict=True)),
-        "is_share": need.contract.sec_type == "STK",
-        "words": "",
-        **spans,
-        "n_nothing": 0,
-        "is_reread": False,
-    }
-    judged = judge_minutes(pl.DataFrame([answer], schema=ANSWERS), stored, daily, RAW_TWS_BARS.empty())
-    batch_id, now = work.new_batch_id(), work.clock.now()
-    found = judged.row(0, named=True)
-    return asked.with_columns(
-        *(pl.lit(found[name], dtype=asked.schema[name]).alias(name) for name in ("outcome", "proof", "detail")),
-        *(pl.lit(now, dtype=asked.schema[name]).alias(name) for name in ("asked_at", "ingested_at")),
+    answers = [
+        {
+            "session": day,
+            "con_id": one.con_id,
+            "request_id": request_of[one.con_id],
+            **dict(zip(HOURS, work.calendar_for(one).hours(day).row, strict=True)),
+            "is_share": one.sec_type == "STK",
+            "words": "",
+            **spans,
+            "n_nothing": 0,
+            "is_reread": False,
+        }
+        for one in contracts
+        if one.con_id in request_of
+    ]
+    judged = judge_minutes(pl.DataFrame(answers, schema=ANSWERS), stored, daily, RAW_TWS_BARS.empty())
+    said, now = ["outcome", "proof", "detail"], pl.lit(work.clock.now())
+    rows = asked.drop(said).join(judged.select("con_id", *said), on="con_id", maintain_order="left")
+    return rows.with_columns(
+        *(now.cast(asked.schema[name]).alias(name) for name in ("asked_at", "ingested_at")),
         pl.lit(batch_id).alias("batch_id"),
-        pl.lit(f"{batch_id}-{need.contract.con_id}").alias("request_id"),
-    )
+        pl.format("{}-{}", pl.lit(batch_id), "con_id").alias("request_id"),
+    ).select(asked.columns)
 
 
 @dataclass

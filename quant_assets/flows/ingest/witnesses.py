@@ -1,7 +1,7 @@
 """Who else knows: the daily history, the minutes, TWS's schedule and first bars, and another connection."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
 import polars as pl
@@ -151,30 +151,35 @@ async def closed_days(work: Work, source: BarSource, contract: Contract, days: S
     return [day for day in days if opened and min(opened) <= day and day not in opened]
 
 
-def closed_row(contract: Contract, day: date, batch_id: str, now: datetime, *, use_rth: bool) -> pl.DataFrame:
-    """Return the ledger row of a session that TWS's schedule does not have."""
-    series = minute_series(contract.sec_type, use_rth=use_rth)
-    row = {
-        "con_id": contract.con_id,
-        "symbol": contract.symbol,
-        "source": "TWS",
-        "bar_size": "1 min",
-        "what_to_show": series.what_to_show,
-        "use_rth": series.use_rth,
-        "session": day,
-        "outcome": "closed",
-        "proof": "schedule",
-        "detail": "TWS's schedule has no session on this day",
-        "n_rows": 0,
-        "asked_from": day,
-        "duration": "",
-        "asked_at": now,
-        "batch_id": batch_id,
-        "request_id": f"{batch_id}-{contract.con_id}",
-        "ingested_at": now,
-        "pipeline_version": quant_assets.__version__,
-    }
-    return RAW_TWS_REQUESTS.frame([row])
+def closed_rows(
+    sessions: Iterable[tuple[Contract, date]], batch_id: str, now: datetime, *, use_rth: bool
+) -> pl.DataFrame:
+    """Return the ledger rows of instruments and sessions that TWS's schedule does not have."""
+    rows = []
+    for contract, day in sessions:
+        series = minute_series(contract.sec_type, use_rth=use_rth)
+        row = {
+            "con_id": contract.con_id,
+            "symbol": contract.symbol,
+            "source": "TWS",
+            "bar_size": "1 min",
+            "what_to_show": series.what_to_show,
+            "use_rth": series.use_rth,
+            "session": day,
+            "outcome": "closed",
+            "proof": "schedule",
+            "detail": "TWS's schedule has no session on this day",
+            "n_rows": 0,
+            "asked_from": day,
+            "duration": "",
+            "asked_at": now,
+            "batch_id": batch_id,
+            "request_id": f"{batch_id}-{contract.con_id}",
+            "ingested_at": now,
+            "pipeline_version": quant_assets.__version__,
+        }
+        rows.append(row)
+    return RAW_TWS_REQUESTS.frame(rows)
 
 
 async def renewed(source: BarSource) -> None:

@@ -1,7 +1,8 @@
 """TWS's schedule against the calendar: asked where the bars contradict it, believed, kept, and used by every rebuild."""
 
 import shutil
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -18,9 +19,11 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.ingest import ingest_minutes
+from quant_assets.flows.ingest.minutes import _MinuteIngest
 from quant_assets.gateway.hours import TradingHours, trading_hours
 from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import instant
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, flow
 
@@ -31,9 +34,9 @@ PRESIDENTS = date(2024, 2, 19)
 SYMBOLS = ("ARCA:QMKT", "NYSE:QFID")
 
 
-def closing(day: date, at: str) -> TradingHours:
-    """New York as it is, but for one close."""
-    known = trading_hours()
+def closing(day: date, at: str, known: TradingHours | None = None) -> TradingHours:
+    """New York as it is, or other hours, but for one close."""
+    known = known or trading_hours()
     closes = np.where(known.sessions == np.datetime64(day), int(instant(f"{day} {at}").timestamp()), known.closes)
     return replace(known, closes=closes, pauses=closes, resumes=closes)
 
@@ -100,6 +103,72 @@ def test_what_was_in_doubt_is_settled_by_the_hours_without_another_request(tmp_p
     assert report.n_requests == 3, "two instruments and the schedule"
     newest = ledger(lab, SESSION).sort("asked_at").unique("con_id", keep="last")
     assert set(newest.select("outcome", "proof").rows()) == {("bars", "complete")}
+
+
+@dataclass
+class Watched:
+    """What a store was asked for, and what was added to it, by table."""
+
+    read: Counter[str] = field(default_factory=Counter)
+    appended: Counter[str] = field(default_factory=Counter)
+
+
+def watched(monkeypatch, during=None) -> Watched:
+    """Count the partitions that are read, during a method of the ingestion if one is named, and the commits."""
+    seen, is_on = Watched(), [during is None]
+    read, append_all = RawStore.read, RawStore.append_all
+
+    def reading(self, table, *of):
+        seen.read[table.name] += is_on[0]
+        return read(self, table, *of)
+
+    def appending(self, table, *of):
+        seen.appended[table.name] += is_on[0]
+        return append_all(self, table, *of)
+
+    monkeypatch.setattr(RawStore, "read", reading)
+    monkeypatch.setattr(RawStore, "append_all", appending)
+    if during:
+        inner = getattr(_MinuteIngest, during)
+
+        def noted(self, *of):
+            is_on[0] = True
+            inner(self, *of)
+            is_on[0] = False
+
+        monkeypatch.setattr(_MinuteIngest, during, noted)
+    return seen
+
+
+def test_stored_bars_are_judged_again_day_by_day_and_committed_together(tmp_path, monkeypatch):
+    """Two instruments on two days are in doubt: each day is read once, and all verdicts are one commit."""
+    monkeypatch.setattr("quant_assets_tests.unit.flows.lab.ingest_daily", lambda *_: None)
+    lab = house(tmp_path, closing(SESSION, "17:00", closing(BEFORE, "18:00")))
+    with lab.at(instant("2024-03-15 02:00")) as work:
+        for day in (BEFORE, SESSION):
+            Discovery(work).publish(day)
+        seen = watched(monkeypatch, during="_judge_again")
+        assert ingest_minutes(work, [BEFORE, SESSION]).n_requests == 5, "two instruments, two days, one schedule"
+    assert +seen.read == {"raw_tws_bars": 2, "raw_tws_requests": 2}
+    assert +seen.appended == {"raw_tws_requests": 1}
+    for day, n_minutes in ((BEFORE, 270), (SESSION, 210)):
+        newest = ledger(lab, day).sort("asked_at").unique("con_id", keep="last")
+        assert newest.select("outcome", "proof", "n_rows").rows() == [("bars", "complete", n_minutes)] * 2
+        assert newest["batch_id"].n_unique() == 1
+        assert set(newest["request_id"]) == {f"{row['batch_id']}-{row['con_id']}" for row in newest.to_dicts()}
+    with lab.at(instant("2024-03-15 02:00")) as work:
+        assert ingest_minutes(work, [BEFORE, SESSION]).n_requests == 0
+
+
+def test_what_a_schedule_calls_closed_is_committed_together(tmp_path, monkeypatch):
+    both = {"calendars": ("XNYS", "XLON")}
+    lab = house(tmp_path, without(SESSION), (*SYMBOLS, "LSE:QLNA"), lakehouse=both)
+    lab.run([BEFORE])
+    seen = watched(monkeypatch, during="_settle_closed")
+    lab.run([SESSION])
+    assert +seen.appended == {"raw_tws_requests": 1}
+    rows = ledger(lab, SESSION).filter(outcome="closed", proof="schedule")
+    assert (rows.height, rows["con_id"].n_unique(), rows["batch_id"].n_unique()) == (2, 2, 1)
 
 
 def test_a_longer_session_has_no_bar_outside(tmp_path):
