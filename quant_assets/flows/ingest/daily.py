@@ -105,7 +105,7 @@ class _DailyIngest:
         try:
             await self._in_groups(plan, self._work.calendar.window(self._vintage, OVERLAP)[0], commit)
         finally:
-            commit((), is_last=True)
+            await groups.apart(commit, (), is_last=True)
         return [contract for contract in contracts if contract.con_id in changed]
 
     def _changed_basis(self, arrived: Sequence[Judged]) -> set[int]:
@@ -130,7 +130,10 @@ class _DailyIngest:
     async def _in_groups(
         self, plan: Sequence[PlannedRequest], first: date, commit: Callable[[Sequence[Judged]], None]
     ) -> None:
-        """Commit answers in groups, and before a wait; what arrived is committed before an outage is raised."""
+        """Commit answers in groups, and before a wait; what arrived is committed before an outage is raised.
+
+        Only one commit runs at a time, and no answer is judged meanwhile.
+        """
         group: Group[Judged] = Group()
         try:
             async with aclosing(self._answers(plan, first)) as answers:
@@ -138,9 +141,9 @@ class _DailyIngest:
                     if judged:
                         group.add(judged)
                     if len(group) >= groups.GROUP or group.is_old or not judged:
-                        commit(group.taken())
+                        await groups.apart(commit, group.taken())
         finally:
-            commit(group.taken())
+            await groups.apart(commit, group.taken())
 
     async def _answers(self, plan: Sequence[PlannedRequest], first: date) -> AsyncGenerator[Judged | None, None]:
         """Yield answers with their verdicts; what is in doubt is asked again, cut differently, on a new connection.

@@ -1,6 +1,8 @@
 """Answers that are committed together: few enough, and none of them old, so that a crash costs little."""
 
-from typing import Final, Generic, TypeVar
+import asyncio
+from collections.abc import Callable
+from typing import Final, Generic, ParamSpec, TypeVar
 
 from quant_assets.clock import SystemClock
 
@@ -11,6 +13,7 @@ OLDEST_S: Final = 1.0
 pacing waits for minutes, and what had arrived before is safe meanwhile."""
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _machine: Final = SystemClock()
 
 
@@ -44,3 +47,16 @@ class Group(Generic[T]):
         """Return all of it, and begin anew."""
         items, self._items = self._items, []
         return items
+
+
+async def apart(commit: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Commit in a thread of its own, so that the socket is read meanwhile.
+
+    A cancellation waits for its end: what follows on it commits the rest, and must not meet a commit half done.
+    """
+    doing = asyncio.ensure_future(asyncio.to_thread(commit, *args, **kwargs))
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise

@@ -174,7 +174,7 @@ class _MinuteIngest:
     async def _settle_hours(self) -> None:
         """Let TWS's schedule decide where bars and calendar contradict each other, and judge the doubts by it."""
         changed = await self._schedules.settle(self._schedules.in_question())
-        self._settle_closed(self._schedules.shut(changed))
+        await groups.apart(self._settle_closed, self._schedules.shut(changed))
         await asyncio.to_thread(self._judge_again, changed)
         if plan := self._plan_again(changed):
             await self._ask(plan)
@@ -232,7 +232,7 @@ class _MinuteIngest:
             for contract, days in by_contract.items()
             for day in await closed_days(self._work, self._opened.source, contract, days)
         ]
-        self._settle_closed(closed)
+        await groups.apart(self._settle_closed, closed)
 
     def _settle_closed(self, sessions: Sequence[tuple[Contract, date]]) -> None:
         if not sessions:

@@ -22,6 +22,7 @@ from quant_assets.domain.completeness import ANSWERS, SEEN, disputed, judge_minu
 from quant_assets.domain.hours import HOURS, Hours
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_SCHEDULES
 from quant_assets.errors import QuantAssetsError
+from quant_assets.flows.ingest import groups
 from quant_assets.flows.ingest.past import Key
 from quant_assets.flows.ingest.report import IngestReport
 from quant_assets.flows.ingest.witnesses import daily_volumes, is_regular
@@ -217,7 +218,7 @@ class Schedules:
         except QuantAssetsError as error:
             _log.warning("no schedule of %s, so the calendar %s stands: %s", witness, name, error)
             return
-        self._keep(calendar, days, witness, told)
+        await groups.apart(self._keep, calendar, days, witness, told)
 
     def _keep(
         self, calendar: TradingCalendar, days: Sequence[date], witness: Contract, told: Sequence[SessionHours]

@@ -1,5 +1,7 @@
 """Ingestion asks for what is missing, once; what it says about it is true."""
 
+import asyncio
+import threading
 import time
 from datetime import date, timedelta
 
@@ -15,6 +17,7 @@ from quant_assets.domain.tables import (
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
+    RAW_TWS_SCHEDULES,
     UNIVERSE,
 )
 from quant_assets.errors import (
@@ -33,10 +36,12 @@ from quant_assets.flows.ingest import minutes as minutes_module
 from quant_assets.flows.ingest.witnesses import daily_volumes
 from quant_assets.flows.ingested import raw_daily, raw_details, raw_minutes
 from quant_assets.gateway.faults import Fault, ScriptedFaults, Strike
+from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import CON_ID, vintage
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, daily, files, market, window
+from quant_assets_tests.unit.flows.test_schedules import closing, without
 
 AT = Partition(SESSION)
 
@@ -181,6 +186,69 @@ def test_the_socket_is_read_while_a_group_is_committed(lab, monkeypatch):
         monkeypatch.setattr("quant_assets.flows.gate.TwsGate.budget", PacingBudget(in_flight=1))
         ingest_minutes(work, [SESSION])
     assert waited[0] >= 3
+
+
+@pytest.fixture
+def on_the_loop(monkeypatch):
+    """Which tables are committed on the thread that reads the socket, and which elsewhere."""
+    append_all, seen = RawStore.append_all, {True: set(), False: set()}
+
+    def noted(self, table, frames, batch_id):
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            seen[False].add(table.name)
+        else:
+            seen[True].add(table.name)
+        return append_all(self, table, frames, batch_id)
+
+    monkeypatch.setattr(RawStore, "append_all", noted)
+    return seen
+
+
+def test_no_daily_history_is_committed_where_the_socket_is_read(lab, on_the_loop):
+    """Full windows on the first day, overlaps on the second."""
+    for day in window(SESSION, 2):
+        lab.run([day])
+    assert on_the_loop[True] == set()
+    assert on_the_loop[False] >= {"raw_tws_daily_bars", "raw_tws_bars", "raw_tws_requests"}
+
+
+def test_no_schedule_is_committed_where_the_socket_is_read(tmp_path, on_the_loop):
+    """New York closes early on one day, and does not open on the next; the calendar knows neither."""
+    short, shut = window(SESSION, 2)
+    hours = closing(short, "17:00", without(shut))
+    lab = Lab(tmp_path, ("ARCA:QMKT", "NYSE:QFID", "LSE:QLNA"), lakehouse={"calendars": ("XNYS", "XLON")})
+    lab.market = lambda seed=7: SyntheticMarket(seed, hours)
+    lab.run([short])
+    lab.run([shut])
+    assert lab.lake.raw.read(RAW_TWS_SCHEDULES, Partition(shut))["opens_at"].to_list() == [None]
+    assert on_the_loop[True] == set()
+    assert "raw_tws_schedules" in on_the_loop[False]
+
+
+def test_a_commit_that_is_cancelled_comes_to_its_end_first():
+    """What follows on a cancellation commits the rest, and must not meet a commit that is half done."""
+    begun, may_end, done = threading.Event(), threading.Event(), []
+
+    def commit(what):
+        begun.set()
+        may_end.wait()
+        done.append(what)
+
+    async def cancelled():
+        task = asyncio.create_task(groups.apart(commit, "a group"))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done == ["a group"]
+
+    asyncio.run(cancelled())
 
 
 @pytest.mark.parametrize(("group_bars", "n_commits"), [(1, 4), (700, 2), (10**6, 1)])
