@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 
 import polars as pl
 
@@ -94,6 +94,14 @@ class DailyJudge:
         return newest.with_columns(pl.col("vintage").max().over("con_id", "what_to_show"))
 
     @cached_property
+    def _by_series(self) -> dict[tuple[object, ...], pl.DataFrame]:
+        """The same, divided: thousands of answers are judged, each by its own few rows."""
+        return self.stored.partition_by("con_id", "what_to_show", as_dict=True)
+
+    def _stored_of(self, series: Series) -> pl.DataFrame:
+        return self._by_series.get(series, self.stored.clear())
+
+    @cached_property
     def _ended(self) -> dict[Series, tuple[date, date]]:
         """Vintage, and the first session asked for, of series of which the last proved word is that they had ended."""
         raw = self._work.lake.raw
@@ -111,6 +119,12 @@ class DailyJudge:
         """Instruments and sessions of which bronze holds 1-minute bars with trades."""
         return minutes_traded(self._work, self._asked_from, self._vintage)
 
+    @cached_property
+    def _known_days(self) -> dict[int, frozenset[date]]:
+        """Sessions on which any stored daily series or the 1-minute bars of an instrument have a bar, by con_id."""
+        days = pl.concat([frame.select("con_id", "session") for frame in (self.stored, self._minutes)]).unique()
+        return {con_id: frozenset(some) for con_id, some in days.group_by("con_id").agg("session").iter_rows()}
+
     def in_lots(self) -> set[str]:
         """Return the instruments of which the last word is that their volumes are in lots, and those that showed it."""
         refused = {con_id for (con_id, _), told in self._told.items() if told[-1].outcome == "wrong_unit"}
@@ -126,9 +140,9 @@ class DailyJudge:
         if outcome.answer is None:
             return Judged(outcome, None)
         request, answer = outcome.planned.request, outcome.answer
-        con_id, what = series = series_of(outcome.planned)
+        con_id, _ = series = series_of(outcome.planned)
         bars = answer.bars.filter(pl.col("session") <= self._vintage).select(*_KNOWN, "bar_count")
-        mine = self.stored.filter((pl.col("con_id") == con_id) & (pl.col("what_to_show") == what))
+        mine = self._stored_of(series)
         contract = request.contract
         expected = self._work.calendar_for(contract).between(first, self._vintage)
         known = pl.concat([mine.select(_KNOWN), *self._fetched[con_id]]).unique("session", keep="last")
@@ -165,15 +179,13 @@ class DailyJudge:
 
     def _traded(self, con_id: int, expected: Sequence[date]) -> frozenset[date]:
         """Return the sessions on which any daily series or the 1-minute bars of an instrument have a bar."""
-        mine = pl.col("con_id") == con_id
-        frames = [self.stored.filter(mine), self._minutes.filter(mine), *self._fetched[con_id]]
-        told = pl.concat([frame.select("session") for frame in frames])["session"]
-        return (frozenset(told.to_list()) | self._traded_since.get(con_id, frozenset())) & frozenset(expected)
+        fetched = chain.from_iterable(bars["session"].to_list() for bars in self._fetched[con_id])
+        told = self._known_days.get(con_id, frozenset()) | self._traded_since.get(con_id, frozenset()) | set(fetched)
+        return told & frozenset(expected)
 
     def contradicts_units(self, judged: Judged) -> bool:
         """Return whether an answer has a hundred times the volumes that are stored of its series."""
-        con_id, what = series_of(judged.outcome.planned)
-        mine = self.stored.filter((pl.col("con_id") == con_id) & (pl.col("what_to_show") == what))
+        mine = self._stored_of(series_of(judged.outcome.planned))
         return judged.outcome.answer is not None and other_units(judged.outcome.answer.bars.select(_KNOWN), mine)
 
     # ------------------------------------------------------------ what to ask next

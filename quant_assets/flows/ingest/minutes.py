@@ -89,6 +89,12 @@ class _MinuteIngest:
     def _daily(self) -> pl.DataFrame:
         return daily_volumes(self._work, self._sessions)
 
+    @cached_property
+    def _known(self) -> frozenset[Key]:
+        """Sessions of instruments that the daily history speaks of."""
+        spoken = self._daily.filter(pl.col("daily_volume").is_not_null())
+        return frozenset(spoken.select("session", "con_id").iter_rows())
+
     async def run(self, plan: Sequence[PlannedRequest]) -> None:
         """Ask for everything, then again for what is in doubt; what arrived is committed before an error is raised."""
         self._teller.start(self._opened.pacer)
@@ -217,8 +223,7 @@ class _MinuteIngest:
 
     def _is_known(self, need: Need) -> bool:
         """Return whether the daily history speaks of the session."""
-        same = (pl.col("session") == need.session) & (pl.col("con_id") == need.contract.con_id)
-        return not self._daily.filter(same & pl.col("daily_volume").is_not_null()).is_empty()
+        return (need.session, need.contract.con_id) in self._known
 
     async def _ask_schedules(self, needs: Sequence[Need]) -> None:
         """Ask TWS whether the instrument's exchange was open; what was closed is settled by that."""

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import Counter
 from datetime import date, timedelta
 
 import polars as pl
@@ -33,9 +34,11 @@ from quant_assets.flows.discover import Discovery
 from quant_assets.flows.ingest import daily as daily_module
 from quant_assets.flows.ingest import groups, ingest_daily, ingest_details, ingest_minutes, vintages
 from quant_assets.flows.ingest import minutes as minutes_module
+from quant_assets.flows.ingest.judging import DailyJudge
 from quant_assets.flows.ingest.witnesses import daily_volumes
 from quant_assets.flows.ingested import raw_daily, raw_details, raw_minutes
 from quant_assets.gateway.faults import Fault, ScriptedFaults, Strike
+from quant_assets.gateway.faults.vocabulary import FAULTS
 from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import RawStore
@@ -186,6 +189,51 @@ def test_the_socket_is_read_while_a_group_is_committed(lab, monkeypatch):
         monkeypatch.setattr("quant_assets.flows.gate.TwsGate.budget", PacingBudget(in_flight=1))
         ingest_minutes(work, [SESSION])
     assert waited[0] >= 3
+
+
+@pytest.fixture
+def looked_through(monkeypatch):
+    """How often the whole of what a daily judge or a minute ingestion knows was filtered, by the name it has there."""
+    owners, seen, filtered = [], Counter(), pl.DataFrame.filter
+
+    def owning(which):
+        init = which.__init__
+
+        def noted(self, *of):
+            owners.append(self)
+            init(self, *of)
+
+        monkeypatch.setattr(which, "__init__", noted)
+
+    def noted(self, *of, **more):
+        names = ("stored", "_minutes", "_daily")
+        seen.update(name for owner in owners for name in names if vars(owner).get(name) is self)
+        return filtered(self, *of, **more)
+
+    owning(DailyJudge)
+    owning(minutes_module._MinuteIngest)
+    monkeypatch.setattr(pl.DataFrame, "filter", noted)
+    return seen
+
+
+def test_what_is_stored_is_not_looked_through_for_each_answer(lab, looked_through):
+    """Eight overlaps on the second day, each of which is judged twice; then windows of a series that ended before."""
+    for day in window(SESSION, 2):
+        lab.run([day])
+    ended = date(2024, 12, 3)
+    place = market().find(after(ended), symbol="QINE").primary_exchange
+    other = Lab(lab.root / "other", ("ARCA:QMKT", f"{place}:QINE"), lookback=20)
+    assert other.run([ended]).requests > 0
+    assert +looked_through == {}
+
+
+def test_what_the_daily_history_knows_is_looked_through_once(lab, looked_through):
+    """All four are silent, and each is weighed in three rounds."""
+    lab.options = {"faults": ScriptedFaults([Strike("history", FAULTS["no_data"], times=None)])}
+    with lab.at(after(SESSION)) as work:
+        Discovery(work).publish(SESSION)
+        assert set(ingest_minutes(work, [SESSION]).outcomes) == {"no_data"}
+    assert looked_through["_daily"] == 1
 
 
 @pytest.fixture
