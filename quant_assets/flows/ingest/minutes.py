@@ -31,7 +31,7 @@ from quant_assets.flows.ingest.rows import MinuteRows, stamped
 from quant_assets.flows.ingest.schedules import Schedules, Session, again
 from quant_assets.flows.ingest.telling import Teller
 from quant_assets.flows.ingest.units import Units
-from quant_assets.flows.ingest.witnesses import closed_days, closed_rows, daily_volumes, renewed
+from quant_assets.flows.ingest.witnesses import closed_rows, daily_volumes, renewed
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -226,18 +226,10 @@ class _MinuteIngest:
         return (need.session, need.contract.con_id) in self._known
 
     async def _ask_schedules(self, needs: Sequence[Need]) -> None:
-        """Ask TWS whether the instrument's exchange was open; what was closed is settled by that."""
-        by_contract: dict[Contract, list[date]] = defaultdict(list)
-        for need in needs:
-            if (need.session, need.contract.con_id) not in self._past.scheduled:
-                by_contract[need.contract].append(need.session)
-                self._past.scheduled.add((need.session, need.contract.con_id))
-        closed = [
-            (contract, day)
-            for contract, days in by_contract.items()
-            for day in await closed_days(self._work, self._opened.source, contract, days)
-        ]
-        await groups.apart(self._settle_closed, closed)
+        """Ask TWS, once a run, whether the exchange was open; what was closed is settled by that."""
+        fresh = [need for need in needs if (need.session, need.contract.con_id) not in self._past.scheduled]
+        self._past.scheduled.update((need.session, need.contract.con_id) for need in fresh)
+        await groups.apart(self._settle_closed, await self._schedules.closed(fresh))
 
     def _settle_closed(self, sessions: Sequence[tuple[Contract, date]]) -> None:
         if not sessions:

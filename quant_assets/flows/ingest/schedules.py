@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import chain
 
 import polars as pl
 
@@ -25,7 +26,7 @@ from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.ingest import groups
 from quant_assets.flows.ingest.past import Key
 from quant_assets.flows.ingest.report import IngestReport
-from quant_assets.flows.ingest.witnesses import daily_volumes, is_regular
+from quant_assets.flows.ingest.witnesses import daily_volumes, is_regular, told_days
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -264,6 +265,30 @@ class Schedules:
         told = {name: dict(days) for name, days in self.work.told.items()}
         closed = sorted((name, day) for name, day in changed if told[name][day] is None)
         return [(one, day) for name, day in closed for one in sorted(self.asked[name, day], key=lambda one: one.con_id)]
+
+    async def closed(self, silent: Iterable[Need]) -> list[tuple[Contract, date]]:
+        """Return those of some sessions without a bar that TWS does not have.
+
+        What shares a timetable is asked about in turn, until one has the session: then their exchange was open, as it
+        was where it has bars, or where TWS has told of it before. One that lacks it speaks for itself alone, for it
+        may have left the exchange, and so does one that TWS denies.
+        """
+        asked: dict[str, dict[Contract, list[date]]] = defaultdict(lambda: defaultdict(list))
+        for need in silent:
+            if venues.is_scheduled(need.contract.sec_type):
+                asked[self.work.timetable_of(need.contract)][need.contract].append(need.session)
+        return [one for name, days in asked.items() for one in await self._lacking(name, days)]
+
+    async def _lacking(self, name: str, silent: Mapping[Contract, Sequence[date]]) -> list[tuple[Contract, date]]:
+        days = sorted(set(chain.from_iterable(silent.values())))
+        opened = {day for day in days if self._served.get((name, day)) or is_told(self.work, name, day)}
+        lacking = []
+        for contract, some in silent.items():
+            if rest := [day for day in some if day not in opened]:
+                told = await told_days(self.work, self.opened.source, contract, rest)
+                opened |= {day for day, is_open in told.items() if is_open}
+                lacking += [(contract, day) for day, is_open in told.items() if not is_open]
+        return [(contract, day) for contract, day in lacking if day not in opened]
 
     def concerns(self, contract: Contract, day: date, sessions: Collection[Session]) -> bool:
         """Return whether an instrument keeps the hours of one of some sessions."""

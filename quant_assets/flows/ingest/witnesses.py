@@ -134,10 +134,10 @@ def is_regular(contract: Contract) -> bool:
     return minute_series(contract.sec_type, use_rth=True).use_rth
 
 
-async def closed_days(work: Work, source: BarSource, contract: Contract, days: Sequence[date]) -> list[date]:
-    """Return those of some days on which, TWS says, the instrument's exchange did not open.
+async def told_days(work: Work, source: BarSource, contract: Contract, days: Sequence[date]) -> dict[date, bool]:
+    """Return whether, TWS says, the instrument's exchange opened on some days; what it does not tell is left out.
 
-    No schedule is no answer: then the calendar stands, by which these days are sessions.
+    No schedule is no answer, and neither is one that begins after the day: then the calendar stands.
     """
     calendar = work.calendar_for(contract)
     n_sessions = len(calendar.between(min(days), max(days))) + 1
@@ -146,9 +146,9 @@ async def closed_days(work: Work, source: BarSource, contract: Contract, days: S
         told = await source.schedule(contract, end, n_sessions, use_rth=is_regular(contract))
     except QuantAssetsError as error:
         _log.warning("no schedule of %s, so the calendar stands: %s", contract, error)
-        return []
+        return {}
     opened = {hours.session for hours in told}
-    return [day for day in days if opened and min(opened) <= day and day not in opened]
+    return {day: day in opened for day in days if opened and min(opened) <= day}
 
 
 def closed_rows(

@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -20,12 +20,15 @@ from quant_assets.domain.tables import (
 from quant_assets.flows.discover import Discovery
 from quant_assets.flows.ingest import ingest_minutes
 from quant_assets.flows.ingest.minutes import _MinuteIngest
+from quant_assets.gateway.faults import Moment, ScriptedFaults, Strike
+from quant_assets.gateway.faults.vocabulary import FAULTS
 from quant_assets.gateway.hours import TradingHours, trading_hours
+from quant_assets.gateway.market import Instrument
 from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import instant
-from quant_assets_tests.unit.flows.lab import SESSION, Lab, flow
+from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, flow
 
 BEFORE = date(2024, 3, 13)
 HALF_DAY = date(2024, 7, 3)
@@ -347,3 +350,127 @@ def test_of_a_coin_no_schedule_is_asked(tmp_path):
     assert told(lab, THURSDAY).is_empty()
     assert of_symbols(lab, THURSDAY)["BTC.USD"]["present"] == 18 * 60
     assert "half_day" not in of_symbols(lab, THURSDAY)["BTC.USD"]
+
+
+# ---------------------------------------------------------------- whose silence nobody explains
+
+
+FOUR = ("ARCA:QMKT", "NASDAQ:QUTB", "NYSE:QEND", "NYSE:QFID")
+
+
+class OfBars(Strike):
+    """Strikes requests for bars alone; a schedule is asked for by the same message."""
+
+    def matches(self, moment: Moment) -> bool:
+        return super().matches(moment) and moment.what != "SCHEDULE"
+
+
+class OfSchedules(Strike):
+    """Strikes requests for schedules alone."""
+
+    def matches(self, moment: Moment) -> bool:
+        return super().matches(moment) and moment.what == "SCHEDULE"
+
+
+class Differing(SyntheticMarket):
+    """The market, in which the schedules of some instruments lack a day."""
+
+    def __init__(self, seed: int, lacking: tuple[str, ...]) -> None:
+        super().__init__(seed)
+        self.lacking = lacking
+
+    def schedule_of(self, instrument: Instrument) -> TradingHours:
+        return without(SESSION) if instrument.name in self.lacking else super().schedule_of(instrument)
+
+
+@dataclass
+class Heard:
+    """What a run asked schedules of, in turn, and what it made of each instrument."""
+
+    schedules: list[str]
+    said: dict[str, tuple[str, str]]
+
+
+def heard(
+    lab: Lab, *strikes: Strike, silent: tuple[str, ...] = ("",), before: bool = False, day: date = SESSION
+) -> Heard:
+    """Ask for the minutes of a day on which some, or all, are silent, and of which no daily history speaks yet."""
+    if before:
+        lab.run([BEFORE])
+    bars = [OfBars("history", FAULTS["no_data"], symbol=symbol, times=None) for symbol in silent]
+    lab.options = {"faults": ScriptedFaults([*strikes, *bars])}
+    with lab.at(after(day)) as work:
+        Discovery(work).publish(day)
+        ingest_minutes(work, [day])
+        entries = work.gate._embedded.history_ledger.entries
+        newest = ledger(lab, day).sort("asked_at").unique("symbol", keep="last")
+        names = dict(newest.select("con_id", "symbol").iter_rows())
+        asked = [names[one.request.contract.con_id] for one in entries if one.request.what == "SCHEDULE"]
+    return Heard(asked, {row["symbol"]: (row["outcome"], row["proof"]) for row in newest.to_dicts()})
+
+
+def doubted(*names: str) -> dict[str, tuple[str, str]]:
+    return dict.fromkeys(names, ("no_data", ""))
+
+
+def test_silent_shares_of_an_exchange_that_tws_has_told_to_be_open_are_not_asked_about(tmp_path):
+    """They traded the day before, so one of them tells, before any is asked for again."""
+    found = heard(Lab(tmp_path, FOUR), before=True)
+    assert len(found.schedules) == 1
+    assert found.said == doubted("QEND", "QFID", "QMKT", "QUTB")
+
+
+def test_what_was_told_in_an_earlier_run_is_not_asked_again(tmp_path):
+    lab = Lab(tmp_path, FOUR)
+    heard(lab, before=True)
+    with lab.at(after(SESSION) + timedelta(hours=13)) as work:
+        ingest_minutes(work, [SESSION])
+        entries = work.gate._embedded.history_ledger.entries
+        assert {one.request.what for one in entries} == {"TRADES"}
+
+
+def test_silent_shares_of_an_exchange_with_bars_are_not_asked_about(tmp_path):
+    found = heard(Lab(tmp_path, FOUR), silent=("QEND", "QFID", "QUTB"))
+    assert found.schedules == []
+    assert found.said == {**doubted("QEND", "QFID", "QUTB"), "QMKT": ("bars", "complete")}
+
+
+def test_where_all_are_silent_one_that_has_the_session_speaks_for_its_exchange(tmp_path):
+    found = heard(Lab(tmp_path, FOUR))
+    assert len(found.schedules) == 1
+    assert found.said == doubted("QEND", "QFID", "QMKT", "QUTB")
+
+
+def test_one_that_tws_denies_speaks_for_nobody_and_the_next_is_asked(tmp_path):
+    denied = [
+        OfSchedules("history", FAULTS["no_data"], times=1),
+        OfSchedules("history", FAULTS["query_failed"], times=2),
+    ]
+    found = heard(Lab(tmp_path, FOUR), *denied)
+    assert len(set(found.schedules)) == 3, "no data, a failure that is tried twice, and an answer"
+    assert found.said == doubted("QEND", "QFID", "QMKT", "QUTB")
+
+
+def test_a_session_that_one_share_lacks_is_not_settled_for_another_one(tmp_path):
+    """It may have left the exchange: the next is asked, and has the session, so the exchange was open."""
+    lab = Lab(tmp_path, FOUR)
+    first = heard(lab).schedules[0]
+    other = Lab(tmp_path / "other", FOUR, market=lambda seed=7: Differing(seed, (first,)))
+    found = heard(other)
+    assert (found.schedules[0], len(found.schedules)) == (first, 2)
+    assert found.said == doubted("QEND", "QFID", "QMKT", "QUTB")
+
+
+def test_a_session_that_all_lack_is_closed_by_the_schedule_of_each(tmp_path):
+    """None of them is known to have traded, so none speaks for the others."""
+    lab = Lab(tmp_path, FOUR, market=lambda seed=7: Differing(seed, ("QEND", "QFID", "QMKT", "QUTB")))
+    found = heard(lab)
+    assert sorted(found.schedules) == ["QEND", "QFID", "QMKT", "QUTB"]
+    assert found.said == dict.fromkeys(("QEND", "QFID", "QMKT", "QUTB"), ("closed", "schedule"))
+
+
+def test_silent_futures_are_asked_about_one_by_one_and_coins_never(tmp_path):
+    lab = abroad(tmp_path, {"QESH7": lacking("CMES", THURSDAY)}, FUTURE, LATER, COIN)
+    found = heard(lab, day=THURSDAY)
+    assert sorted(found.schedules) == ["QESH7", "QESZ6"]
+    assert found.said == {"QESH7": ("closed", "schedule"), **doubted("QESZ6", "BTC.USD")}
