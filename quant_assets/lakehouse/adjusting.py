@@ -146,7 +146,7 @@ def _ways_out(
 
 
 def adjusted_window(window: pl.DataFrame, adjust: str) -> pl.DataFrame:
-    """Return rows of a daily window, which is adjusted for splits as it is served; `total` takes the dividends out too.
+    """Return rows of a daily window, which is adjusted for splits as it is served; `total` takes dividends out, too.
 
     Raises:
         UnexplainedBreakError: an instrument has rows on both sides of an unexplained break.
@@ -175,7 +175,12 @@ def _refuse_two_bases(window: pl.DataFrame) -> None:
 
 
 def total_return(window: pl.DataFrame) -> pl.DataFrame:
-    """Take the dividends out of the prices of a daily window, which is adjusted for splits as it is served."""
+    """Take the dividends up to the newest row out of the prices of a daily window.
+
+    A window that was fetched later has later dividends in its adjusted closes as well. They are no part of the past: the
+    newest row keeps its price, as it does among the minutes.
+    """
     factor = pl.col("adj_close") / pl.col("close")
+    later = factor.sort_by("session").last().over("con_id")
     prices = ("open", "high", "low", "close", "wap")
-    return window.with_columns(*((pl.col(name) * factor).alias(name) for name in prices))
+    return window.with_columns(*((pl.col(name) * factor / later).alias(name) for name in prices))

@@ -81,7 +81,7 @@ def test_the_order_of_ingestion_is_no_matter(tmp_path: Path) -> None:
     both = ids(project)
     changed = {name for name in alone if both[name] != alone[name] and not name.startswith("raw_")}
     assert changed == {f"{name}[{LAST}]" for name in ("instruments", "certified_sessions")}
-    assert {one["certificate"] for one in project.told("status")["certificates"]} == {"valid"}
+    assert {one["state"] for one in project.told("status")["certificates"]} == {"valid"}
     project.ok("lake", "wipe", "--yes")
     project.ok("lake", "rebuild")
     assert ids(project) == both

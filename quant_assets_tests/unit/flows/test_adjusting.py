@@ -22,6 +22,7 @@ from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.rows import MinuteRows
+from quant_assets.lakehouse.adjusting import total_return
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR
@@ -99,6 +100,27 @@ def test_features_in_prices_and_in_shares_move_with_the_split_and_returns_do_not
     at = adjusted["features"].filter(~first)["ts"][30]
     row = lived.store.get_features_for_inference(*groups[:3], at, adjust="splits")["features"]
     assert row.equals(adjusted["features"].filter(pl.col("ts") == at))
+
+
+def test_days_lose_the_dividends_up_to_the_last_of_them_and_none_that_came_later():
+    """One of 1.00 goes ex on the second day, and one of 4 % after it, before TWS was asked."""
+    window = pl.DataFrame(
+        {
+            "con_id": [101, 101, 102],
+            "session": [BEFORE, SPLIT, BEFORE],
+            "open": [101.0, 98.0, 10.0],
+            "high": [102.0, 99.5, 10.0],
+            "low": [100.0, 98.0, 10.0],
+            "close": [100.0, 99.0, 10.0],
+            "wap": [100.5, None, 10.0],
+            "adj_close": [100.0 * 0.99 * 0.96, 99.0 * 0.96, 9.5],
+        }
+    )
+    found = total_return(window)
+    assert found["close"].to_list() == pytest.approx([99.0, 99.0, 10.0])
+    assert found["open"].to_list() == pytest.approx([101.0 * 0.99, 98.0, 10.0])
+    assert found["wap"].to_list() == [pytest.approx(100.5 * 0.99), None, 10.0]
+    assert total_return(window.reverse()).reverse().equals(found), "in whatever order the rows come"
 
 
 def test_a_factor_names_the_vintages_that_it_rests_on(lived):
