@@ -68,6 +68,13 @@ def months(store: CuratedStore, table: Table) -> list[Month]:
     return [_month(store, table, month, tuple(held.get(month, ()))) for month in sorted(copied | set(held))]
 
 
+def month_of_copy(store: CuratedStore, table: Table, copy: Path) -> Month:
+    """Return the month that one copy of a table is of; no other copy is looked at."""
+    month = copy.stem.removeprefix("month=")
+    days = (day for day in store.sessions(table) if month_of(day) == month)
+    return _month(store, table, month, tuple(day for day in days if store.exists(table, Partition(day))))
+
+
 def _month(store: CuratedStore, table: Table, month: str, sessions: tuple[date, ...]) -> Month:
     path = store.layout.copy(table, month)
     index = store.copies.index(table, month)

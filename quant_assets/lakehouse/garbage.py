@@ -2,10 +2,10 @@
 
 Nothing here is ever a table's data: session files and bronze are not even looked at. Each thing is removed by itself,
 under the lock of those who write it, so that a process that dies in between leaves a lakehouse from which less was
-removed, and the next one goes on.
+removed, and the next one goes on. Notes and results of stages are written without a lock: to lose one that somebody
+wanted costs computing it again.
 """
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -16,13 +16,14 @@ from typing import Literal
 import polars as pl
 
 from quant_assets.control.locks import hold
-from quant_assets.domain.tables import SNAPSHOTS, Table
+from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.compaction import months
+from quant_assets.lakehouse.compaction import Month, month_of_copy, months
 from quant_assets.lakehouse.contents import forgotten
 from quant_assets.lakehouse.copies import has_copies, note_of
 from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.references import References
 from quant_assets.lakehouse.runs import RunDirectory, StageCache
 from quant_assets.lakehouse.store import Lakehouse
 
@@ -32,7 +33,6 @@ _WAIT_S = 10.0
 _DAY_S = 86_400.0
 _SERVED_WITHIN_S = 30 * _DAY_S
 """Results of stages that no run asked for in so long go: to compute one again takes minutes at the most."""
-_ID = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,74 +70,74 @@ class Garbage:
 
     def survey(self) -> list[Item]:
         """Return everything that was looked at, by kind and path; nothing is changed."""
-        references = referenced_ids(self._layout)
-        found = [*self._leftovers(), *self._copies(), *self._runs(references), *self._manifests(references)]
-        return [*found, *self._caches(), *self._stages()]
+        return self._surveyed(References(self.lake))
 
     def collect(self) -> list[Item]:
         """Remove what goes; return what was removed. Each thing is judged anew under its lock."""
-        return [item for item in self.survey() if item.goes and self._remove(item)]
+        references = References(self.lake)
+        return [item for item in self._surveyed(references) if item.goes and self._remove(item, references)]
 
     # ------------------------------------------------------------ the survey
+
+    def _surveyed(self, references: References) -> list[Item]:
+        found = [*self._leftovers(), *self._copies(), *self._runs(references), *self._manifests(references)]
+        return [*found, *self._notes(), *self._stages()]
 
     def _leftovers(self) -> Iterator[Item]:
         """Files that killed writers left; those in bronze are left to bronze's next writer."""
         roots = [self._layout.lakehouse / zone for zone in ("discovery", "silver", "gold", "_copies", "_metadata")]
         roots += [self._layout.runs, self._layout.cache]
-        for path in sorted(path for root in roots for path in root.rglob(".staged-*")):
-            young = self._age_s(path) < self.older_than_s
-            why = "young: its writer may live" if young else "a killed writer left it"
-            yield Item("leftover", self._name(path), _size(path), not young, why)
+        yield from map(self._leftover, sorted(path for root in roots for path in root.rglob(".staged-*")))
+
+    def _leftover(self, path: Path) -> Item:
+        young = self._age_s(path) < self.older_than_s
+        why = "young: its writer may live" if young else "a killed writer left it"
+        return Item("leftover", self._name(path), _size(path), not young, why)
 
     def _copies(self) -> Iterator[Item]:
         for table in self.tables:
-            for month in months(self.lake.curated, table):
-                path = self._layout.copy(table, month.month)
-                if path.is_file():
-                    stays = month.state in ("current", "behind")
-                    why = f"serves reads: {month.why}" if stays else f"stale: {month.why}"
-                    yield Item("copy", self._name(path), _size(path), not stays, why)
+            yield from (self._copy(one) for one in months(self.lake.curated, table) if self._path(one).is_file())
         known = {table.name for table in self.tables if has_copies(table)}
         for path in sorted(self._layout.copies.glob("*/[!.]*.parquet")):
             if path.parent.name not in known:
-                yield Item("copy", self._name(path), _size(path), True, f"no table {path.parent.name} has copies")
+                yield self._stranger(path)
 
-    def _runs(self, references: frozenset[str]) -> Iterator[Item]:
-        shown = self._runs_of_snapshots()
+    def _copy(self, month: Month) -> Item:
+        path = self._path(month)
+        stays = month.state in ("current", "behind")
+        why = f"serves reads: {month.why}" if stays else f"stale: {month.why}"
+        return Item("copy", self._name(path), _size(path), not stays, why)
+
+    def _stranger(self, path: Path) -> Item:
+        return Item("copy", self._name(path), _size(path), True, f"no table {path.parent.name} has copies")
+
+    def _runs(self, references: References) -> Iterator[Item]:
         for path in sorted(path for path in self._layout.runs.glob("[!.]*") if path.is_dir()):
-            run, size = RunDirectory(path), _size(path)
-            young = max((self._age_s(file) for file in path.rglob("*")), default=self._age_s(path)) < self.older_than_s
-            stays = (
-                "finished: runs are for ever"
-                if run.is_finished
-                else "a snapshot names it"
-                if path.name in shown
-                else "a tag or another run names it"
-                if path.name in references
-                else "young: its writer may live"
-                if young
-                else ""
-            )
-            yield Item("run", self._name(path), size, not stays, stays or "unfinished, and nothing names it")
+            yield self._run(path, references)
 
-    def _runs_of_snapshots(self) -> set[str]:
-        store = self.lake.curated
-        rows = store.read_many(SNAPSHOTS, store.partitions(SNAPSHOTS), ["run_id"])
-        return set(rows["run_id"].to_list())
+    def _run(self, path: Path, references: References) -> Item:
+        young = min(self._age_s(one) for one in (path, *path.rglob("*"))) < self.older_than_s
+        stays = (
+            "finished: runs are for ever"
+            if RunDirectory(path).is_finished
+            else references.why_stays(path.name) or ("young: its writer may live" if young else "")
+        )
+        return Item("run", self._name(path), _size(path), not stays, stays or "unfinished, and nothing names it")
 
-    def _manifests(self, references: frozenset[str]) -> Iterator[Item]:
+    def _manifests(self, references: References) -> Iterator[Item]:
+        kept = references.ids()
         for table in self.tables:
             path = self._layout.manifest(table)
             if path.is_file():
                 try:
-                    gone = self.lake.raw.manifest(table).superseded(references, keeps_gone=table.zone in OBSERVED)
+                    gone = self.lake.raw.manifest(table).superseded(kept, keeps_gone=table.zone in OBSERVED)
                 except CorruptFileError as error:
                     yield Item("manifest", self._name(path), _size(path), False, str(error))
                     continue
                 why = f"{gone} lines are superseded" if gone else "every line stands or is named by a tag or a run"
                 yield Item("manifest", self._name(path), _size(path), gone > 0, why, gone)
 
-    def _caches(self) -> Iterator[Item]:
+    def _notes(self) -> Iterator[Item]:
         for path, why in forgotten(self._layout, self.tables):
             yield Item("cache", self._name(path), _size(path), bool(why), why or "speaks of batches that stand")
 
@@ -146,53 +146,68 @@ class Garbage:
         entries, objects = StageCache(self._layout.cache).files()
         keeping: set[Path] = set()
         for entry, named in entries.items():
-            goes = self._age_s(entry) > max(_SERVED_WITHIN_S, self.older_than_s)
-            days = f"{self._age_s(entry) / _DAY_S:.0f} days ago"
-            keeping |= set() if goes else set(named)
-            yield Item("stage", self._name(entry), _size(entry), goes, f"made or served {days}")
+            item = self._entry(entry)
+            keeping |= set() if item.goes else set(named)
+            yield item
         for one in objects:
             young = self._age_s(one) < self.older_than_s
             why = "an entry names it" if one in keeping else "young: its writer may live" if young else ""
             yield Item("stage", self._name(one), _size(one), not why, why or "no entry that stays names it")
 
+    def _entry(self, path: Path) -> Item:
+        age_s = self._age_s(path)
+        goes = age_s > max(_SERVED_WITHIN_S, self.older_than_s)
+        return Item("stage", self._name(path), _size(path), goes, f"made or served {age_s / _DAY_S:.0f} days ago")
+
     # ------------------------------------------------------------ the removal
 
-    def _remove(self, item: Item) -> bool:
+    def _remove(self, item: Item, references: References) -> bool:
         path = self._layout.data / item.path
         with self._lock(item, path):
+            if not path.exists():
+                return False
             if item.kind == "manifest":
                 table = next(table for table in self.tables if self._layout.manifest(table) == path)
-                references, keeps_gone = referenced_ids(self._layout), table.zone in OBSERVED
-                return self.lake.raw.manifest(table).drop_superseded(references, keeps_gone=keeps_gone) > 0
-            if item.kind == "run":
-                return self._remove_run(path)
-            if item.kind == "copy" and not self._is_still_stale(item):
+                manifest, keeps_gone = self.lake.raw.manifest(table), table.zone in OBSERVED
+                return manifest.drop_superseded(references.ids(), keeps_gone=keeps_gone) > 0
+            if not self._judged_anew(item, path, references).goes:
                 return False
+            if item.kind == "run":
+                shutil.rmtree(path)
+                return True
             path.unlink(missing_ok=True)
             if item.kind == "copy":
                 note_of(path).unlink(missing_ok=True)
             return True
 
-    def _remove_run(self, path: Path) -> bool:
-        if RunDirectory(path).is_finished or path.name in self._runs_of_snapshots():
-            return False
-        shutil.rmtree(path)
-        return True
-
-    def _is_still_stale(self, item: Item) -> bool:
-        return any(one.path == item.path and one.goes for one in self._copies())
+    def _judged_anew(self, item: Item, path: Path, references: References) -> Item:
+        """Return the verdict as it is under the lock: between survey and lock, somebody may have gone on with it."""
+        if item.kind == "leftover":
+            return self._leftover(path)
+        if item.kind == "copy":
+            table = next((one for one in self.tables if has_copies(one) and one.name == path.parent.name), None)
+            return self._copy(month_of_copy(self.lake.curated, table, path)) if table else self._stranger(path)
+        if item.kind == "run":
+            return self._run(path, references)
+        if item.kind == "stage" and path.suffix == ".json":
+            return self._entry(path)
+        return item
 
     def _lock(self, item: Item, path: Path) -> AbstractContextManager[object]:
-        """Return the lock of those who write the thing."""
-        owner = {"run": "gc"}
-        if item.kind == "run":
-            return hold(path.name, self._layout.runs / ".locks", wait_s=_WAIT_S, owner=owner)
+        """Return the lock of those who write the thing; nobody takes one to write notes, tags or results of stages."""
+        name, directory = next(self._locks_of(item, path), ("", self._layout.locks))
+        return hold(name, directory, wait_s=_WAIT_S, owner={"run": "gc"}) if name else nullcontext()
+
+    def _locks_of(self, item: Item, path: Path) -> Iterator[tuple[str, Path]]:
+        layout = self._layout
+        if path.is_relative_to(layout.runs) and (item.kind == "run" or path.parent != layout.runs):
+            yield path.relative_to(layout.runs).parts[0], layout.runs / ".locks"
         for table in self.tables:
-            if path.is_relative_to(self._layout.copies / table.name):
-                return hold(f"{table.name}.copies", self._layout.locks, wait_s=_WAIT_S, owner=owner)
-            if path.is_relative_to(self._layout.table(table)) or path == self._layout.manifest(table):
-                return hold(f"{table.name}.commit", self._layout.locks, wait_s=_WAIT_S, owner=owner)
-        return nullcontext()
+            manifest = layout.manifest(table)
+            if path.is_relative_to(layout.copies / table.name):
+                yield f"{table.name}.copies", layout.locks
+            if path.is_relative_to(layout.table(table)) or path == manifest or _is_staged_for(manifest, path):
+                yield f"{table.name}.commit", layout.locks
 
     def _age_s(self, path: Path) -> float:
         try:
@@ -200,22 +215,15 @@ class Garbage:
         except FileNotFoundError:
             return 0.0
 
+    def _path(self, month: Month) -> Path:
+        return self._layout.copy(month.table, month.month)
+
     def _name(self, path: Path) -> str:
         return self._layout.relative(path)
 
 
-def referenced_ids(layout: Layout) -> frozenset[str]:
-    """Return every content id and run id that a tag or a run names; what cannot be read counts with all its words."""
-    sources = [*sorted(layout.metadata.glob("tags/*.json")), *sorted(layout.runs.glob("*/config/inputs.json"))]
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sources]
-    runs = {path.name for path in layout.runs.glob("[!.]*")}
-    named = {name for name in runs for text, path in zip(texts, sources, strict=True) if _names(text, name, path)}
-    return frozenset({found for text in texts for found in _ID.findall(text)} | named)
-
-
-def _names(text: str, run: str, source: Path) -> bool:
-    """Return whether a file names a run; a run's own inputs always do, and do not count."""
-    return run in text and source.parent.parent.name != run
+def _is_staged_for(target: Path, path: Path) -> bool:
+    return path.parent == target.parent and path.name.startswith(".staged-") and path.name.endswith(f"-{target.name}")
 
 
 def _size(path: Path) -> int:

@@ -1,19 +1,25 @@
 """Garbage: what goes, what stays and why; nothing that a snapshot, a run or a tag names, and never bronze."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections import Counter
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from quant_assets.control import locks
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.domain.tables import RAW_TWS_BARS as RAW
 from quant_assets.domain.tables import SNAPSHOTS
 from quant_assets.lakehouse.compaction import compact
-from quant_assets.lakehouse.garbage import Garbage, referenced_ids
+from quant_assets.lakehouse.copies import MonthCopies
+from quant_assets.lakehouse.garbage import Garbage
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.references import References
 from quant_assets.lakehouse.runs import StageCache
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.builders import SESSION, curated_bars, instant, raw_bars
@@ -74,6 +80,25 @@ def snapshot_of(lake, run_id):
     )
 
 
+def tag(lake, name, **said):
+    path = lake.layout.metadata / "tags" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"name": name, **said}))
+    return path
+
+
+def between_survey_and_lock(monkeypatch, meanwhile):
+    """Let something happen once, after the survey and before the first lock is held."""
+    hold, waiting = locks.hold, [meanwhile]
+
+    def held(*args, **options):
+        while waiting:
+            waiting.pop()()
+        return hold(*args, **options)
+
+    monkeypatch.setattr("quant_assets.lakehouse.garbage.hold", held)
+
+
 def everything(lake):
     return {
         path: path.read_bytes() for path in lake.layout.data.rglob("*") if path.is_file() and ".lock" not in path.name
@@ -116,9 +141,7 @@ def test_unfinished_runs_go_unless_somebody_names_them(lake):
     run(lake, "tagged")
     run(lake, "sleeve", inputs={"run_id": "sleeve"})
     snapshot_of(lake, "shown")
-    tags = lake.layout.metadata / "tags"
-    tags.mkdir(parents=True)
-    (tags / "release.json").write_text(json.dumps({"name": "release", "runs": ["tagged"]}))
+    tag(lake, "release", runs=["tagged"])
     survey = {item.path.rsplit("/", 1)[1]: item for item in garbage(lake).survey() if item.kind == "run"}
     assert {name: not item.goes for name, item in survey.items()} == names
     assert [survey[name].why.split(":")[0] for name in ("done", "young", "shown", "tagged", "sleeve")] == [
@@ -132,17 +155,102 @@ def test_unfinished_runs_go_unless_somebody_names_them(lake):
     assert {path.name for path in lake.layout.runs.glob("[!.]*")} == {name for name, stays in names.items() if stays}
 
 
+def test_a_run_that_is_gone_on_with_stays_however_old_its_first_file_is(lake):
+    half = run(lake, "half", inputs={})
+    (half / "weights.parquet").write_bytes(b"just written")
+    os.utime(half / "weights.parquet", (NOW - 60, NOW - 60))
+    (survey,) = [item for item in garbage(lake).survey() if item.kind == "run"]
+    assert (survey.goes, survey.why) == (False, "young: its writer may live")
+    assert garbage(lake).collect() == []
+    assert half.is_dir()
+
+
+@pytest.mark.parametrize("who", ["tag", "run", "snapshot", "writer"])
+def test_a_run_that_somebody_took_up_since_the_survey_stays(lake, monkeypatch, who):
+    half = run(lake, "half")
+    taken_up = {
+        "tag": lambda: tag(lake, "release", runs=["half"]),
+        "run": lambda: run(lake, "meta", finished=True, inputs={"sleeves": ["half"]}),
+        "snapshot": lambda: snapshot_of(lake, "half"),
+        "writer": lambda: os.utime(half / "config", (NOW - 60, NOW - 60)),
+    }
+    between_survey_and_lock(monkeypatch, taken_up[who])
+    assert [item for item in garbage(lake).collect() if item.kind == "run"] == []
+    assert half.is_dir()
+
+
+def test_leftovers_are_removed_under_the_lock_of_those_who_write_there(lake):
+    """A writer that is at work may be slow: its file is old, and its lock says that it lives."""
+    inside = {
+        (lake.layout.runs / ".locks", "half"): leftover(run(lake, "half", finished=True) / "config"),
+        (lake.layout.locks, f"{BARS.name}.commit"): leftover(lake.layout.directory(BARS, AT)),
+        (lake.layout.locks, f"{BARS.name}.copies"): leftover(lake.layout.copies / BARS.name),
+        (lake.layout.locks, f"{RAW.name}.commit"): lake.layout.manifest(RAW).with_name(
+            f".staged-0123456789ab-{RAW.name}.jsonl"
+        ),
+    }
+    for path in inside.values():
+        path.write_bytes(b"half")
+        os.utime(path, (OLD, OLD))
+    asked = []
+
+    def held(name, directory, **_):
+        asked.append((directory, name))
+        return contextlib.nullcontext()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quant_assets.lakehouse.garbage.hold", held)
+        garbage(lake).collect()
+    assert set(asked) == set(inside)
+    assert not [path for path in inside.values() if path.exists()]
+
+
+def test_what_tags_and_runs_name_is_read_once_however_much_goes(lake, monkeypatch):
+    tag(lake, "release", tables={})
+    for name in ("one", "two", "three"):
+        run(lake, name, inputs={"run_id": name})
+    run(lake, "done", finished=True, inputs={"tables": {}})
+    for value in (3.0, 4.0):
+        lake.curated.write(BARS, AT, curated_bars([value]))
+    read, text = Counter(), Path.read_text
+
+    def counted(path, *args, **options):
+        read[path.name] += path.name in ("inputs.json", "release.json")
+        return text(path, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    gone = Counter(item.kind for item in garbage(lake).collect())
+    assert gone == {"run": 3, "manifest": 1}
+    assert +read == {"inputs.json": 4, "release.json": 1}
+
+
+def test_of_a_copy_that_goes_no_other_copy_is_looked_at(lake, monkeypatch):
+    days = [date(2024, 1, 16), date(2024, 2, 15), date(2024, 3, 15)]
+    for value in (1.0, 2.0):
+        for day in days:
+            lake.curated.write(BARS, Partition(day), curated_bars([value], session=day))
+            if value == 1.0:
+                compact(lake.curated, BARS, f"{day:%Y-%m}")
+    looked, index = Counter(), MonthCopies.index
+
+    def counted(copies, table, month):
+        looked[month] += 1
+        return index(copies, table, month)
+
+    monkeypatch.setattr(MonthCopies, "index", counted)
+    assert [item.kind for item in garbage(lake).collect()].count("copy") == 3
+    assert looked == {"2024-01": 2, "2024-02": 2, "2024-03": 2}, "once for the survey, once under the lock"
+
+
 def test_superseded_lines_go_and_those_that_a_tag_or_a_run_names_stay(lake):
     first = lake.curated.footer(BARS, AT).content_id
     second = lake.curated.write(BARS, AT, curated_bars([3.0])).content_id
     third = lake.curated.write(BARS, AT, curated_bars([4.0])).content_id
-    tags = lake.layout.metadata / "tags"
-    tags.mkdir(parents=True)
-    (tags / "release.json").write_text(json.dumps({"tables": {BARS.name: {str(SESSION): first}}}))
+    release = tag(lake, "release", tables={BARS.name: {str(SESSION): first}})
     run(lake, "done", finished=True, inputs={"tables": {BARS.name: {"content_id": second}}})
-    assert referenced_ids(lake.layout) >= {first, second}
+    assert References(lake).ids() >= {first, second}
     assert [item for item in garbage(lake).collect() if item.kind == "manifest"] == []
-    (tags / "release.json").unlink()
+    release.unlink()
     (gone,) = [item for item in garbage(lake).collect() if item.kind == "manifest"]
     assert gone.lines == 1
     lines = lake.layout.manifest(BARS).read_text().splitlines()
