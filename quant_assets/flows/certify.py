@@ -229,21 +229,49 @@ def _also(text: str, more: Iterable[str]) -> str:
 
 def certificate_of(work: Work, session: date) -> Certificate:
     """Return a session's certificate, held against what stands now and against today's limits."""
-    partition = Partition(session)
-    if not work.lake.curated.exists(CERTIFIED_SESSIONS, partition):
+    return examined(work, session).certificate if _is_certified(work, session) else Certificate(session, "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One session: its certificate, and its tables that were made from another state of something."""
+
+    certificate: Certificate
+    stale: tuple[tuple[str, str], ...]
+    """(table, source), of sessions without a certificate, too."""
+
+
+def examined(work: Work, session: date) -> Examined:
+    """Look at what stands of a session once."""
+    footers = _footers(work, session)
+    stale = stale_tables(work, session, {name: footer for name, footer in footers.items() if footer})
+    return Examined(_held_against(work, session, footers, stale), tuple(stale))
+
+
+def _is_certified(work: Work, session: date) -> bool:
+    return work.lake.curated.exists(CERTIFIED_SESSIONS, Partition(session))
+
+
+def _held_against(
+    work: Work, session: date, footers: Mapping[str, Footer | None], stale: Sequence[tuple[str, str]]
+) -> Certificate:
+    if not _is_certified(work, session):
         return Certificate(session, "none")
     try:
-        rows = work.lake.curated.read(CERTIFIED_SESSIONS, partition)
+        rows = work.lake.curated.read(CERTIFIED_SESSIONS, Partition(session))
     except CorruptFileError:
         return Certificate(session, "none")  # damaged, or of an earlier release
-    footers = _footers(work, session)
     standing = {name: footer.content_id if footer else None for name, footer in footers.items()}
-    found = {name: footer for name, footer in footers.items() if footer}
     problems = beyond_today(work.lake.curated, session, Limits.of(work.settings.manifest.lakehouse))
-    return judged(session, rows, standing, list(problems.values()), _in_words(stale_tables(work, session, found)))
+    return judged(session, rows, standing, list(problems.values()), _in_words(stale))
 
 
 def published_certificates(work: Work, newest: int | None = None) -> list[Certificate]:
     """Return the certificates of the sessions that have a universe, ascending; of the newest ones only, if asked."""
-    sessions = [partition.session for partition in work.lake.curated.partitions(UNIVERSE)]
+    sessions = published_sessions(work)
     return [certificate_of(work, session) for session in (sessions[-newest:] if newest else sessions)]
+
+
+def published_sessions(work: Work) -> list[date]:
+    """Return the sessions that have a universe, ascending."""
+    return [partition.session for partition in work.lake.curated.partitions(UNIVERSE)]

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import polars as pl
 
 from quant_assets.domain.accounting import is_unexplained, mass_delisting
+from quant_assets.domain.certificates import Certificate
 from quant_assets.domain.differences import Difference
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
 from quant_assets.domain.toxic import REAL_MOVE, VERDICTS
@@ -18,7 +19,7 @@ from quant_assets.flows.anchors import doubts
 from quant_assets.flows.breaks import MEND, every_break
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.catalog import refresh_catalog
-from quant_assets.flows.certify import published_certificates, stale_tables
+from quant_assets.flows.certify import Examined, examined, published_sessions
 from quant_assets.flows.compact import prove_copies
 from quant_assets.flows.damage import mend_of
 from quant_assets.flows.drift import drift
@@ -62,15 +63,17 @@ def audit_data(work: Work, *, peek: bool = False, quick: bool = False) -> list[A
     """
     catalog, manifests = refresh_catalog(work, full=True), list(_manifests(work))
     damaged = damages(work.lake, ALL, quick=quick, progress=work.progress)
+    sessions = [examined(work, session) for session in published_sessions(work)]
+    certificates = [one.certificate for one in sessions]
     return [
         *manifests,
         *(AuditFinding("error", one.table.name, str(one), mend_of(one)) for one in damaged),
         *([] if quick else _copies(work, damaged)),
         *(found for table in ALL for found in _of_table(table, catalog["tables"][table.name])),
         *_words(work),
-        *_stale(work),
-        *_drifted(work, {(one.table.name, one.partition.session) for one in damaged}),
-        *_refused(work),
+        *_stale(sessions),
+        *_drifted(work, certificates, {(one.table.name, one.partition.session) for one in damaged}),
+        *_refused(certificates),
         *_minutes(work),
         *_breaks(work),
         *_leftovers(work),
@@ -130,25 +133,28 @@ def _words(work: Work) -> Iterator[AuditFinding]:
         yield AuditFinding(severity, "", f"{where}: {one.detail}", _RESTORE if one.is_tampering else "")
 
 
-def _stale(work: Work) -> Iterator[AuditFinding]:
+def _stale(sessions: Iterable[Examined]) -> Iterator[AuditFinding]:
     """Tell which tables were computed from something that a newer state has replaced, table by table."""
-    sessions: dict[tuple[str, str], list[date]] = {}
-    for certificate in published_certificates(work):
-        for name, source in stale_tables(work, certificate.session):
-            sessions.setdefault((name, source), []).append(certificate.session)
-    for (name, source), found in sessions.items():
+    days: dict[tuple[str, str], list[date]] = {}
+    for one in sessions:
+        for name, source in one.stale:
+            days.setdefault((name, source), []).append(one.certificate.session)
+    for (name, source), found in days.items():
         what = f"was made from an older {source}: {_some(found)}"
         yield AuditFinding("warn", name, what, f"quant flow data --sessions {found[0]}..{found[-1]}")
 
 
-def _drifted(work: Work, damaged: Collection[tuple[str, date]]) -> Iterator[AuditFinding]:
+def _drifted(
+    work: Work, certificates: Iterable[Certificate], damaged: Collection[tuple[str, date]]
+) -> Iterator[AuditFinding]:
     """Tell which sessions no longer hold what was certified, and for the newest ones what changed.
 
     Args:
         work: the unit of work.
+        certificates: of all sessions, ascending.
         damaged: tables and sessions with a damaged file, which are named as that.
     """
-    changed = [one for one in published_certificates(work) if one.state == "changed"]
+    changed = [one for one in certificates if one.state == "changed"]
     for place, certificate in enumerate(reversed(changed)):
         moved = [name for name in certificate.changed if (name, certificate.session) not in damaged]
         drifted = f"{certificate.session} has drifted from its certificate: "
@@ -164,9 +170,9 @@ def _drifted(work: Work, damaged: Collection[tuple[str, date]]) -> Iterator[Audi
             yield AuditFinding("warn", "certified_sessions", drifted + ", ".join(moved), mend)
 
 
-def _refused(work: Work) -> Iterator[AuditFinding]:
+def _refused(certificates: Iterable[Certificate]) -> Iterator[AuditFinding]:
     """Tell which sessions were certified under wider limits than today's, and are beyond these."""
-    for one in published_certificates(work):
+    for one in certificates:
         if one.state == "refused":
             what = f"{one.session} does not keep today's limits: {'; '.join(one.beyond)}"
             yield AuditFinding("warn", "certified_sessions", what, f"quant flow data --session {one.session} says more")

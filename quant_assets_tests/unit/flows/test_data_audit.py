@@ -1,6 +1,7 @@
 """The data audit names what drifted, what is stale, what nobody owns and what is newly toxic, each with its mend."""
 
 import json
+from collections import Counter
 from datetime import timedelta
 
 import polars as pl
@@ -11,6 +12,7 @@ from quant_assets.cli import cli
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
     BAR_ACCOUNTING,
+    CERTIFIED_SESSIONS,
     CURATED_TWS_1M_BARS,
     INSTRUMENTS,
     QUARANTINE_TWS_BARS,
@@ -23,6 +25,7 @@ from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.slate import DERIVED, wipe
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import CuratedStore
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after
 
 AT = Partition(SESSION)
@@ -51,6 +54,18 @@ def test_a_sound_lakehouse_has_nothing_to_report(lab):
     lab.lake.layout.daily_report("QMKT").parent.mkdir(parents=True)
     lab.lake.layout.daily_report("QMKT").write_text("a report is nobody's orphan\n")
     assert audited(lab) == []
+
+
+def test_an_audit_looks_once_at_what_stands_of_each_table_and_session(lab, monkeypatch):
+    asked, proved = Counter(), CuratedStore.proved_footer
+
+    def counted(store, table, partition):
+        asked[table.name, partition.session] += 1
+        return proved(store, table, partition)
+
+    monkeypatch.setattr(CuratedStore, "proved_footer", counted)
+    assert audited(lab) == []
+    assert asked == {(table.name, SESSION): 1 for table in DATA_TABLES if table is not CERTIFIED_SESSIONS}
 
 
 def test_a_revision_with_a_bad_print_is_drift_stale_and_newly_toxic_once(lab):
