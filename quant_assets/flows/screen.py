@@ -1,6 +1,6 @@
 """The screen, from the lakehouse to the candidates of one session and profile."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -8,10 +8,10 @@ import polars as pl
 
 from quant_assets.connectors.scanners import Scanner
 from quant_assets.domain.candidates import screen
-from quant_assets.domain.screens import judge
+from quant_assets.domain.screens import Condition, judge
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
 from quant_assets.flows.reader import Reader
-from quant_assets.flows.screens import Gathered, gather
+from quant_assets.flows.screens import Gathered, gather, inputs_of
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings.manifest import Profile
 
@@ -71,10 +71,23 @@ def screened_by(store: Reader, session: date, screens: Mapping[str, Scanner]) ->
     """Return what the screens have against each instrument of the daily bars, and what was read for it."""
     if not screens:
         return None, Gathered(pl.DataFrame())
-    conditions = [
+    conditions = _conditions(screens)
+    gathered = gather(store, session, _fields(conditions))
+    return judge(gathered.frame, conditions), gathered
+
+
+def screens_inputs(store: Reader, session: date, screens: Mapping[str, Scanner]) -> dict[str, str]:
+    """Return the content ids of what `screened_by` reads; not a row is read for it."""
+    return inputs_of(store, session, _fields(_conditions(screens))) if screens else {}
+
+
+def _conditions(screens: Mapping[str, Scanner]) -> list[Condition]:
+    return [
         replace(condition, name=f"screen {name}/{condition.name}")
         for name, scanner in screens.items()
         for condition in scanner.conditions()
     ]
-    gathered = gather(store, session, sorted({one.field for one in conditions}))
-    return judge(gathered.frame, conditions), gathered
+
+
+def _fields(conditions: Iterable[Condition]) -> list[str]:
+    return sorted({one.field for one in conditions})

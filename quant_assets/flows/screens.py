@@ -1,6 +1,6 @@
 """Screens over the lakehouse: one row per instrument with every field that conditions name, as of a session."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -14,6 +14,7 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, Table
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
 from quant_assets.flows.reader import Reader
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.footer import Footer
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings.manifest import Profile
 
@@ -50,20 +51,37 @@ def gather(store: Reader, session: date, names: Sequence[str]) -> Gathered:
     Raises:
         NotPublishedError: a table that a field comes from lacks the session.
     """
-    wanted = list({table.name: table for table in (CURATED_TWS_1D_BARS, *tables_of(names))}.values())
-    frames, inputs, known = [], {}, [""]
-    for table in wanted:
+    standing = list(_standing(store, session, names))
+    known = [max(footer.watermark, footer.known_until) for _, footer in standing]
+    legal = [name for name in names if name in fields()]
+    whole, *frames = [frame for table, _ in standing for frame in _of_table(store, table, session, legal)]
+    for frame in frames:
+        whole = whole.join(frame, on="con_id", how="left")
+    return Gathered(whole.sort("con_id"), _ids(session, standing), max(known))
+
+
+def inputs_of(store: Reader, session: date, names: Sequence[str]) -> dict[str, str]:
+    """Return `table|session` → content id of what `gather` reads; not a row is read for it.
+
+    Raises:
+        NotPublishedError: as `gather`.
+    """
+    return _ids(session, _standing(store, session, names))
+
+
+def _standing(store: Reader, session: date, names: Sequence[str]) -> Iterator[tuple[Table, Footer]]:
+    """Yield the tables that fields come from, the daily bars first: they say who is there at all."""
+    wanted = {table.name: table for table in (CURATED_TWS_1D_BARS, *tables_of(names))}
+    for table in wanted.values():
         footer = store.footer(table, Partition(session))
         if footer is None:
             mend = f"Run `quant flow data --session {session}`."
             raise NotPublishedError(table.name, str(session), mend)
-        inputs[f"{table.name}|{session}"] = footer.content_id
-        known.append(max(footer.watermark, footer.known_until))
-        frames += _of_table(store, table, session, [name for name in names if name in fields()])
-    whole = frames[0]
-    for frame in frames[1:]:
-        whole = whole.join(frame, on="con_id", how="left")
-    return Gathered(whole.sort("con_id"), inputs, max(known))
+        yield table, footer
+
+
+def _ids(session: date, standing: Iterable[tuple[Table, Footer]]) -> dict[str, str]:
+    return {f"{table.name}|{session}": footer.content_id for table, footer in standing}
 
 
 def _of_table(store: Reader, table: Table, session: date, names: Sequence[str]) -> list[pl.DataFrame]:

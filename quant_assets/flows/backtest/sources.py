@@ -16,7 +16,7 @@ from quant_assets.domain.breaks import breaks_of
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE, Table
 from quant_assets.errors import SnapshotIncompleteError
-from quant_assets.flows.screen import screened_by
+from quant_assets.flows.screen import screened_by, screens_inputs
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -213,10 +213,9 @@ class LakeHistory:
         read = [(table, day) for day in decisions for table in (CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE)]
         footers = {(table.name, day): lake.footer(table, Partition(day)) for table, day in read}
         footers[CURATED_TWS_1D_BARS.name, last] = lake.footer(CURATED_TWS_1D_BARS, Partition(last))
-        bars = [lake.read(CURATED_TWS_1D_BARS, Partition(day)) for day in decisions]
-        observed = all(bool((frame["known_basis"] == "observed").all()) for frame in bars)
-        members = [lake.read(UNIVERSE, Partition(day)) for day in decisions]
-        screens = [screened_by(lake, day, self.screens)[1].inputs for day in decisions]
+        observed = all(self._all_of(CURATED_TWS_1D_BARS, day, pl.col("known_basis") == "observed") for day in decisions)
+        is_pit = observed and all(self._all_of(UNIVERSE, day, pl.col("is_pit")) for day in decisions)
+        screens = [screens_inputs(lake, day, self.screens) for day in decisions]
         return {
             "label": self.work.source_label,
             "tables": {
@@ -230,13 +229,18 @@ class LakeHistory:
                 for name, told in one.items()
             },
             "known_basis": "observed" if observed else "assumed",
-            "is_pit": observed and all(bool(frame["is_pit"].all()) for frame in members),
+            "is_pit": is_pit,
             "rejected": {},
             "off_calendar": 0,
         }
 
+    def _all_of(self, table: Table, day: date, holds: pl.Expr) -> bool:
+        """Return whether something holds of every row of a partition; only the columns that it names are read."""
+        rows = self.work.lake.curated.read(table, Partition(day), holds.meta.root_names())
+        return bool(rows.select(holds.all()).item())
+
     def symbols(self, decisions: Sequence[date]) -> dict[int, str]:
         """Return the symbols of the universes, the newest name of each instrument."""
-        lake = self.work.lake.curated
-        frames = [lake.read(UNIVERSE, Partition(day)).select("con_id", "symbol") for day in sorted(set(decisions))]
+        lake, named = self.work.lake.curated, ["con_id", "symbol"]
+        frames = [lake.read(UNIVERSE, Partition(day), named) for day in sorted(set(decisions))]
         return dict(pl.concat(frames).unique("con_id", keep="last", maintain_order=True).iter_rows())

@@ -40,10 +40,11 @@ class MemoryStore:
     def put(self, table: Table, partition: Partition, frame: pl.DataFrame) -> None:
         self.frames[table.name, partition.key] = table.conform(frame)
 
-    def read(self, table: Table, partition: Partition) -> pl.DataFrame:
+    def read(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
         if (table.name, partition.key) not in self.frames:
             raise NotPublishedError(table.name, partition.key, "materialize it")
-        return self.frames[table.name, partition.key]
+        frame = self.frames[table.name, partition.key]
+        return frame if columns is None else frame.select(columns)
 
     def footer(self, table: Table, partition: Partition) -> Footer | None:
         frame = self.frames.get((table.name, partition.key))

@@ -1,6 +1,7 @@
 """The walk: nothing of the future enters, folds are the alpha cycle itself, failures are outcomes."""
 
 import json
+import weakref
 from datetime import date
 from functools import cache
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from quant_assets.cli import cli
 from quant_assets.clock import ManualClock, SystemClock
+from quant_assets.connectors.scanners import Scanner
 from quant_assets.domain.backtest import Past, Plan, alpha_strategy, plan_folds
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
 from quant_assets.domain.verification import errors
@@ -251,6 +253,51 @@ def test_over_the_lakehouse_each_decision_reads_its_own_session_and_the_result_i
     with pytest.raises(SnapshotIncompleteError) as told:
         source.require([date(2024, 3, 15)], LAST, NAME)
     assert [mend for _, mend in told.value.missing] == ["quant flow data --session 2024-03-15"] * 3
+
+
+def test_a_history_is_described_from_two_columns_a_session_at_a_time(monkeypatch):
+    """All windows of a long backtest at once are more than a machine has."""
+    sessions = CALENDAR.window(LAST, 140)
+    decisions = [one.known for one in plan_folds(sessions, FIRST, LAST, Plan())]
+    work = lake(scenario.closes(140, 6), [*decisions, LAST])
+    store, read, held, crowd = work.lake.curated.read.__self__, [], [], []
+
+    def watched(table, partition, columns=None):
+        crowd.append(sum(frame() is not None for frame in held))
+        frame = store.read(table, partition, columns).clone()
+        held.append(weakref.ref(frame))
+        read.append((table.name, partition.session, columns))
+        return frame
+
+    monkeypatch.setattr(work.lake.curated, "read", watched)
+    screen = Scanner(
+        source="lakehouse", filters={"dear": {"field": "curated_tws_1d_bars.close", "op": ">", "value": 1.0}}
+    )
+    told = LakeHistory(work, 60, LAST, {"dear": screen}).described(decisions, LAST)
+    assert (told["known_basis"], told["is_pit"]) == ("observed", True)
+    screened = {
+        f"{CURATED_TWS_1D_BARS.name}|{day}": store.footer(CURATED_TWS_1D_BARS, Partition(day)) for day in decisions
+    }
+    assert {name: told["tables"][name]["content_id"] for name in screened} == {
+        name: footer.content_id for name, footer in screened.items()
+    }
+    assert read == [
+        *((CURATED_TWS_1D_BARS.name, day, ["known_basis"]) for day in decisions),
+        *((UNIVERSE.name, day, ["is_pit"]) for day in decisions),
+    ]
+    assert max(crowd) == 0, "the frame before has been let go"
+
+
+@pytest.mark.parametrize(("spoiled", "says"), [("known_basis", ("assumed", False)), ("is_pit", ("observed", False))])
+def test_one_session_that_was_not_observed_makes_a_backtest_say_so(spoiled, says):
+    decisions = [one.known for one in plan_folds(CALENDAR.window(LAST, 140), FIRST, LAST, Plan())]
+    work = lake(scenario.closes(140, 6), [*decisions, LAST])
+    store, at = work.lake.curated.read.__self__, Partition(decisions[1])
+    table, value = {"known_basis": (CURATED_TWS_1D_BARS, "assumed"), "is_pit": (UNIVERSE, False)}[spoiled]
+    one_row = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit(value)).otherwise(spoiled)
+    store.put(table, at, store.read(table, at).with_columns(one_row.alias(spoiled)))
+    told = LakeHistory(work, 60, LAST).described(decisions, LAST)
+    assert (told["known_basis"], told["is_pit"]) == says
 
 
 def test_a_split_between_two_windows_is_no_return():
