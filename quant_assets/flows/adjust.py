@@ -13,7 +13,8 @@ from quant_assets.errors import NotPublishedError
 from quant_assets.flows.breaks import jumps_id, with_max_jump
 from quant_assets.flows.confirming import as_input, heard, real_moves
 from quant_assets.flows.ingest.vintages import vintages_near
-from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
+from quant_assets.flows.publishing import MAKE_INPUTS, Finding, Published, publish_frame, unchanged
+from quant_assets.flows.vintages import Vintages
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
@@ -23,7 +24,6 @@ EXPLAINED = "every_change_explained"
 _MINUTE_COLUMNS = (
     "con_id", "session", "ts", "open", "high", "low", "close", "ingested_at", "request_id", "answer_row",
 )  # fmt: skip
-_MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
 
 
 class Adjuster:
@@ -31,7 +31,7 @@ class Adjuster:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._vintages: dict[date, pl.DataFrame] = {}
+        self._vintages = Vintages(work)
 
     def publish(self, session: date) -> Published:
         """Publish `adjustment_factors` as of a session.
@@ -46,7 +46,7 @@ class Adjuster:
         if standing := unchanged(work, ADJUSTMENT_FACTORS, partition, inputs):
             return standing
         if not work.lake.raw.batches(RAW_TWS_BARS, partition) and not near:
-            raise NotPublishedError("raw_tws_bars, raw_tws_daily_bars", partition.key, _MEND)
+            raise NotPublishedError("raw_tws_bars, raw_tws_daily_bars", partition.key, MAKE_INPUTS)
         frame = self._detect(session, before, near)
         return publish_frame(
             work,
@@ -84,12 +84,7 @@ class Adjuster:
 
     def _rows(self, near: list[date], start: date) -> pl.DataFrame:
         """Return the vintages' rows from a session on; those of a margin before it tell how far a window reaches."""
-        for vintage in near:
-            if vintage not in self._vintages:
-                self._vintages[vintage] = self._work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage))
-        kept = pl.col("session") >= start - timedelta(days=7)
-        frames = [self._vintages[vintage].filter(kept) for vintage in near]
-        return pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty()
+        return self._vintages.read(near, start - timedelta(days=7))
 
     def _near(self, session: date, before: date | None) -> list[date]:
         days = [session] if before is None else [before, session]

@@ -35,7 +35,8 @@ from quant_assets.flows.confirming import as_input, heard, real_moves
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
 from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.overriding import overrides_of
-from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
+from quant_assets.flows.publishing import MAKE_INPUTS, Finding, Published, publish_frame, unchanged
+from quant_assets.flows.vintages import Vintages
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.layout import Partition
@@ -74,7 +75,7 @@ class Curator:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._vintages: dict[date, pl.DataFrame] = {}
+        self._vintages = Vintages(work)
 
     # ------------------------------------------------------------ 1-minute bars
 
@@ -89,7 +90,7 @@ class Curator:
         if not missing.is_empty():
             names = ", ".join(missing["symbol"].head(5).to_list())
             raise NotPublishedError(
-                "raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {_MEND}"
+                "raw_tws_bars", partition.key, f"{missing.height} instruments are open ({names} …): {MAKE_INPUTS}"
             )
         inputs = self._minute_inputs(session)
         standing = [unchanged(work, table, partition, inputs) for table in _MADE_TOGETHER]
@@ -243,7 +244,7 @@ class Curator:
             return standing
         vintages = self._vintages_of(session)
         if vintages.is_empty():
-            raise NotPublishedError("raw_tws_daily_bars", partition.key, _MEND)
+            raise NotPublishedError("raw_tws_daily_bars", partition.key, MAKE_INPUTS)
         window = daily_window(vintages, session, sessions).join(members, on="con_id", how="semi")
         sound, broken = quality.sound_daily(window)
         classes = with_max_jump(work, members).select("con_id", "max_jump")
@@ -265,11 +266,7 @@ class Curator:
         )
 
     def _vintages_of(self, session: date) -> pl.DataFrame:
-        for vintage in (near := vintages_near(self._work, session)):
-            if vintage not in self._vintages:
-                self._vintages[vintage] = self._work.lake.raw.read(RAW_TWS_DAILY_BARS, Partition(vintage))
-        frames = [self._vintages[vintage] for vintage in near]
-        return pl.concat(frames) if frames else RAW_TWS_DAILY_BARS.empty()
+        return self._vintages.read(vintages_near(self._work, session))
 
     def _newest_vintage(self) -> str:
         """Return the newest knowledge time of all daily history: it never falls, whichever vintages a window needs."""
@@ -282,9 +279,6 @@ class Curator:
         return combined_id(
             raw.input_id(RAW_TWS_DAILY_BARS, Partition(vintage)) for vintage in vintages_near(self._work, session)
         )
-
-
-_MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
 
 
 def _said(measured: pl.DataFrame, members: pl.DataFrame) -> tuple[Finding, ...]:

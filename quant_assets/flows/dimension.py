@@ -11,7 +11,7 @@ from quant_assets.domain.tables import EXCHANGES, EXECUTION, INSTRUMENTS, RAW_IN
 from quant_assets.errors import NotPublishedError
 from quant_assets.errors.base import listed
 from quant_assets.flows.curate import universe_of
-from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
+from quant_assets.flows.publishing import MAKE_INPUTS, Finding, Published, publish_frame, unchanged
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 
@@ -22,7 +22,6 @@ COVERAGE = 0.95
 """Share of the members that have to be described; below it a warning is shown."""
 
 _VERSION = "2"
-_MEND = "Run `quant flow data` for the session, or materialize the upstream assets."
 
 
 def publish_dimension(work: Work, session: date) -> list[Published]:
@@ -37,7 +36,7 @@ def publish_dimension(work: Work, session: date) -> list[Published]:
     partition, raw, curated = Partition(session), work.lake.raw, work.lake.curated
     lineage, universe = raw.lineage(RAW_INSTRUMENTS), curated.footer(UNIVERSE, partition)
     if session not in lineage:
-        raise NotPublishedError(RAW_INSTRUMENTS.name, partition.key, _MEND)
+        raise NotPublishedError(RAW_INSTRUMENTS.name, partition.key, MAKE_INPUTS)
     inputs = {
         DETAILS: lineage[session],
         "transform": _VERSION,

@@ -15,6 +15,8 @@ from quant_assets.lakehouse.store import StorageReport
 
 SCHEMA = "schema"
 NOT_EMPTY = "not_empty"
+MAKE_INPUTS = "Run `quant flow data` for the session, or materialize the upstream assets."
+"""What mends that a table cannot be made because what it is made from is missing."""
 
 
 @dataclass(frozen=True, slots=True)
