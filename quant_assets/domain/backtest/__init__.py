@@ -2,12 +2,13 @@
 
 from quant_assets.domain.backtest.attribution import PARTS, attributed
 from quant_assets.domain.backtest.folds import Fold, Plan, plan_folds
-from quant_assets.domain.backtest.holding import Held, Prices, chained, cut, hold, prices_of, without_returns
+from quant_assets.domain.backtest.holding import Account, Held, Prices, chained, cut, hold, prices_of, without_returns
 from quant_assets.domain.backtest.measures import Measures, measures
 from quant_assets.domain.backtest.strategy import Decision, Past, Strategy, alpha_strategy
 
 __all__ = [
     "PARTS",
+    "Account",
     "Decision",
     "Fold",
     "Held",

@@ -4,6 +4,7 @@ Weights are fractions of the account. A holding whose instrument has no price in
 nothing is made up, and such days are counted. Cash earns nothing.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -74,18 +75,16 @@ def hold(
         schedule: commissions; None for none.
         slippage_bps: of what is traded.
     """
-    state = _Account(prices, capital, schedule, slippage_bps)
+    account = Account(prices, capital=capital, schedule=schedule, slippage_bps=slippage_bps)
     for sessions, weights in trades:
-        state.trade(sessions[0], weights)
-        for session in sessions:
-            state.earn(session)
-    return state.told()
+        account.hold(sessions, weights)
+    return account.told()
 
 
-class _Account:
-    """An account as it goes through time."""
+class Account:
+    """An account as it goes through time, fold by fold; the arguments are those of `hold`."""
 
-    def __init__(self, prices: Prices, capital: float, schedule: Schedule | None, slippage_bps: float) -> None:
+    def __init__(self, prices: Prices, *, capital: float, schedule: Schedule | None, slippage_bps: float) -> None:
         self.prices, self.schedule, self.bps = prices, schedule, slippage_bps
         self.places = {con_id: place for place, con_id in enumerate(prices.con_ids)}
         self.rows = {session: row for row, session in enumerate(prices.sessions)}
@@ -97,9 +96,23 @@ class _Account:
         self.net: list[float] = []
         self.moves: list[tuple[float, float, float, dict[int, float]]] = []
 
+    def hold(self, sessions: Sequence[date], weights: Mapping[int, float] | None) -> None:
+        """Trade, and let the sessions of one fold pass."""
+        self.trade(sessions[0], weights)
+        for session in sessions:
+            self.earn(session)
+
+    def held_after(self, day: date) -> dict[int, float] | None:
+        """Return the drifted weights after the last session up to a day; None before the first one."""
+        passed = bisect_right(self.sessions, day)
+        return self._named(self.after[passed - 1]) if passed else None
+
+    def _named(self, weights: Matrix) -> dict[int, float]:
+        return {self.prices.con_ids[place]: float(weights[place]) for place in np.flatnonzero(weights)}
+
     def trade(self, first: date, weights: Mapping[int, float] | None) -> None:
         """Exchange what is held for `weights`, at the close before the session `first`."""
-        before = {self.prices.con_ids[place]: float(self.weights[place]) for place in np.flatnonzero(self.weights)}
+        before = self._named(self.weights)
         if weights is None:
             self.moves.append((0.0, 0.0, 0.0, before))
             return

@@ -12,6 +12,7 @@ from quant_assets.control.progress import NullProgress, Progress
 from quant_assets.control.seal import network_seal
 from quant_assets.domain.backtest import (
     PARTS,
+    Account,
     Decision,
     Fold,
     Held,
@@ -87,10 +88,12 @@ def walk(
     prices = history.prices(folds[0].traded, folds[-1].earns[-1], known)
     length = None if plan.window == "expanding" else profile.data.lookback_sessions
     used = _for_window(profile, plan, len(history.sessions))
-    answers = _decide(history, alpha_strategy(name, used), _Walk(folds, prices, used, length), progress, name)
+    account = Account(prices, **_costs(used))
+    answers = _decide(history, alpha_strategy(name, used), _Walk(folds, account, used, length), progress, name)
     if all(one.decision is None for one in answers):
         raise _NoDecisionError(len(folds), answers[0].problem)
-    held = {which: _hold(prices, folds, answers, used, which) for which in PORTFOLIOS}
+    others = {which: _hold(prices, folds, answers, used, which) for which in PORTFOLIOS[1:]}
+    held = {PORTFOLIOS[0]: account.told(), **others}
     symbols = history.symbols(known)
     parts = attributed(*(held[which] for which in PORTFOLIOS))
     return Walked(
@@ -122,13 +125,14 @@ def _for_window(profile: Profile, plan: Plan, n_sessions: int) -> Profile:
 @dataclass(frozen=True, slots=True)
 class _Walk:
     folds: tuple[Fold, ...]
-    prices: Prices
+    account: Account
+    """Goes along with the decisions: what it holds by then is what a turnover limit is measured from."""
     profile: Profile
     length: int | None
 
 
 def _decide(history: History, strategy: Strategy, way: _Walk, progress: Progress | None, name: str) -> list[_Answer]:
-    """Decide fold by fold."""
+    """Decide fold by fold, and hold what was decided."""
     answers: list[_Answer] = []
     with (progress or NullProgress()).task(f"backtest {name}", total=len(way.folds)) as task:
         for fold in way.folds:
@@ -136,6 +140,7 @@ def _decide(history: History, strategy: Strategy, way: _Walk, progress: Progress
             if way.profile.risk.max_turnover is not None:
                 past = _with_held(past, way, answers)
             answers.append(_decided(strategy, past))
+            way.account.hold(fold.earns, _wanted(answers[-1], PORTFOLIOS[0]))
             task.advance(note=str(fold.known))
     return answers
 
@@ -151,26 +156,25 @@ def _decided(strategy: Strategy, past: Past) -> _Answer:
 
 def _with_held(past: Past, way: _Walk, answers: Sequence[_Answer]) -> Past:
     """Return the past with the drifted weights of its last session, which the turnover limit is measured from."""
-    held = _hold(way.prices, way.folds[: len(answers)], answers, way.profile, "strategy")
-    rows = [row for row, day in enumerate(held.sessions) if day <= past.session]
-    if not rows or all(one.decision is None for one in answers):
-        return past
-    now = held.after[rows[-1]]
-    weights = {way.prices.con_ids[place]: float(now[place]) for place in np.flatnonzero(now)}
-    return replace(past, held=weights)
+    held = way.account.held_after(past.session)
+    return past if held is None or all(one.decision is None for one in answers) else replace(past, held=held)
 
 
 def _hold(prices: Prices, folds: Sequence[Fold], answers: Sequence[_Answer], profile: Profile, which: str) -> Held:
+    trades = [(fold.earns, _wanted(one, which)) for fold, one in zip(folds, answers, strict=True)]
+    return hold(prices, trades, **_costs(profile))
+
+
+def _costs(profile: Profile) -> dict[str, Any]:
     costs = profile.costs
-    trades = [
-        (fold.earns, None if one.decision is None else _wanted(one.decision, which))
-        for fold, one in zip(folds, answers, strict=True)
-    ]
     schedule = None if costs.schedule == "none" else SCHEDULES[costs.schedule]
-    return hold(prices, trades, capital=costs.capital, schedule=schedule, slippage_bps=costs.slippage_bps)
+    return {"capital": costs.capital, "schedule": schedule, "slippage_bps": costs.slippage_bps}
 
 
-def _wanted(decision: Decision, which: str) -> Mapping[int, float]:
+def _wanted(answer: _Answer, which: str) -> Mapping[int, float] | None:
+    decision = answer.decision
+    if decision is None:
+        return None
     if which == "strategy":
         return {con_id: weight for con_id, weight in decision.weights.items() if weight}
     members = decision.selected if which == "selected" else decision.pool

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quant_assets.domain.backtest import (
+    Account,
     Plan,
     Prices,
     attributed,
@@ -111,6 +112,20 @@ def test_weights_drift_by_hand():
     assert found.after[0] == pytest.approx([0.55 / 1.05, 0.25 / 1.05])
     assert found.after[1] == pytest.approx([0.605 / 0.98, 0.125 / 0.98])
     assert found.net.tolist() == found.gross.tolist()
+
+
+def test_an_account_tells_on_the_way_what_it_held_by_a_day():
+    account = Account(market([[0.10, 0.0], [0.10, -0.5], [0.0, 0.0]]), capital=1.0, schedule=None, slippage_bps=0.0)
+    assert account.held_after(DAYS[3]) is None, "nothing has passed"
+    account.hold(DAYS[1:3], {1: 0.5, 2: 0.25})
+    assert account.held_after(DAYS[0]) is None
+    assert account.held_after(DAYS[1]) == pytest.approx({1: 0.55 / 1.05, 2: 0.25 / 1.05})
+    drifted = pytest.approx({1: 0.605 / 0.98, 2: 0.125 / 0.98})
+    assert account.held_after(DAYS[2]) == account.held_after(DAYS[9]) == drifted
+    account.hold(DAYS[3:4], {2: 1.0})
+    assert account.held_after(DAYS[2]) == drifted, "a later trade changes nothing of before"
+    assert account.held_after(DAYS[3]) == {2: 1.0}
+    assert account.told().turnover == pytest.approx((0.375, 0.5 * (0.605 / 0.98 + 1.0 - 0.125 / 0.98)))
 
 
 def test_trades_pay_commission_and_slippage_on_the_difference_to_what_drifted():

@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from collections import Counter
 from datetime import date
 from functools import cache
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from quant_assets.cli import cli
 from quant_assets.clock import ManualClock, SystemClock
 from quant_assets.connectors.scanners import Scanner
-from quant_assets.domain.backtest import Past, Plan, alpha_strategy, plan_folds
+from quant_assets.domain.backtest import Account, Past, Plan, alpha_strategy, plan_folds
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
 from quant_assets.domain.verification import errors
 from quant_assets.errors import (
@@ -165,6 +166,19 @@ def test_a_turnover_limit_is_kept_against_the_drifted_weights():
     assert free.folds["turnover"][1:].max() > 0.10
     exact = walked(config=profile(max_turnover=0.05), plan=Plan(embargo=0))
     assert exact.folds["turnover"][1:].max() <= 0.05 + 1e-6
+
+
+def test_a_turnover_limit_replays_nothing(monkeypatch):
+    earned, earn = Counter(), Account.earn
+
+    def counted(account, session):
+        earned[session] += 1
+        earn(account, session)
+
+    monkeypatch.setattr(Account, "earn", counted)
+    found = walked(config=profile(max_turnover=0.05), plan=Plan(rebalance="weekly"))
+    assert found.folds.height > 10
+    assert earned == dict.fromkeys(found.returns["session"].to_list(), 3), "once for each of the three portfolios"
 
 
 def test_a_delisted_instrument_is_held_at_its_last_price_and_counted():
