@@ -24,19 +24,18 @@ def judge(bars: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
     100 → 0.01 → 100 rejects the bad bar and not the good ones; of several in a row each is one, when the prices on
     both sides of the row agree. Several in a row that are off by a power of ten are a `unit_error`.
 
-    A price that jumps and stays is explained by what else is known of the day. A split that `split_factor` names is no
-    matter. The day's own bar agrees with the new level: a `real_move`, or, overnight with the volume that a split
-    leaves behind, a `missed_split`, unless somebody says that the price moved. The day's bar denies it: the level is
-    bad, bar by bar; unless all volumes carry the inverse factor, which is another price basis, a `missed_split`.
-    Nothing else is known: a `level_shift`. Of missed splits and level shifts the one bar at the edge is held back until
-    something explains it.
+    A price that jumps and stays is explained by what else is known of the day. The day's own bar agrees with the new
+    level: a `real_move`, or, overnight with the volume that a split leaves behind, a `missed_split`, unless somebody
+    says that the price moved. The day's bar denies it: the level is bad, bar by bar; unless all volumes carry the
+    inverse factor, which is another price basis, a `missed_split`. Nothing else is known: a `level_shift`. Of missed
+    splits and level shifts the one bar at the edge is held back until something explains it.
 
     Args:
         bars: one row per (con_id, ts), sorted by it, one session; columns open, high, low, close; volume if known.
         reference: con_id, previous_close: the last close before the session, where one is known; and, where they are
             known, day_high, day_low, day_close, day_volume (the session's daily bar), usual_volume (shares of an
-            ordinary session), split_factor (new shares for one old, of this session), real_move (by how much the
-            price moved over night, as somebody says who knows), max_jump and tolerance.
+            ordinary session), real_move (by how much the price moved over night, as somebody says who knows), max_jump
+            and tolerance. Prices stand on the basis of the bars.
 
     Returns:
         `bars` with `toxic` (one of VERDICTS, or null) and `toxic_evidence` (text).
@@ -87,7 +86,6 @@ _DAY = (
     "day_close",
     "day_volume",
     "usual_volume",
-    "split_factor",
     "real_move",
     "max_jump",
     "tolerance",
@@ -99,7 +97,7 @@ _THOUSAND = 3
 _UNIT = math.log(1.03)
 """How far a factor may be from a power of ten to be one."""
 _EXPLAINED = math.log(2.0)
-"""How far a jump may be from a split's factor, or from a move that somebody tells of, to be that and a night's own."""
+"""How far a jump may be from a move that somebody tells of, to be that and a night's own."""
 
 
 def _worst(reference: str) -> pl.Expr:
@@ -132,7 +130,6 @@ class _Day:
     close: float | None
     volume: float | None
     usual_volume: float | None
-    split_factor: float | None
     real_move: float | None
     max_log_jump: float
     tolerance: float
@@ -147,7 +144,6 @@ class _Day:
             row["day_close"],
             row["day_volume"],
             row["usual_volume"],
-            row["split_factor"],
             row["real_move"],
             math.log(jump) if jump else MAX_LOG_JUMP,
             _TOLERANCE if tolerance is None else tolerance,
@@ -158,13 +154,6 @@ class _Day:
         if self.high is None or self.low is None:
             return False
         return self.low * (1 - self.tolerance) <= price <= self.high * (1 + self.tolerance)
-
-    def explains(self, ratio: float) -> bool:
-        """Return whether the split of the day is what moved the price; its factor is taken either way round."""
-        if not self.split_factor or self.split_factor == 1:
-            return False
-        size = abs(math.log(self.split_factor))
-        return abs(abs(math.log(ratio)) - size) <= _EXPLAINED
 
     def is_said_to_move(self, ratio: float) -> bool:
         """Return whether somebody says that the price moved by this ratio over night.
@@ -224,8 +213,6 @@ class _Session:
         """Return the verdicts of a level that stays."""
         day, edge, ratio = self.day, level.places[0], level.first / before
         overnight = before == day.previous_close
-        if overnight and day.explains(ratio):
-            return {}
         known = [day.knows(self.bars[place][-1]) for place in level.places]
         if day.high is None or (any(known) and not all(known)):
             return {edge: LEVEL_SHIFT}
@@ -274,14 +261,9 @@ class _Session:
         if len(lone) == len(levels) > 1:  # nothing but lone bars: which of them is sound cannot be told
             lone = []
         for level in lone:
-            if (level is not levels[0] or self._is_far_from_reference(level)) and not self._is_held(level):
+            if (level is not levels[0] or self._is_far_from_reference(level)) and not self.day.knows(level.last):
                 bad[level.places[0]] = BAD_PRINT
         return bad, [level for level in levels if level.places[0] not in bad]
-
-    def _is_held(self, level: _Level) -> bool:
-        """Return whether the day's bar or its split vouches for a lone bar."""
-        previous = self.day.previous_close
-        return self.day.knows(level.last) or bool(previous and self.day.explains(level.first / previous))
 
     def _is_far_from_reference(self, level: _Level) -> bool:
         return self.day.previous_close is None or self._far(level.first, self.day.previous_close)

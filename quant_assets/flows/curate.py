@@ -208,16 +208,9 @@ class Curator:
         factors = self._work.lake.curated.read_many(
             ADJUSTMENT_FACTORS, [Partition(session)], ["con_id", "session", "split_factor", "kind", "observed_ratio"]
         )
-        own = factors.filter(pl.col("session") == session).select("con_id", "split_factor")
+        own = factors.filter(pl.col("session") == session)
         moved = factors.filter(pl.col("kind") == REAL_MOVE).select("con_id", real_move="observed_ratio")
-        basis = pl.col("split_factor").fill_null(1.0)
-        told = known.join(own, on="con_id", how="left", maintain_order="left")
-        return told.join(moved, on="con_id", how="left", maintain_order="left").select(
-            "con_id",
-            "real_move",
-            *(pl.col(name) / basis for name in ("previous_close", "day_high", "day_low", "day_close")),
-            *(pl.col(name) * basis for name in ("day_volume", "usual_volume")),
-        )
+        return quality.on_minutes_basis(known, own).join(moved, on="con_id", how="left", maintain_order="left")
 
     # ------------------------------------------------------------ daily bars
 

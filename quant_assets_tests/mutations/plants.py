@@ -40,7 +40,7 @@ class Kind:
     needs_trades: bool = False
     """Whether it can only be seen where the source tells the number of trades, or the average price."""
     factor: float | None = None
-    """Split that the adjustment factors tell of."""
+    """Split that the adjustment factors tell of: from the minutes to the basis of the daily history."""
     day: Days = field(default=lambda daily: daily)
     """The daily reference of the planted instruments → what it is beside the fault."""
     is_confirmed: bool = False
@@ -138,11 +138,6 @@ def _real_move(rows: pl.DataFrame, draw: Random) -> pl.DataFrame:
 def _day_of_the_move(daily: pl.DataFrame) -> pl.DataFrame:
     higher = [(pl.col(name) * 8).alias(name) for name in ("day_high", "day_close")]
     return daily.with_columns(*higher, pl.col("day_volume").alias("usual_volume"))
-
-
-def _day_after_the_split(daily: pl.DataFrame) -> pl.DataFrame:
-    prices = [(pl.col(f"day_{name}") / 10).alias(f"day_{name}") for name in ("high", "low", "close")]
-    return daily.with_columns(*prices, (pl.col("day_volume") * 10).alias("day_volume"))
 
 
 def _thin(minutes: int) -> Plant:
@@ -469,7 +464,6 @@ KINDS: tuple[Kind, ...] = (
         (),
         "harmless",
         factor=10.0,
-        day=_day_after_the_split,
     ),
     Kind(
         "one_minute_late",

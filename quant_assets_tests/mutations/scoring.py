@@ -167,15 +167,16 @@ def _spoiled(kind: Kind, clean: Clean) -> pl.DataFrame:
 
 
 def _curated_with(kind: Kind, clean: Clean, spoiled: pl.DataFrame) -> quality.Curation:
-    """Curate spoiled rows beside what else is known of a kind: the day, the factors, a person's word."""
+    """Curate spoiled rows beside what else is known of a kind: the day, on their basis, and a person's word."""
     planted = [
         con_id for place, con_id in enumerate(clean.raw["con_id"].unique(maintain_order=True)) if not _is_clean(place)
     ]
     is_planted = pl.col("con_id").is_in(planted)
     daily = pl.concat([clean.daily.filter(~is_planted), kind.day(clean.daily.filter(is_planted))])
-    factors = None if kind.factor is None else pl.DataFrame({"con_id": planted, "split_factor": kind.factor})
+    if kind.factor is not None:
+        daily = quality.on_minutes_basis(daily, pl.DataFrame({"con_id": planted, "split_factor": kind.factor}))
     words = _confirmed(spoiled.filter(MARK)) if kind.is_confirmed else None
-    return _curated(replace(clean, daily=daily), spoiled.drop(MARK), factors=factors, overrides=words)
+    return _curated(replace(clean, daily=daily), spoiled.drop(MARK), words)
 
 
 def _confirmed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -187,10 +188,8 @@ def _confirmed(rows: pl.DataFrame) -> pl.DataFrame:
     return words.select(quality.OVERRIDES.names()).cast(dict(quality.OVERRIDES))
 
 
-def _curated(
-    clean: Clean, raw: pl.DataFrame, factors: pl.DataFrame | None = None, overrides: pl.DataFrame | None = None
-) -> quality.Curation:
-    return quality.curate_minutes(raw, clean.session, clean.hours, clean.daily, factors=factors, overrides=overrides)
+def _curated(clean: Clean, raw: pl.DataFrame, overrides: pl.DataFrame | None = None) -> quality.Curation:
+    return quality.curate_minutes(raw, clean.session, clean.hours, clean.daily, overrides=overrides)
 
 
 def _flagged(divided: quality.Curation) -> set[tuple[int, object, str]]:

@@ -2,7 +2,7 @@
 
 from quant_assets.domain.quality.counting import rule_counts
 from quant_assets.domain.quality.curating import TRANSFORM_VERSION, Curation, curate_minutes
-from quant_assets.domain.quality.daily import finish_daily, sound_daily
+from quant_assets.domain.quality.daily import finish_daily, on_minutes_basis, sound_daily
 from quant_assets.domain.quality.kinds import Rule
 from quant_assets.domain.quality.metrics import complaints, hundredfold, session_metrics
 from quant_assets.domain.quality.overrides import OVERRIDES, ROW_KEY, row_hash
@@ -20,6 +20,7 @@ __all__ = [
     "curate_minutes",
     "finish_daily",
     "hundredfold",
+    "on_minutes_basis",
     "row_hash",
     "rule_counts",
     "session_metrics",

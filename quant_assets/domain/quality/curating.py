@@ -64,7 +64,6 @@ def curate_minutes(
     daily: pl.DataFrame,
     *,
     config: QualityConfig | None = None,
-    factors: pl.DataFrame | None = None,
     overrides: pl.DataFrame | None = None,
 ) -> Curation:
     """Divide one session's raw 1-minute rows into valid bars and quarantine.
@@ -80,9 +79,9 @@ def curate_minutes(
             rows of an instrument without hours are outside the session.
         daily: con_id, previous_close, and where they are known day_high, day_low, day_close, day_volume (the session's
             daily bar as of the session), usual_volume (shares, median of the sessions before) and real_move (by how
-            much the price moved over night, as somebody says who knows).
+            much the price moved over night, as somebody says who knows); on the basis of the minutes, see
+            `on_minutes_basis`.
         config: severities, thresholds and imputation; the defaults when None.
-        factors: con_id, split_factor (new shares for one old) of splits on this session.
         overrides: rows that somebody released or confirmed, as `overrides.OVERRIDES`.
 
     Returns:
@@ -99,7 +98,7 @@ def curate_minutes(
     told = pl.format("{} by {}, as {} confirmed", "verdict", "rule", "who")
     confirmed = named_rows(rows, overrides, "confirm")
     book.add(found(confirmed, "confirmed", told, verdict=pl.col("verdict")))
-    compared = _judge(book, rows, terms, hours, _day_of(daily, factors))
+    compared = _judge(book, rows, terms, hours, _day_of(daily))
     findings = book.all()
     valid = _valid(rows, findings, raw, session, alone=alone)
     filled = impute(valid, hours, config.imputation)
@@ -140,14 +139,11 @@ def _judge(book: Book, rows: pl.DataFrame, terms: SessionTerms, hours: pl.DataFr
     return compared
 
 
-def _day_of(daily: pl.DataFrame, factors: pl.DataFrame | None) -> pl.DataFrame:
+def _day_of(daily: pl.DataFrame) -> pl.DataFrame:
     """Return the daily reference with every column that the checks look at; what is not known is null."""
-    known = daily.select(
+    return daily.select(
         "con_id", *(name if name in daily.columns else pl.lit(None, pl.Float64).alias(name) for name in _DAY)
     )
-    if factors is None:
-        return known.with_columns(pl.lit(None, pl.Float64).alias("split_factor"))
-    return known.join(factors.select("con_id", "split_factor"), on="con_id", how="full", coalesce=True)
 
 
 def _valid(

@@ -25,6 +25,26 @@ def sound_daily(window: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return window.filter(is_sound), window.filter(~is_sound)
 
 
+def on_minutes_basis(daily: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """Put what the daily history says of a session on the price basis of its stored minutes.
+
+    After a split the two may stand on its two sides; then neither is a jump, nor contradicts the other.
+
+    Args:
+        daily: con_id, previous_close, day_high, day_low, day_close, day_volume, usual_volume.
+        own: con_id, split_factor: from the stored minutes to the basis of the daily history.
+    """
+    basis = pl.col("split_factor").fill_null(1.0)
+    return (
+        daily.join(own.select("con_id", "split_factor"), on="con_id", how="left", maintain_order="left")
+        .with_columns(
+            *(pl.col(name) / basis for name in ("previous_close", "day_high", "day_low", "day_close")),
+            *(pl.col(name) * basis for name in ("day_volume", "usual_volume")),
+        )
+        .drop("split_factor")
+    )
+
+
 def finish_daily(
     window: pl.DataFrame, expected: pl.DataFrame, version: str, moves: pl.DataFrame | None = None
 ) -> pl.DataFrame:

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from quant_assets.domain import toxic
+from quant_assets.domain.quality import on_minutes_basis
 from quant_assets_tests.builders import curated_bars, references
 
 NONE = references()
@@ -145,10 +146,25 @@ def test_a_crash_trades_more_dollars_and_is_real():
     assert verdicts(UP, known) == ["real_move"] + [None] * 5
 
 
-@pytest.mark.parametrize("factor", [10.0, 0.1, 8.0])
-def test_a_split_that_the_factors_tell_of_is_no_matter(factor):
-    assert verdicts(UP, day(split_factor=factor)) == [None] * 6
-    assert verdicts(UP, day(split_factor=2.0)) == ["level_shift"] + [None] * 5
+def test_a_split_that_the_factors_tell_of_is_no_matter():
+    """The minutes times a tenth are on the basis of the day, which knows 10 for 100 and ten shares for one."""
+    known = day(**LOW, day_volume=60_000.0, usual_volume=60_000.0)
+    own = pl.DataFrame({"con_id": [101, 102], "split_factor": [0.1, 7.0]})
+    on_basis = on_minutes_basis(known, own)
+    assert on_basis.to_dicts() == [
+        {
+            "con_id": 101,
+            "previous_close": pytest.approx(100.0),
+            "usual_volume": pytest.approx(6000.0),
+            "day_high": pytest.approx(101.0),
+            "day_low": pytest.approx(99.0),
+            "day_close": pytest.approx(100.0),
+            "day_volume": pytest.approx(6000.0),
+        }
+    ]
+    assert verdicts(UP, on_basis) == [None] * 6
+    assert on_minutes_basis(known, own.filter(con_id=102)).equals(known), "nothing is told of it"
+    assert verdicts(UP, known) == ["missed_split"] + [None] * 5
 
 
 def test_minutes_and_day_on_two_price_bases_are_a_missed_split():
