@@ -1,7 +1,8 @@
 """What bronze partitions say, remembered: hashing and judging all rows again on each run would cost more and more.
 
 One small file per partition: the batches that it speaks of, by name, size and time, their content id, and which
-declared rules they break. It is valid while exactly these batches stand, and can be deleted at any time.
+declared rules they break. It is valid while exactly these batches stand, and can be deleted at any time: a note that
+cannot be read or written is as good as none, and no reason to fail.
 """
 
 import json
@@ -22,7 +23,7 @@ def recall(layout: Layout, table: Table, partition: Partition, batches: Sequence
 
 
 def remember(layout: Layout, table: Table, partition: Partition, batches: Sequence[Path], content_id: str) -> None:
-    """Note the content id of these batches; a full disk only means that it is computed again."""
+    """Note the content id of these batches; a disk that is full or read-only means that it is computed again."""
     _write(layout, table, partition, batches, content_id=content_id)
 
 
@@ -50,7 +51,7 @@ def _write(layout: Layout, table: Table, partition: Partition, batches: Sequence
     note = {**_note(layout, table, partition, batches), "batches": _stamps(batches), **known}
     try:
         write_text(layout.content(table, partition), json.dumps(note, sort_keys=True) + "\n")
-    except DiskFullError:
+    except (DiskFullError, OSError):
         return
 
 
@@ -74,6 +75,6 @@ def _stamps(batches: Sequence[Path]) -> list[list[Any]]:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return said if isinstance(said, dict) else None

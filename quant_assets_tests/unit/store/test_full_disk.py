@@ -1,4 +1,4 @@
-"""A disk without space: a real small file system, so that the system itself refuses."""
+"""A disk without space, or that is read-only: a real small file system, so that the system itself refuses."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from quant_assets.errors import DiskFullError
+from quant_assets.lakehouse.bronze_rules import broken_rules
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.builders import SESSION, small_rows, small_table
@@ -117,3 +118,18 @@ def test_a_rebuild_of_the_index_without_space_keeps_the_old_one(disk):
         lake.curated.reindex(CURATED)
     assert manifest.read_bytes() == before
     assert staged(disk) == []
+
+
+def test_a_read_only_lakehouse_is_read(disk):
+    """Nobody has asked for the id of these batches yet, so that the answer would be noted; it is only not noted."""
+    lake = Lakehouse(Layout(disk))
+    for value, batch in ((1.0, "b1"), (2.0, "b2")):
+        lake.raw.append(RAW, AT, small_rows({int(value): value}, batch=batch), batch)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    raw = Lakehouse(Layout(disk)).raw
+    said = raw.content_id(RAW, AT)
+    assert broken_rules(raw, RAW, AT) == ()
+    assert not raw.layout.contents.exists()
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    assert raw.content_id(RAW, AT) == said
+    assert raw.layout.content(RAW, AT).is_file()

@@ -1,6 +1,7 @@
 """Bronze: batches are added and never touched; what a partition says does not depend on how it is cut."""
 
 import os
+import shutil
 from datetime import timedelta
 
 import polars as pl
@@ -184,3 +185,14 @@ def test_rows_in_order_and_once_take_a_shorter_way_to_the_same_content_id(store,
         [small_rows({3: None}), small_rows({1: 1.0, 2: 2.0}, batch="b2"), small_rows({1: 1.0}, batch="b3")]
     )
     assert RawStore(Layout(tmp_path / "other")).append(otherwise, AT, shuffled, "x").content_id == said
+
+
+def test_notes_that_can_neither_be_read_nor_written_fail_no_read(store):
+    """Whatever stands in their place: to do without them costs computing again."""
+    for value, batch in ((1.0, "b1"), (2.0, "b2")):
+        store.append(TABLE, AT, small_rows({int(value): value}, batch=batch), batch)
+    said = store.content_id(TABLE, AT)
+    shutil.rmtree(store.layout.contents)
+    store.layout.contents.write_text("no directory")
+    assert store.content_id(TABLE, AT) == said
+    assert broken_rules(store, TABLE, AT) == ()
