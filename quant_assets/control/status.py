@@ -1,14 +1,13 @@
 """`<stage>_status.json`: how far a stage is, replaced atomically: a reader sees the old state or the new one."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
-from uuid import uuid4
 
 from quant_assets.clock import Clock, SystemClock
+from quant_assets.control.files import write_text
 from quant_assets.errors import CorruptFileError, cannot_write
 from quant_assets.settings.names import safe_name
 
@@ -112,14 +111,7 @@ def replace_text(path: Path, text: str) -> None:
         DiskFullError: there is no space; the old text still stands.
         ConfigurationError: it cannot be written for another reason.
     """
-    staged = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
+        write_text(path, text)
     except OSError as error:
-        staged.unlink(missing_ok=True)
         raise cannot_write(path, error) from error

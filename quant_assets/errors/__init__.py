@@ -54,6 +54,7 @@ Each error takes its culprits as data and writes its own sentence: what is wrong
 """
 
 import errno
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
@@ -245,9 +246,25 @@ class BadRequestError(SourceRefusedError):
 # ---------------------------------------------------------------- choosing between them
 
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def no_space(error: Exception) -> OSError | None:
+    """Return what the system said, where an error comes from a lack of space: full, over a quota, or too large a file.
+
+    Libraries that wrap what the system said, as Polars does while it writes, keep only the words.
+    """
+    if isinstance(error, OSError):
+        return error if error.errno in _NO_SPACE else None
+    if isinstance(error, QuantAssetsError):
+        return None
+    said = next((code for code in _NO_SPACE if os.strerror(code) in str(error)), None)
+    return OSError(said, os.strerror(said)) if said else None
+
+
 def cannot_write(path: Path, cause: OSError) -> QuantAssetsError:
     """Return the error for a file that could not be written: a full disk heals, wrong permissions do not."""
-    if cause.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    if no_space(cause):
         return DiskFullError(path, cause)
     problem = f"it cannot be written ({cause.strerror or cause})."
     return ConfigurationError(str(path), problem, "Check what stands there, its owner and its permissions.")

@@ -1,74 +1,14 @@
-"""Files that appear whole or not at all."""
+"""Files of the lakehouse: they appear as `control.files` says, and what killed writers left is swept away."""
 
-import contextlib
-import errno
-import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
+from quant_assets.control.files import STAGED, naming_full_disk, replacing, write_text
 
-from quant_assets.errors import DiskFullError
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_STAGED = ".staged-"
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Give a path beside `target` to write to, and move it over `target` when the block ends well.
-
-    The rename is the commit point: a process that dies at any instant leaves the old file or the new one. The bytes
-    and the directory entry are on disk when the block returns.
-
-    Raises:
-        DiskFullError: there is no space; `target` is untouched.
-    """
-    staged = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}")
-    with naming_full_disk(target):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield staged
-            _flush(staged)
-            staged.replace(target)
-            _flush(target.parent)
-        finally:
-            staged.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def naming_full_disk(target: Path) -> Iterator[None]:
-    """Turn a lack of space inside the block into a DiskFullError about `target`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise DiskFullError(target, error) from error
-        raise
-    except pl.exceptions.PolarsError as error:
-        # Polars wraps what the system said while it wrote, and keeps only the words
-        if os.strerror(errno.ENOSPC) in str(error):
-            raise DiskFullError(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
-        raise
-
-
-def write_text(target: Path, text: str) -> None:
-    """Replace a text file atomically."""
-    with replacing(target) as staged:
-        staged.write_text(text, encoding="utf-8")
+__all__ = ["naming_full_disk", "replacing", "sweep_staged", "write_text"]
 
 
 def sweep_staged(directory: Path) -> None:
     """Remove what killed writers left beside their targets; call it under the lock of the writers."""
     if directory.is_dir():
-        for leftover in directory.glob(f"{_STAGED}*"):
+        for leftover in directory.glob(f"{STAGED}*"):
             leftover.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

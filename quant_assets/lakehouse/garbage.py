@@ -15,6 +15,7 @@ from typing import Literal
 
 import polars as pl
 
+from quant_assets.control.files import STAGED
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
@@ -87,7 +88,8 @@ class Garbage:
         """Files that killed writers left; those in bronze are left to bronze's next writer."""
         roots = [self._layout.lakehouse / zone for zone in ("discovery", "silver", "gold", "_copies", "_metadata")]
         roots += [self._layout.runs, self._layout.cache]
-        yield from map(self._leftover, sorted(path for root in roots for path in root.rglob(".staged-*")))
+        found = [path for root in roots for path in root.rglob(f"{STAGED}*")]
+        yield from map(self._leftover, sorted([*found, *self._layout.lakehouse.glob(f"{STAGED}*")]))
 
     def _leftover(self, path: Path) -> Item:
         young = self._age_s(path) < self.older_than_s
@@ -223,7 +225,7 @@ class Garbage:
 
 
 def _is_staged_for(target: Path, path: Path) -> bool:
-    return path.parent == target.parent and path.name.startswith(".staged-") and path.name.endswith(f"-{target.name}")
+    return path.parent == target.parent and path.name.startswith(STAGED) and path.name.endswith(f"-{target.name}")
 
 
 def _size(path: Path) -> int:

@@ -1,10 +1,12 @@
 """The error tree as drawn equals the error tree as built, and every message names culprit and mend."""
 
 import errno
+import os
 import re
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from quant_assets import errors
@@ -174,6 +176,17 @@ def test_a_full_disk_heals_and_wrong_permissions_do_not():
     refused = errors.cannot_write(path, PermissionError(errno.EACCES, "Permission denied"))
     assert isinstance(refused, errors.ConfigurationError)
     assert "/x/y: it cannot be written (Permission denied)" in str(refused)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_lack_of_space_is_known_by_its_number_or_by_its_words(code):
+    words = f"{os.strerror(code)} (os error {code}): while writing"
+    assert errors.no_space(OSError(code, "whatever")).errno == code
+    assert errors.no_space(pl.exceptions.ComputeError(words)).errno == code
+    assert errors.no_space(OSError(errno.EACCES, words)) is None, "the number counts where there is one"
+    assert errors.no_space(pl.exceptions.ComputeError("no space between words")) is None
+    told = errors.DiskFullError(Path("/x/y"), OSError(code, os.strerror(code)))
+    assert errors.no_space(told) is None, "it is told already, about its own file"
 
 
 def test_long_lists_are_cut_and_say_so():

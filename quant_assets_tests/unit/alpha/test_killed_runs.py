@@ -17,7 +17,7 @@ KILLED = -9
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from quant_assets.lakehouse import files
+from quant_assets.control import files
 from quant_assets_tests.unit.alpha import scenario
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.flows.alpha import STEPS

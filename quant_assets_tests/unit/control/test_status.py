@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 import threading
 from datetime import UTC, datetime
 
@@ -75,12 +77,24 @@ def test_when_it_cannot_be_written_the_old_one_stands(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("quant_assets.control.status.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(DiskFullError):
         write_status("m", tmp_path, "complete", clock=ManualClock(NOW))
     monkeypatch.undo()
     assert read_status("m", tmp_path).phase == "ingestion"
     assert [path.name for path in tmp_path.iterdir()] == ["m_status.json"]
+
+
+def test_the_file_and_its_place_in_the_directory_are_on_disk(tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def watched(descriptor):
+        flushed.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", watched)
+    write_status("m", tmp_path, "complete", clock=ManualClock(NOW))
+    assert flushed == ["file", "directory"]
 
 
 def test_unsafe_stage_names_are_refused(tmp_path):

@@ -1,7 +1,10 @@
 """A disk without space, or that is read-only: a real small file system, so that the system itself refuses."""
 
 import os
+import resource
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,27 @@ def test_a_write_without_space_leaves_what_stood(disk, leave):
     ballast.unlink()
     assert lake.curated.write(CURATED, AT, noise(2_000)).rows == 1999
     assert staged(disk) == []
+
+
+@contextmanager
+def files_of_at_most(n_bytes: int) -> Iterator[None]:
+    """Let the system refuse larger files, as a quota does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_may_not_grow_further_is_a_lack_of_space_too(tmp_path):
+    lake = Lakehouse(Layout(tmp_path))
+    lake.curated.write(CURATED, AT, small_rows({1: 1.0}))
+    with files_of_at_most(16_384), pytest.raises(DiskFullError, match=r"File too large.*free some space") as caught:
+        lake.curated.write(CURATED, AT, noise(20_000))
+    assert caught.value.path == lake.layout.file(CURATED, AT)
+    assert lake.curated.read(CURATED, AT)["price"].to_list() == [1.0]
+    assert staged(tmp_path) == []
 
 
 def test_an_append_without_space_adds_nothing(disk):

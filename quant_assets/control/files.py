@@ -1,0 +1,59 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from quant_assets.errors import DiskFullError, no_space
+
+STAGED = ".staged-"
+"""How the names of files begin that are not in their place yet."""
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write to, and move it over `target` when the block ends well.
+
+    The rename is the commit point: a process that dies at any instant leaves the old file or the new one. The bytes
+    and the directory entry are on disk when the block returns.
+
+    Raises:
+        DiskFullError: there is no space; `target` is untouched.
+    """
+    staged = target.with_name(f"{STAGED}{uuid.uuid4().hex[:12]}-{target.name}")
+    with naming_full_disk(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield staged
+            _flush(staged)
+            staged.replace(target)
+            _flush(target.parent)
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_full_disk(target: Path) -> Iterator[None]:
+    """Turn a lack of space inside the block into a DiskFullError about `target`, whichever library met it."""
+    try:
+        yield
+    except Exception as error:
+        if cause := no_space(error):
+            raise DiskFullError(target, cause) from error
+        raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Replace a text file atomically."""
+    with replacing(target) as staged:
+        staged.write_text(text, encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
