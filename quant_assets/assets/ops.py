@@ -60,6 +60,7 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
                 "latest_expected_session": str(summary["latest_expected_session"]),
                 "daily_reports": reports["reports"],
                 "daily_reports_written": reports["written"],
+                "daily_reports_removed": reports["removed"],
             }
         )
 

@@ -1,7 +1,7 @@
 """A CSV per instrument: its last month of daily bars, what was held back, and its weight in every profile.
 
-For people with a spreadsheet. Nothing reads these files; they are derived, and written again whenever they would say
-something else.
+For people with a spreadsheet. Nothing reads these files; they are derived, written again whenever they would say
+something else, and removed when nobody of that name is in the newest session.
 """
 
 import re
@@ -15,6 +15,7 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS,
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.orphans import daily_reports
 
 N_SESSIONS = 20
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -36,8 +37,11 @@ _BARS = [
 def write_daily_reports(work: Work) -> dict[str, int]:
     """Write `lakehouse/gold/reports/<SYMBOL>_daily_report.csv` of the newest curated session.
 
+    Reports of others go: of who was renamed, or is not in the window any more. While no session is curated, nobody
+    can be told to have left, and all of them stay.
+
     Returns:
-        How many reports there are, and how many of them were written because they changed.
+        How many reports there are, how many of them were written because they changed, and how many were removed.
     """
     rows = daily_report(work)
     frames = rows.partition_by("con_id", as_dict=True)
@@ -48,7 +52,11 @@ def write_daily_reports(work: Work) -> dict[str, int]:
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
             write_text(target, text)
             written += 1
-    return {"reports": len(frames), "written": written}
+    made = {work.layout.daily_report(name) for name in names.values()}
+    gone = [path for path in daily_reports(work.layout) if path not in made] if made else []
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return {"reports": len(frames), "written": written, "removed": len(gone)}
 
 
 def daily_report(work: Work) -> pl.DataFrame:

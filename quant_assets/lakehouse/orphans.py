@@ -15,12 +15,17 @@ def orphans(lake: Lakehouse, tables: Iterable[Table]) -> Iterator[Path]:
     """Yield them by path; what a killed writer left (`.staged-…`) is named elsewhere."""
     layout, declared = lake.layout, tuple(tables)
     owned = {path for table in declared for path in _owned(lake, table)}
-    reports = layout.daily_report("x").parent
+    owned |= set(daily_reports(layout))
     for zone in _ZONES:
         for path in sorted((layout.lakehouse / zone).rglob("*")):
-            is_report = path.parent == reports and path.suffix == ".csv"
-            if path.is_file() and path not in owned and not is_report and not path.name.startswith(_STAGED):
+            if path.is_file() and path not in owned and not path.name.startswith(_STAGED):
                 yield path
+
+
+def daily_reports(layout: Layout) -> list[Path]:
+    """Return the reports of instruments that there are, of whom they may be; any other file beside them is none."""
+    like = layout.daily_report("x")
+    return sorted(path for path in like.parent.glob(f"[!.]{like.name.replace('x', '*', 1)}") if path.is_file())
 
 
 def _owned(lake: Lakehouse, table: Table) -> Iterator[Path]:
