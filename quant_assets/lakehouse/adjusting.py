@@ -177,8 +177,8 @@ def _refuse_two_bases(window: pl.DataFrame) -> None:
 def total_return(window: pl.DataFrame) -> pl.DataFrame:
     """Take the dividends up to the newest row out of the prices of a daily window.
 
-    A window that was fetched later has later dividends in its adjusted closes as well. They are no part of the past: the
-    newest row keeps its price, as it does among the minutes.
+    A window that was fetched later has later dividends in its adjusted closes as well. They are no part of the past:
+    the newest row keeps its price, as it does among the minutes.
     """
     factor = pl.col("adj_close") / pl.col("close")
     later = factor.sort_by("session").last().over("con_id")
