@@ -115,11 +115,6 @@ def _map_identity(user: int, group: int) -> None:
             Path("/proc/self", name).write_text(text)
 
 
-def is_sealed() -> bool:
-    """Return whether a connection would be refused now."""
-    return bool(_State.closed)
-
-
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
     """Look at one audit event; called for everything the interpreter does, so the way out is short."""
     if not _State.closed or not event.startswith(("socket.", "subprocess.", "os.")):

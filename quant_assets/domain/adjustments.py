@@ -297,12 +297,6 @@ def _own(members: pl.DataFrame, daily: pl.DataFrame, minutes: pl.DataFrame) -> p
 # ------------------------------------------------------------ ratios
 
 
-def snap(ratio: float, tolerance: float = SNAP) -> float | None:
-    """Return the plausible split nearest to a ratio of prices, or None when none is within the tolerance."""
-    found = pl.select(snapped(pl.lit(ratio, dtype=pl.Float64), tolerance, otherwise=None)).item()
-    return None if found is None else float(found)
-
-
 def snapped(ratio: pl.Expr, tolerance: float, otherwise: float | None = 1.0) -> pl.Expr:
     """Return the plausible split nearest to each ratio, or `otherwise` where none is within the tolerance."""
     known = pl.Series("known", [float(one) for one in PLAUSIBLE])

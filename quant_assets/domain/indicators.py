@@ -97,21 +97,6 @@ def vwma(x: Array, volume: Array, n: int) -> Array:
     return _share(total(x * volume, n), total(volume, n))
 
 
-def roc(x: Array, n: int) -> Array:
-    """Rate of change over n rows, in percent."""
-    return 100 * (x / shift(x, n) - 1)
-
-
-def bollinger(x: Array, n: int, width: float) -> tuple[Array, Array, Array]:
-    """Middle, upper and lower band; the deviation is that of the population (ddof 0)."""
-    middle = sma(x, n)
-    squares = np.zeros_like(x)
-    for i in range(n):
-        squares = squares + (shift(x, i) - middle) ** 2
-    spread = width * np.sqrt(squares / n)
-    return middle, middle + spread, middle - spread
-
-
 def rsi(x: Array, n: int) -> Array:
     """Wilder's relative strength index, in [0, 100]; 100 where nothing fell, as TradingView has it."""
     change = x - shift(x, 1)

@@ -8,7 +8,6 @@ import polars as pl
 from quant_assets.domain.costs import Schedule
 from quant_assets.errors import ConfigurationError, ShapeError
 
-WEIGHTS_SHAPE = {"con_id": pl.Int64, "symbol": pl.String, "weight": pl.Float64}
 QUOTES_SHAPE = {"con_id": pl.Int64, "price": pl.Float64, "currency": pl.String, "lot": pl.Float64}
 HELD_SHAPE = {
     "con_id": pl.Int64,

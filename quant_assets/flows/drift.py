@@ -16,7 +16,6 @@ class Drift:
     """One table of a session that no longer holds its certified content."""
 
     table: str
-    certified_id: str
     current_id: str
     """Empty when the table is gone."""
     difference: Difference | None
@@ -43,5 +42,5 @@ def drift(work: Work, session: date) -> list[Drift]:
             change = None
             if standing and then and then.content_id == certified[name]:
                 change = of_table(table, past.curated.read(table, partition), work.lake.curated.read(table, partition))
-            found.append(Drift(name, certified[name], standing.content_id if standing else "", change))
+            found.append(Drift(name, standing.content_id if standing else "", change))
     return found

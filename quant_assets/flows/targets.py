@@ -7,15 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from quant_assets.domain.costs import SCHEDULES
-from quant_assets.domain.tables import BY_NAME, INSTRUMENTS
+from quant_assets.domain.tables import INSTRUMENTS, POSITIONS
 from quant_assets.domain.targets import HELD_SHAPE, QUOTES_SHAPE, Targets, targets
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
 from quant_assets.flows.alpha.compute import label, profile_of
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.runs import RunDirectory
-
-POSITIONS = "positions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +142,14 @@ def account_from_lake(work: Work, account: str | None = None) -> Account:
     Raises:
         ConfigurationError: there are none, or several accounts and none was named.
     """
-    table = BY_NAME.get(POSITIONS)
-    partitions = list(work.lake.curated.partitions(table)) if table else []
-    if table is None or not partitions:
+    newest = work.lake.curated.newest(POSITIONS)
+    if newest is None:
         raise ConfigurationError(
             "positions",
             "none are published.",
             "Give --net-liquidation AMOUNT to start from cash, or --positions FILE (columns con_id, quantity).",
         )
-    newest = max(partitions, key=lambda one: one.session)
-    return _account(work.lake.curated.read(table, newest), account, f"positions of {newest.session}")
+    return _account(work.lake.curated.read(POSITIONS, newest), account, f"positions of {newest.session}")
 
 
 def _account(frame: pl.DataFrame, account: str | None, told: str) -> Account:

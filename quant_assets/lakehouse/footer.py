@@ -47,11 +47,6 @@ class Footer:
         """Build from plain values."""
         return cls(**values)
 
-    @property
-    def known_at(self) -> datetime | None:
-        """The newest knowledge time in the file."""
-        return datetime.fromisoformat(self.known_until) if self.known_until else None
-
     def confirmed_by(self, other: "Footer") -> "Footer":
         """Return the same footer with what another computation of equal content was made from, and warned of."""
         return replace(self, inputs=other.inputs, watermark=other.watermark, warnings=other.warnings)

@@ -1,13 +1,14 @@
 """What is held: asked over the real protocol, kept under aliases, in the universe whatever the lists say."""
 
 import logging
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
 from quant_assets.domain.tables import ACCOUNTS, POSITIONS, UNIVERSE
 from quant_assets.flows.positions import alias, alias_key
+from quant_assets.flows.targets import account_from_lake
 from quant_assets.gateway.server import ACCOUNT
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.assets.house import House, metadata
@@ -80,6 +81,18 @@ def test_of_a_past_session_nothing_is_said(house):
     assert house.published("positions") == [str(last)]
     assert house.published("universe") == [str(before), str(last)]
     assert set(read(house, UNIVERSE, str(before))["symbol"]) == {"QMKT", "QEND"}
+
+
+def test_targets_start_from_the_newest_positions_that_were_published(house):
+    work = house.work()
+    common = {"account": "main", "con_id": 101, "symbol": "NYSE:S101", "exchange": "NYSE", "asset_class": "STK"}
+    worth = {"average_cost": 9.0, "currency": "USD", "is_pit": True, "observed_at": datetime(2025, 12, 2, tzinfo=UTC)}
+    for day, quantity, value in ((1, 5.0, 50.0), (2, 8.0, 96.0)):
+        row = {**common, **worth, "session": date(2025, 12, day), "quantity": quantity, "market_value": value}
+        work.lake.curated.write(POSITIONS, Partition(date(2025, 12, day)), POSITIONS.frame([row]))
+    found = account_from_lake(work)
+    assert found.held.rows() == [(101, "NYSE:S101", 8.0, 12.0, "USD")]
+    assert found.told == "positions of 2025-12-02"
 
 
 def test_account_numbers_are_nowhere(house, caplog):

@@ -13,12 +13,12 @@ import pytest
 
 import quant_assets
 from quant_assets.clock import SystemClock
-from quant_assets.connectors.tws.requests import ACCOUNTS, OUTGOING
 from quant_assets.flows.doctor import examine
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.proxy import Relay, Tape
 from quant_assets.gateway.proxy.tape import load
 from quant_assets.gateway.synthetic import SyntheticMarket
+from quant_assets_tests.contract.whitelist import ACCOUNTS, OUTGOING
 
 ORDER_FAMILY = {
     3: "placeOrder",

@@ -375,7 +375,7 @@ def test_a_frozen_gateway_is_dropped_and_reached_again(market, contracts):
                     await client.bars(a_day(contracts[0]))
                 assert not client.is_connected
                 running.call(lambda g: g.freeze(frozen=False))
-                await client.ensure_connected()
+                await client.ensure_ready()
                 assert (await client.bars(a_day(contracts[0]))).bars.height == 390
                 assert client.epoch == 2
 

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
-
 from quant_assets.clock import Clock
 from quant_assets.connectors.base import (
     BarAnswer,
@@ -72,14 +70,12 @@ class TwsClient:
         timeouts: Timeouts | None = None,
         *,
         pacer: Pacer | None = None,
-        reconnect: RetryPolicy | None = None,
         patience: RetryPolicy | None = None,
         waits: bool = False,
         on_asked: Callable[[], object] = lambda: None,
     ) -> None:
         self._address, self._clock, self._pacer = address, clock, pacer
         self._timeouts = timeouts or Timeouts()
-        self._reconnect = reconnect or RetryPolicy(attempts=8, base_s=1.0, cap_s=60.0)
         self._patience, self._waits, self._on_asked = patience, waits, on_asked
         self._link: Link | None = None
         self._client_id: int | None = None
@@ -109,7 +105,7 @@ class TwsClient:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the socket stands; only `is_alive` knows whether somebody reads at its other end."""
+        """Whether the socket stands; nothing is said about whether somebody reads at its other end."""
         return self._link is not None and self._link.is_open
 
     async def connect(self) -> None:
@@ -151,18 +147,6 @@ class TwsClient:
                 await self._link.close("a second connection is asked for its opinion")
         await self.connect()
 
-    async def ensure_connected(self) -> None:
-        """Connect again after a loss, waiting longer each time, a bounded number of times."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(SourceUnavailableError),
-            stop=stop_after_attempt(self._reconnect.attempts),
-            wait=self._reconnect.wait,
-            sleep=self._clock.sleep,
-            reraise=True,
-        ):
-            with attempt:
-                await self.connect()
-
     async def ensure_ready(self) -> None:
         """Connect if need be, once, and return when a historical request would be answered now.
 
@@ -181,12 +165,8 @@ class TwsClient:
         await self.connect()
         self._lookup_link()
 
-    async def is_alive(self) -> bool:
-        """Ask for the time. A peer that does not tell it is dead, whatever the socket says, and is dropped."""
-        link = self._link
-        return link is not None and await self._probe(link)
-
     async def _probe(self, link: Link) -> bool:
+        """Ask for the time. A peer that does not tell it is dead, whatever the socket says, and is dropped."""
         async with self._probing:
             try:
                 await link.ask(requests.time_call(link.client, self._timeouts.probe_s))

@@ -11,11 +11,6 @@ from quant_assets.domain.instruments import WhatToShow
 EPOCH_SECONDS = 2
 """`formatDate`: the only form that no time-zone setting of TWS changes."""
 
-ACCOUNTS = frozenset({"6", "61", "62", "63", "64"})
-"""Message ids that ask what accounts hold, and their cancels: on the wire only where positions are enabled."""
-OUTGOING = frozenset({"71", "9", "20", "25", "22", "23", "49", "87", "90"}) | ACCOUNTS
-"""Message ids that may appear on the wire: start, contract details, history, scanner, time, head timestamp, cancels."""
-
 
 def bars_call(client: Any, request: BarRequest, timeout_s: float) -> Call:
     """Historical bars."""

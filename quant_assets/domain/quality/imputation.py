@@ -6,9 +6,8 @@ import polars as pl
 
 from quant_assets.domain import tables
 from quant_assets.domain.hours import HOURS, is_open
-from quant_assets.settings.quality import PRICES, Imputation, ImputedColumn
+from quant_assets.settings.quality import Imputation, ImputedColumn
 
-_COLUMNS = (*PRICES, "volume")
 _RULE = "imputed"
 
 

@@ -22,10 +22,6 @@ ANSWERS = {
     ("macd", "slowEma"): lambda _, __, c: ta.ema(c, 26),
     ("macd", "macd"): lambda _, __, c: ta.macd(c, 12, 26, 9)[0],
     ("macd", "signal"): lambda _, __, c: ta.macd(c, 12, 26, 9)[1],
-    ("bb", "sma"): lambda _, __, c: ta.bollinger(c, 20, 2.0)[0],
-    ("bb", "upperBand"): lambda _, __, c: ta.bollinger(c, 20, 2.0)[1],
-    ("bb", "lowerBand"): lambda _, __, c: ta.bollinger(c, 20, 2.0)[2],
-    ("roc", "roc"): lambda _, __, c: ta.roc(c, 14),
 }
 
 

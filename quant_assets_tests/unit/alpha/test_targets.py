@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quant_assets.cli import cli
 from quant_assets.domain.costs import SCHEDULES
-from quant_assets.domain.targets import HELD_SHAPE, QUOTES_SHAPE, WEIGHTS_SHAPE, targets
+from quant_assets.domain.targets import HELD_SHAPE, QUOTES_SHAPE, targets
 from quant_assets.errors import ConfigurationError, ShapeError, UnknownNameError
 from quant_assets.flows.alpha import STEPS
 from quant_assets.flows.targets import account_from_file
@@ -18,10 +18,11 @@ from quant_assets.lakehouse.layout import Layout
 from quant_assets_tests.unit.alpha import scenario
 
 IBKR = SCHEDULES["ibkr_fixed_us"]
+WEIGHTS = {"con_id": pl.Int64, "symbol": pl.String, "weight": pl.Float64}
 
 
 def weights(*rows):
-    return pl.DataFrame([(i, f"NYSE:S{i}", w) for i, w in rows], schema=WEIGHTS_SHAPE, orient="row")
+    return pl.DataFrame([(i, f"NYSE:S{i}", w) for i, w in rows], schema=WEIGHTS, orient="row")
 
 
 def quotes(*rows):

@@ -30,7 +30,6 @@ from quant_assets.connectors.tws.failures import (
     SourceTransientError,
     TooManyOpenError,
 )
-from quant_assets.connectors.tws.requests import ACCOUNTS, OUTGOING
 from quant_assets.errors import (
     BadRequestError,
     NoPermissionError,
@@ -40,6 +39,7 @@ from quant_assets.errors import (
     SourceTimeoutError,
     UnknownContractError,
 )
+from quant_assets_tests.contract.whitelist import ACCOUNTS, OUTGOING
 from quant_assets_tests.unit.connectors.loop import on_loop
 from quant_assets_tests.unit.connectors.tws_peer import Peer, bars, error, frame, three_minutes
 
@@ -361,18 +361,6 @@ async def test_too_many_messages_slow_the_pacer_down():
         peer.send(error(-1, 100, "Max rate of messages per second has been exceeded"))
         await client.current_time()
         assert pacer.share == 0.5
-
-
-@on_loop
-async def test_reconnecting_backs_off_on_the_clock_and_gives_up():
-    async with Peer() as peer:
-        port = peer.port
-    clock = ManualClock(datetime(2024, 1, 5, tzinfo=UTC))
-    policy = RetryPolicy(attempts=4, base_s=1.0, cap_s=3.0, jitter=0.0)
-    client = TwsClient(TwsAddress(port=port), clock, QUICK, reconnect=policy)
-    with pytest.raises(PortRefusedError):
-        await client.ensure_connected()
-    assert clock.slept == [1.0, 2.0, 3.0]
 
 
 @on_loop

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.domain.adjustments import chained, detect, rebased, snap
+from quant_assets.domain.adjustments import SNAP, chained, detect, rebased, snapped
 from quant_assets.domain.bars import daily_window, newest_answers, session_prices
 from quant_assets.domain.breaks import REAL_MOVES
 from quant_assets.domain.quality import curate_minutes
@@ -171,8 +171,8 @@ def test_minutes_apart_from_their_day_are_no_step_of_a_price():
     [(0.5, 0.5), (0.3334, 1 / 3), (10.02, 10.0), (0.6667, 2 / 3), (1.0, None), (1.03, None), (0.7, None), (1.05, 1.05)],
 )
 def test_ratios_snap_to_splits_that_exist(ratio, expected):
-    snapped = snap(ratio)
-    assert snapped == (None if expected is None else pytest.approx(expected, rel=1e-12))
+    found = pl.select(snapped(pl.lit(ratio), SNAP, otherwise=None)).item()
+    assert found == (None if expected is None else pytest.approx(expected, rel=1e-12))
 
 
 # ------------------------------------------------------------ using them

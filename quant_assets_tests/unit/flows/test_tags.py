@@ -164,7 +164,6 @@ def test_drift_tells_how_far_a_session_moved_from_its_certificate(told):
         found = {one.table: one for one in drift(work, SESSION)}
         nothing = drift(work, CALENDAR.previous(SESSION))
     bars = found["curated_tws_1m_bars"]
-    assert bars.certified_id == told.first["curated_tws_1m_bars", AT.key]
     assert bars.difference is not None
     assert (bars.difference.n_added, bars.difference.n_removed, bars.difference.n_changed) == (0, 0, 10)
     assert bars.difference.columns["volume"].largest == pytest.approx(0.1)
