@@ -65,6 +65,8 @@ def state_of(work: Work, stage: str) -> dict[str, object]:
         "is_running": is_running,
         "asked": asked.request if asked else None,
         "phase": status.phase if status else None,
+        "is_complete": bool(status and status.is_complete),
+        "candidate_count": status.candidate_count if status else 0,
         "paused_since": status.paused_since if status and is_running else None,
         "health_check": status.health_check if status else "unknown",
         "can_resume": bool(status and status.can_resume),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from quant_assets.clock import Clock, SystemClock
-from quant_assets.control.status import replace_text, stamp, write_status
+from quant_assets.control.status import Status, read_status, replace_text, stamp, write_status
 from quant_assets.errors import CorruptFileError
 from quant_assets.settings.names import safe_name
 
@@ -116,11 +116,14 @@ class Turnstile:
         return wish is not None and wish.request == "pause"
 
     def _acknowledge(self, paused_since: datetime | None) -> None:
+        standing = self._standing()
         write_status(
             self._stage,
             self._directory,
-            "ingestion",
+            standing.phase,
             clock=self._clock,
+            health_check=standing.health_check,
+            candidate_count=standing.candidate_count,
             lock_id=self.lock_id,
             can_resume=True,
             paused_since=paused_since,
@@ -137,3 +140,8 @@ class Turnstile:
         else:
             _log.warning("%s goes on", self._stage)
         self._tell("paused" if paused_since else "resumed", reason)
+
+    def _standing(self) -> Status:
+        """Return what the run that is held has said of itself; what another run left says nothing about it."""
+        status = read_status(self._stage, self._directory)
+        return status if status and status.lock_id == self.lock_id else Status("ingestion", self._clock.now())

@@ -17,13 +17,18 @@ Health = Literal["ok", "warn", "error", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a stage last said about itself. Downstream goes on only when `is_complete`."""
+    """What a stage last said about itself.
+
+    Whoever goes on after the stage from outside, a script for instance, does so only when `is_complete`. The graph's
+    own cycles ask more: that the session is certified.
+    """
 
     phase: Phase
     last_update: datetime
     """Aware, UTC."""
     health_check: Health = "unknown"
     candidate_count: int = 0
+    """How many instruments the stage is asking about; 0 where it asks who there is."""
     lock_id: str = ""
     """The lock under which the stage runs; a status with the id of a lock that nobody holds was left by a dead run."""
     can_resume: bool = False

@@ -116,8 +116,8 @@ class TwsGate:
             confirmations=tws.contract_confirmations,
         )
 
-    def run(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
-        """Connect, run the job, disconnect; one process at a time.
+    def run(self, job: Callable[[OpenSource], Awaitable[T]], n_instruments: int = 0) -> T:
+        """Connect, run the job, disconnect; one process at a time. The status says how many instruments it is about.
 
         Raises:
             LockHeldError: another process is using TWS, and went on doing so for `lakehouse.lock_wait_s`.
@@ -127,13 +127,14 @@ class TwsGate:
         owner = {"run": self._run_id, "stage": STAGE}
         with hold("tws", self._layout.locks, wait_s=wait_s, owner=owner) as held:
             self.turnstile.lock_id = held.lock_id
-            with self._told(held.lock_id), asyncio.Runner() as runner:
+            with self._told(held.lock_id, n_instruments), asyncio.Runner() as runner:
                 return runner.run(self._connected(job))
 
     @contextmanager
-    def _told(self, lock_id: str) -> Iterator[None]:
+    def _told(self, lock_id: str, n_instruments: int) -> Iterator[None]:
         """Keep `ingestion_status.json` true: a job runs, ended well, or stopped and can be run again."""
-        status = partial(write_status, STAGE, self._layout.lakehouse, clock=self.clock, lock_id=lock_id)
+        own = partial(write_status, lock_id=lock_id, candidate_count=n_instruments)
+        status = partial(own, STAGE, self._layout.lakehouse, clock=self.clock)
         status("ingestion", can_resume=True)
         try:
             yield

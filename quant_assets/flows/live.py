@@ -82,7 +82,7 @@ def capture(work: Work) -> Round:
     promoted = promote(work)
     waiting = open_now(work)
     due = [one for one in waiting if one.since + _MINUTE <= work.clock.now()]
-    answers, failures = work.gate.run(lambda opened: _ask(work, opened, due)) if due else ([], [])
+    answers, failures = work.gate.run(lambda opened: _ask(work, opened, due), len(due)) if due else ([], [])
     n_rows = _stage(work, answers)
     done = Round(len(waiting), len(due), n_rows, tuple(failures), tuple(promoted))
     status = "warn" if failures else "ok"

@@ -59,7 +59,7 @@ _LEFT_OVER = timedelta(days=1)
 class _NoGate:
     """There is no way to the source from the past."""
 
-    def run(self, job: Any) -> Any:
+    def run(self, job: Any, n_instruments: int = 0) -> Any:  # noqa: ARG002
         raise DefectError(f"a reader of the past asked the source for {job}")
 
     @property

@@ -43,8 +43,8 @@ class OpenSource:
 class Gate(Protocol):
     """The way to the source: it connects only when a job needs it, and lets one job in at a time."""
 
-    def run(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
-        """Connect, run the job, disconnect.
+    def run(self, job: Callable[[OpenSource], Awaitable[T]], n_instruments: int = 0) -> T:
+        """Connect, run the job, which is about so many instruments, disconnect.
 
         Raises:
             LockHeldError: another process is using the source.

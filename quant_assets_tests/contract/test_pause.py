@@ -25,7 +25,7 @@ from quant_assets.connectors.tws import (
 )
 from quant_assets.control.audit import verify
 from quant_assets.control.pausing import Turnstile, control_path, read_control, write_control
-from quant_assets.control.status import read_status
+from quant_assets.control.status import Status, read_status, write_status
 from quant_assets.errors import CorruptFileError
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.rules import Rules
@@ -55,8 +55,10 @@ def test_an_ingestion_is_held_between_two_requests_and_goes_on(tmp_path):
         assert work.gate.requests_served() == asked == 0, "nothing is asked while the pause stands"
         assert not results
         assert (paused.phase, paused.can_resume) == ("ingestion", True)
+        assert paused.candidate_count == len(lab.symbols), "the first that is asked is who all of them are"
         told = state_of(work, "ingestion")
-        assert told["is_running"] is True
+        assert (told["is_running"], told["is_complete"]) == (True, False)
+        assert told["candidate_count"] == len(lab.symbols)
         assert told["paused_since"] == paused.paused_since
 
         write_control("ingestion", lakehouse, "resume")
@@ -74,6 +76,7 @@ def test_an_ingestion_is_held_between_two_requests_and_goes_on(tmp_path):
     assert status
     assert status.is_complete
     assert status.paused_since is None
+    assert status.candidate_count == len(lab.symbols), "minutes are asked of every one"
 
     undisturbed = Lab(tmp_path / "undisturbed")
     undisturbed.run(SESSIONS)
@@ -85,6 +88,29 @@ def test_an_ingestion_is_held_between_two_requests_and_goes_on(tmp_path):
     assert [event for event, _ in told] == ["ingestion_paused", "ingestion_resumed"] * 2
     assert told[0][1] == "the line is needed"
     assert verify(path) == []
+
+
+def test_a_pause_leaves_what_the_status_says_of_the_run(tmp_path):
+    async def paused_and_resumed() -> tuple[Status | None, Status | None]:
+        turnstile = Turnstile("ingestion", tmp_path)
+        turnstile.lock_id = "mine"
+        write_control("ingestion", tmp_path, "pause")
+        waiting = asyncio.create_task(turnstile())
+        await asyncio.sleep(0.05)
+        during = read_status("ingestion", tmp_path)
+        write_control("ingestion", tmp_path, "resume")
+        await asyncio.wait_for(waiting, 10)
+        return during, read_status("ingestion", tmp_path)
+
+    def said(status: Status | None) -> tuple[object, ...]:
+        assert status
+        return status.phase, status.health_check, status.candidate_count, status.lock_id, status.can_resume
+
+    own = {"health_check": "warn", "candidate_count": 6, "can_resume": True}
+    write_status("ingestion", tmp_path, "verification", lock_id="mine", **own)
+    assert [said(one) for one in asyncio.run(paused_and_resumed())] == [("verification", "warn", 6, "mine", True)] * 2
+    write_status("ingestion", tmp_path, "complete", lock_id="of a run before", **own)
+    assert [said(one) for one in asyncio.run(paused_and_resumed())] == [("ingestion", "unknown", 0, "mine", True)] * 2
 
 
 class StandingClock(ManualClock):

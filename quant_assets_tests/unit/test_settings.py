@@ -258,6 +258,12 @@ def test_a_bad_variable_is_refused_with_its_key_and_its_name(manifest):
         _ = Settings.from_env(env).manifest
 
 
+def test_another_timeframe_than_the_tables_are_declared_in_is_refused(manifest):
+    assert load_manifest(manifest(lakehouse={"canonical_timeframe": "1 min"})).lakehouse.canonical_timeframe == "1 min"
+    with pytest.raises(ConfigurationError, match=r"lakehouse\.canonical_timeframe'.*'1 min'"):
+        load_manifest(manifest(lakehouse={"canonical_timeframe": "5 mins"}))
+
+
 def test_a_variable_over_a_section_that_is_no_object(manifest):
     with pytest.raises(ConfigurationError, match="key 'tws'"):
         load_manifest(manifest(tws=3), {"tws": {"port": "1"}})

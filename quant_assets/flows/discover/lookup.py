@@ -42,7 +42,7 @@ def _ask(work: Work, names: Sequence[str]) -> dict[str, Sequence[Member]]:
         contracts.append(
             Contract.listed(exchange, symbol, venues.asset_class_at(exchange), venues.currency_at(exchange))
         )
-    answers = work.gate.run(lambda opened: ask_details(work, opened, contracts))
+    answers = work.gate.run(lambda opened: ask_details(work, opened, contracts), len(contracts))
     return {name: _meant(answer, name) for name, answer in zip(names, answers, strict=True)}
 
 

@@ -49,7 +49,7 @@ def ingest_daily(work: Work, sessions: Sequence[date]) -> IngestReport:
         report.plan(len(needs.plan(work)), work.gate.budget)
         teller = Teller(work, "ingest_daily", RAW_TWS_DAILY_BARS.name, report.n_planned)
         with report.measured(work):
-            work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs, teller).run())
+            work.gate.run(lambda opened: _DailyIngest(work, opened, report, needs, teller).run(), needs.n_instruments)
         teller.done(report.n_rows)
     return report
 

@@ -42,7 +42,7 @@ def ingest_details(work: Work, sessions: Sequence[date]) -> IngestReport:
         unheard = [one for one in contracts if one.con_id not in work.described]
         if unheard:
             with report.measured(work):
-                work.gate.run(lambda opened: ask_details(work, opened, unheard))
+                work.gate.run(lambda opened: ask_details(work, opened, unheard), len(unheard))
         fetched = _as_rows(work, contracts, batch_id)
         known = pl.concat([known, fetched])
         report.n_rows = fetched.height

@@ -59,7 +59,9 @@ def ingest_minutes(work: Work, sessions: Sequence[date]) -> IngestReport:
         report.plan(len(plan), work.gate.budget)
         teller = Teller(work, "ingest_minutes", RAW_TWS_BARS.name, len(plan))
         with report.measured(work):
-            work.gate.run(lambda opened: _MinuteIngest(work, opened, report, needs, teller).run(plan))
+            work.gate.run(
+                lambda opened: _MinuteIngest(work, opened, report, needs, teller).run(plan), needs.n_instruments
+            )
         teller.done(report.n_rows)
     return report
 

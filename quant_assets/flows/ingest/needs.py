@@ -44,6 +44,11 @@ class MinuteNeeds:
     def __bool__(self) -> bool:
         return bool(self.open or self.rereads or self.shut)
 
+    @property
+    def n_instruments(self) -> int:
+        """How many instruments are to be asked for."""
+        return len({need.contract.con_id for need in (*self.open, *self.rereads, *self.shut)})
+
 
 def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
     """Return the sessions of the universe's instruments that no request has settled, or that are to be read again.

@@ -41,6 +41,11 @@ class DailyNeeds:
     served: frozenset[Series] = frozenset()
     """Series (con_id, what_to_show) whose full window has arrived already, without the rest of its instrument."""
 
+    @property
+    def n_instruments(self) -> int:
+        """How many instruments are to be asked for."""
+        return len({contract.con_id for contract in (*self.full, *self.short)})
+
     def plan(self, work: Work) -> list[PlannedRequest]:
         """Return all requests: overlaps, then full windows."""
         return [*plan_overlaps(work, self.short, self.vintage), *self.plan_full(work, self.full)]

@@ -21,6 +21,7 @@ class LakehouseConfig(Strict):
     start_session: date = date(2024, 1, 2)
     use_rth: bool = True
     canonical_timeframe: Literal["1 min"] = "1 min"
+    """Length of the bars that sessions are kept in. Tables and features count minutes, so that another is refused."""
     base_currency: str = "USD"
     fetch_throttle_hours: float = Field(default=12.0, ge=0)
     repair_min_minutes: int = Field(default=1, ge=1)
