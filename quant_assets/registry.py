@@ -1,6 +1,5 @@
 """Runs of the asset graph from Python: the same assets, the same instance and the same events as in the UI."""
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from quant_assets.flows.given_up import GIVEN_UP, sentences
 from quant_assets.flows.tracking import NOT_TRACKED
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
+from quant_assets.settings.environment import names_dagster_home
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
     import dagster as dg
 
     root = root or Path.cwd()
-    if os.environ.get("DAGSTER_HOME"):  # noqa: TID251 - Dagster's own variable
+    if names_dagster_home():
         return dg.DagsterInstance.get()
     if (root / "dagster.yaml").is_file():
         return dg.DagsterInstance.from_config(str(root))

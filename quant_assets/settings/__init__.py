@@ -1,4 +1,4 @@
-"""Settings: the environment is read here and nowhere else.
+"""Settings: what a command or a Dagster process is told about data, configuration and overrides, read once.
 
 Precedence: command line > environment > profile > defaults (the last two live in configs/manifest.json).
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quant_assets.errors import ConfigurationError
+from quant_assets.settings.environment import of_process
 from quant_assets.settings.manifest import Manifest, Setting, explain, load_manifest
 
 _VARIABLES = {
@@ -71,7 +72,7 @@ class Settings:
         Raises:
             ConfigurationError: an assignment is malformed.
         """
-        env = os.environ if environ is None else environ  # noqa: TID251 - the one place that reads it
+        env = of_process() if environ is None else environ
         assignments = tuple(assignments)
         overrides: dict[str, Any] = {}
         origins: dict[str, str] = {}

@@ -1,7 +1,8 @@
 """How tight the network seal of a command is to be."""
 
-import os
 from collections.abc import Mapping
+
+from quant_assets.settings.environment import names_dagster_home, of_process
 
 
 def wants_namespace(environ: Mapping[str, str] | None = None) -> bool:
@@ -10,5 +11,5 @@ def wants_namespace(environ: Mapping[str, str] | None = None) -> bool:
     `QUANT_SEAL=audit_hook` keeps it to the hook. So does DAGSTER_HOME: the instance that it names may keep its runs in
     a database, which a process without a network cannot reach.
     """
-    env = os.environ if environ is None else environ  # noqa: TID251 - the settings are where it is read
-    return env.get("QUANT_SEAL", "") != "audit_hook" and not env.get("DAGSTER_HOME")
+    env = of_process() if environ is None else environ
+    return env.get("QUANT_SEAL", "") != "audit_hook" and not names_dagster_home(env)

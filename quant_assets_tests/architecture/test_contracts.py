@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,22 @@ def test_dagster_can_read_annotations():
 def test_no_module_is_too_long_to_read():
     lengths = {str(m.relative_to(ROOT)): len(m.read_text(encoding="utf-8").splitlines()) for m in MODULES}
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_the_environment_is_touched_in_one_file():
+    touching = {"environ", "environb", "getenv", "putenv"}
+    found = {
+        module.relative_to(PACKAGE).as_posix()
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in touching
+        if isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    assert found == {"settings/environment.py"}
+
+
+def test_the_linter_exempts_files_that_exist():
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
+    named = ruff["per-file-ignores"]
+    assert named
+    assert [pattern for pattern in named if not any(ROOT.glob(pattern))] == []

@@ -5,7 +5,6 @@ its own telemetry is switched off, so that tracking opens no way out that the al
 """
 
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -17,6 +16,7 @@ from quant_assets.control.seal import network_seal
 from quant_assets.errors import ConfigurationError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.runs import RunDirectory
+from quant_assets.settings.environment import suggest
 
 ARTIFACTS = (
     "manifest.json",
@@ -102,8 +102,7 @@ def _client(database: Path) -> Any:
     Raises:
         ConfigurationError: it is not installed.
     """
-    for name in _SILENT:
-        os.environ.setdefault(name, "true")  # noqa: TID251 - read by MLflow when it is imported, and by nothing of ours
+    suggest(_SILENT, "true")
     try:
         from mlflow.tracking import MlflowClient
     except ImportError as error:
