@@ -247,7 +247,7 @@ def dvc(run_id: str, target: Path | None, *, dry_run: bool, as_json: bool) -> No
     from quant_assets.flows.tracking import write_pointers
 
     with open_work() as work:
-        chosen = target or work.layout.artifacts / "dvc" / run_id
+        chosen = target or work.layout.dvc(run_id)
         done = write_pointers(open_run(work.layout, run_id), chosen, dry_run=dry_run)
     if as_json:
         print_json([{"pointer": path, **asdict(one)} for path, one in done])

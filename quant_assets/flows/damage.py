@@ -60,7 +60,7 @@ def set_aside(work: Work, found: Sequence[Damage]) -> None:
     for one in found:
         file = work.layout.data / one.path
         with hold(f"{one.table.name}.commit", work.layout.locks, wait_s=_WAIT_S, owner={"run": work.run_id}):
-            target = work.layout.aside / f"{one.path}.{work.clock.now():%Y%m%dT%H%M%S%f}"
+            target = work.layout.set_aside(one.path, work.clock.now())
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
         work.audit.record("set_aside", run_id=work.run_id, status="warn", path=one.path, why=one.why)

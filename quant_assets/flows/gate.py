@@ -83,8 +83,7 @@ class TwsGate:
     @cached_property
     def pacer(self) -> Pacer:
         """One pacer for all jobs, so that the rules hold across connections, and across processes that were killed."""
-        name = "pacing.replay.jsonl" if self.is_replay else "pacing.jsonl"
-        return Pacer(self.budget, self.clock, self._layout.metadata / name, self.turnstile)
+        return Pacer(self.budget, self.clock, self._layout.pacing(is_replay=self.is_replay), self.turnstile)
 
     @cached_property
     def turnstile(self) -> Turnstile:

@@ -353,7 +353,7 @@ def open_past(work: Work, as_of: datetime) -> Iterator[PastLake]:
         work: on the lakehouse of now.
         as_of: aware instant; what was ingested after it does not exist.
     """
-    where = work.layout.metadata / "past"
+    where = work.layout.past
     with contextlib.suppress(OSError):
         where.mkdir(parents=True, exist_ok=True)
     _sweep(where, work.clock.now())

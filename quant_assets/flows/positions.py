@@ -118,7 +118,7 @@ def alias(key: bytes, account: str) -> str:
 
 
 def _alias_of(work: Work) -> Callable[[str], str]:
-    key = alias_key(work.layout.metadata / "account-alias.key")
+    key = alias_key(work.layout.alias_key)
     return lambda account: alias(key, account)
 
 

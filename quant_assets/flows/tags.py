@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from quant_assets.domain.tables import ALL, BY_NAME, Table
@@ -15,7 +14,6 @@ from quant_assets.flows.work import Work
 from quant_assets.lakehouse.damage import damages
 from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
-from quant_assets.settings.names import safe_name
 
 Verdict = Literal["same", "proved", "damaged", "differs"]
 
@@ -72,7 +70,7 @@ def planned_tag(work: Work, name: str) -> Tag:
         DamagedSourcesError: a file does not hold what was committed, so nothing can be named after it.
         UnsafeNameError: it is no name for a file.
     """
-    path = _path(work, name)
+    path = work.layout.tag(name)
     if path.exists():
         made = read_tag(work, name).created_at
         raise ConfigurationError(
@@ -94,7 +92,7 @@ def create_tag(work: Work, name: str) -> Tag:
         UnsafeNameError: it is no name for a file.
     """
     tag = planned_tag(work, name)
-    write_text(_path(work, name), tag.to_text())
+    write_text(work.layout.tag(name), tag.to_text())
     work.audit.record("tag_created", run_id=work.run_id, status="ok", rows=tag.n_partitions)
     return tag
 
@@ -119,7 +117,7 @@ def _content(work: Work, table: Table, partition: Partition) -> str | None:
 
 def list_tags(work: Work) -> list[Tag]:
     """Return all tags, the newest first."""
-    names = (path.stem for path in _directory(work).glob("[!.]*.json"))
+    names = (path.stem for path in work.layout.tags.glob("[!.]*.json"))
     return sorted((read_tag(work, name) for name in names), key=lambda tag: tag.created_at, reverse=True)
 
 
@@ -130,9 +128,9 @@ def read_tag(work: Work, name: str) -> Tag:
         UnknownNameError: there is none of this name.
         CorruptFileError: its file is no tag.
     """
-    path = _path(work, name)
+    path = work.layout.tag(name)
     if not path.is_file():
-        raise UnknownNameError("tag", name, (one.stem for one in _directory(work).glob("[!.]*.json")))
+        raise UnknownNameError("tag", name, (one.stem for one in work.layout.tags.glob("[!.]*.json")))
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Tag(values["name"], datetime.fromisoformat(values["created_at"]), values["tables"])
@@ -147,7 +145,7 @@ def delete_tag(work: Work, name: str) -> None:
         UnknownNameError: there is none of this name.
     """
     read_tag(work, name)
-    _path(work, name).unlink()
+    work.layout.tag(name).unlink()
     work.audit.record("tag_deleted", run_id=work.run_id, status="ok")
 
 
@@ -230,11 +228,3 @@ def _judged(work: Work, one: _Named, made_at: str) -> TagFinding:
     what = "is gone" if gone else "holds other content"
     why = "its runs hold it" if one.partition.profile else "and what was known then does not give the tagged content"
     return TagFinding(one.table.name, one.partition.key, "differs", f"{what}; {why}")
-
-
-def _directory(work: Work) -> Path:
-    return work.layout.metadata / "tags"
-
-
-def _path(work: Work, name: str) -> Path:
-    return _directory(work) / f"{safe_name('tag', name)}.json"

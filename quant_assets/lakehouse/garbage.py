@@ -23,7 +23,7 @@ from quant_assets.lakehouse.compaction import Month, month_of_copy, months
 from quant_assets.lakehouse.contents import forgotten
 from quant_assets.lakehouse.copies import has_copies, note_of
 from quant_assets.lakehouse.damage import OBSERVED
-from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.layout import Layout, locks_beside
 from quant_assets.lakehouse.references import References
 from quant_assets.lakehouse.runs import RunDirectory, StageCache
 from quant_assets.lakehouse.store import Lakehouse
@@ -203,7 +203,8 @@ class Garbage:
     def _locks_of(self, item: Item, path: Path) -> Iterator[tuple[str, Path]]:
         layout = self._layout
         if path.is_relative_to(layout.runs) and (item.kind == "run" or path.parent != layout.runs):
-            yield path.relative_to(layout.runs).parts[0], layout.runs / ".locks"
+            run = layout.run(path.relative_to(layout.runs).parts[0])
+            yield run.name, locks_beside(run)
         for table in self.tables:
             manifest = layout.manifest(table)
             if path.is_relative_to(layout.copies / table.name):

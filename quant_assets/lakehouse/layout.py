@@ -1,7 +1,7 @@
-"""Every path of the data directory is built here."""
+"""Every path of the data directory is built here; what runs and backtests hold is named in `domain.run_files`."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,11 @@ class Partition(NamedTuple):
         return cls(date.fromisoformat(session), profile)
 
 
+def locks_beside(run: Path) -> Path:
+    """Return the directory of the lock of a run's or a backtest's directory: no file of it, and gone with no run."""
+    return run.parent / ".locks"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Paths below one data directory."""
@@ -47,6 +52,10 @@ class Layout:
     def aside(self) -> Path:
         """What was moved out of the lakehouse because it is damaged."""
         return self.data / "aside"
+
+    def set_aside(self, relative: str, at: datetime) -> Path:
+        """Return where a file is moved to that was found damaged at an instant."""
+        return self.aside / f"{relative}.{at:%Y%m%dT%H%M%S%f}"
 
     @property
     def catalog(self) -> Path:
@@ -98,9 +107,36 @@ class Layout:
         """Lock files and their holder files."""
         return self.metadata / "locks"
 
+    @property
+    def tags(self) -> Path:
+        """Names of frozen states."""
+        return self.metadata / "tags"
+
+    def tag(self, name: str) -> Path:
+        """Return the file of one tag."""
+        return self.tags / f"{safe_name('tag', name)}.json"
+
+    @property
+    def past(self) -> Path:
+        """Where readers of the past work; each removes what is its own."""
+        return self.metadata / "past"
+
+    @property
+    def alias_key(self) -> Path:
+        """The secret that account numbers become aliases with."""
+        return self.metadata / "account-alias.key"
+
+    def pacing(self, *, is_replay: bool) -> Path:
+        """Return the log of requests that pacing counts; a replay's are none of TWS's."""
+        return self.metadata / ("pacing.replay.jsonl" if is_replay else "pacing.jsonl")
+
     def run(self, run_id: str) -> Path:
         """Return one run's directory."""
         return self.runs / safe_name("run id", run_id)
+
+    def dvc(self, run_id: str) -> Path:
+        """Return where DVC pointers to one run's files are written."""
+        return self.artifacts / "dvc" / safe_name("run id", run_id)
 
     def export(self, session: date) -> Path:
         """Return the directory of files that are exported for a session."""

@@ -46,7 +46,7 @@ class References:
     def _look_at_words(self) -> None:
         layout = self._lake.layout
         runs = {path.name for path in layout.runs.glob("[!.]*")}
-        for path in [*layout.metadata.glob("tags/*.json"), *layout.runs.glob("*/config/inputs.json")]:
+        for path in [*layout.tags.glob("*.json"), *layout.runs.glob("*/config/inputs.json")]:
             if self._is_new(path):
                 text = path.read_text(encoding="utf-8", errors="replace")
                 self._ids.update(_ID.findall(text))

@@ -1,6 +1,7 @@
 """Rooms, their order, and what may be imported where."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from quant_assets.lakehouse.layout import Layout
 from quant_assets_tests.architecture.repository import PACKAGE, ROOT
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -114,3 +116,30 @@ def test_the_linter_exempts_files_that_exist():
     named = ruff["per-file-ignores"]
     assert named
     assert [pattern for pattern in named if not any(ROOT.glob(pattern))] == []
+
+
+def test_paths_below_the_data_directory_are_built_by_the_layout():
+    """Nobody puts a name of their own behind one of its directories, be it joined or inside a pattern."""
+    roots = {name for name, value in vars(Layout).items() if isinstance(value, property)} | {"data"}
+    assert {"metadata", "artifacts", "runs"} <= roots
+    strangers = {
+        f"{module.relative_to(PACKAGE).as_posix()}:{node.lineno}": text
+        for module in MODULES
+        if module != PACKAGE / "lakehouse" / "layout.py"
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if (text := _named_behind(node, roots))
+    }
+    assert strangers == {}
+
+
+def _named_behind(node: ast.AST, roots: set[str]) -> str:
+    """Return the name that an expression puts behind a directory of the layout; an empty text when it puts none."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        before, name = node.left, ast.unparse(node.right)
+        is_literal = isinstance(node.right, ast.Constant | ast.JoinedStr)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+        before, name = node.func.value, ast.unparse(node.args[0])
+        is_literal = node.func.attr in {"glob", "rglob", "joinpath"} and bool(re.match(r"'[\w.-]+(/|'$)", name))
+    else:
+        return ""
+    return name if is_literal and isinstance(before, ast.Attribute) and before.attr in roots else ""

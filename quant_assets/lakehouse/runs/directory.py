@@ -16,6 +16,7 @@ from quant_assets.clock import Clock
 from quant_assets.control.locks import hold
 from quant_assets.errors import CorruptFileError, SnapshotExistsError, UnsafeNameError
 from quant_assets.lakehouse.files import replacing
+from quant_assets.lakehouse.layout import locks_beside
 
 MANIFEST = "manifest.json"
 
@@ -51,7 +52,7 @@ class RunDirectory:
         Raises:
             LockHeldError: another process writes this run for longer than two minutes.
         """
-        with hold(self.run_id, self.path.parent / ".locks", clock, _WAIT_S, {"run": self.run_id}):
+        with hold(self.run_id, locks_beside(self.path), clock, _WAIT_S, {"run": self.run_id}):
             for leftover in [*self.path.rglob(".staged-*")]:
                 leftover.unlink(missing_ok=True)
             yield
