@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_synthetic_banner, print_table
+from quant_assets.domain.run_files import REPORT, REPORT_TEXT
 from quant_assets.errors import ConfigurationError, VerificationError
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def run(
     if as_json:
         print_json({"backtest": made.run_id, "path": made.path, **walked.record})
         return
-    click.echo(made.file("reports/report.md").read_text(encoding="utf-8").rstrip())
+    click.echo(made.file(REPORT_TEXT).read_text(encoding="utf-8").rstrip())
     for number, problem in walked.record["failed"].items():
         click.secho(f"warning: fold {number} kept what was held: {problem}", fg="yellow", err=True)
-    click.echo(f"report: {made.file('reports/report.html')}")
+    click.echo(f"report: {made.file(REPORT)}")
 
 
 def _require_columns(name: str, config: "Profile", *, has_sectors: bool) -> None:

@@ -3,6 +3,7 @@
 import click
 
 from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_synthetic_banner, print_table
+from quant_assets.domain.run_files import REPORT, WEIGHTS_RECORD
 
 
 @click.group()
@@ -30,7 +31,7 @@ def run(run_ids: tuple[str, ...], profile: str | None, session: str | None, *, a
         )
         made = freeze_sleeves(work.layout, name, config, runs, work.clock)
         frame = build_meta(made, work.clock)
-        record = made.read_json("data/weights.json")
+        record = made.read_json(WEIGHTS_RECORD)
     if as_json:
         print_json({"run_id": made.run_id, **record})
         return
@@ -43,4 +44,4 @@ def run(run_ids: tuple[str, ...], profile: str | None, session: str | None, *, a
         if one["severity"] != "info":
             click.secho(f"{one['severity']}: {one['check']}: {one['message']}", fg="yellow", err=True)
     click.echo(f"{record['method']}: gross {record['gross']:.4%}, cash {record['cash']:z.4%}")
-    click.echo(f"run {made.run_id}; report {made.file('reports/report.html')}")
+    click.echo(f"run {made.run_id}; report {made.file(REPORT)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quant_assets.cli.common import Finite, json_option, open_work, print_json, print_synthetic_banner, print_table
+from quant_assets.domain.run_files import REPORT
 from quant_assets.errors import VerificationError
 from quant_assets.settings import Settings
 
@@ -98,13 +99,13 @@ def show(run: str, *, as_json: bool) -> None:
     metrics = {**told, **facts.metrics, "stages": origins(found)}
     if as_json:
         weights = [dict(zip(("con_id", "symbol", "weight"), one, strict=True)) for one in held]
-        print_json({**metrics, "weights": weights, "report": found.file("reports/report.html")})
+        print_json({**metrics, "weights": weights, "report": found.file(REPORT)})
         return
     print_table([{"": name, "value": _shown(value)} for name, value in metrics.items()], title=f"Run {facts.run_id}")
     print_table(
         [{"symbol": symbol, "weight %": _percent(weight)} for _, symbol, weight in held], "Weights", ["weight %"]
     )
-    click.echo(f"report: {found.file('reports/report.html')}")
+    click.echo(f"report: {found.file(REPORT)}")
 
 
 @run.command()

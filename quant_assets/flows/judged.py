@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from quant_assets.domain.run_files import SELECTION_RECORD, WEIGHTS_RECORD
 from quant_assets.flows.publishing import Finding
 from quant_assets.lakehouse.runs import RunDirectory
 
@@ -13,7 +14,7 @@ NOT_RELAXED = "not_relaxed"
 
 def weight_findings(run: RunDirectory) -> tuple[Finding, ...]:
     """Return the outcomes of `verified` (blocking), `no_fallback` and `robust` from the record of the weights."""
-    record = run.read_json("data/weights.json")
+    record = run.read_json(WEIGHTS_RECORD)
     broken, warned = (_said(record["findings"], severity) for severity in ("error", "warn"))
     fallbacks = [
         f"{one['method']} gave no answer ({one['reason']}); {one['instead']} was asked" for one in record["fallbacks"]
@@ -32,7 +33,7 @@ def _said(findings: Sequence[Mapping[str, str]], severity: str) -> str:
 
 def selection_findings(run: RunDirectory) -> tuple[Finding, ...]:
     """Return the outcome of `not_relaxed` from the record of the selection."""
-    record = run.read_json("data/selection.json")
+    record = run.read_json(SELECTION_RECORD)
     rungs = [f"{one['name']}: {one['n_selected']} selected" for one in record["ladder"]]
     short = record["n_selected"] < record["needed"]
     passed = len(rungs) == 1 and not short

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from quant_assets.domain.costs import SCHEDULES
+from quant_assets.domain.run_files import WEIGHTS_FRAME
 from quant_assets.domain.tables import INSTRUMENTS, POSITIONS
 from quant_assets.domain.targets import HELD_SHAPE, QUOTES_SHAPE, Targets, targets
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
@@ -60,7 +61,7 @@ def targets_of(
         )
     costs = profile_of(run).costs
     return targets(
-        run.read_frame("data/weights.parquet").select("con_id", "symbol", "weight"),
+        run.read_frame(WEIGHTS_FRAME).select("con_id", "symbol", "weight"),
         _quotes(run, _lots(work, run, is_fractional=is_fractional)),
         account.held,
         net_liquidation=worth,

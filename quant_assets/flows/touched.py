@@ -9,6 +9,7 @@ import polars as pl
 
 from quant_assets.domain.features.labels import HORIZONS
 from quant_assets.domain.features.registry import GROUPS
+from quant_assets.domain.run_files import INPUTS, WEIGHTS_RECORD
 from quant_assets.domain.tables import (
     ALL,
     CURATED_TWS_1D_BARS,
@@ -221,7 +222,7 @@ def _runs(layout: Layout, bar: Bar, con_id: int, through: set[str]) -> Iterator[
     seconds = int(datetime(bar.session.year, bar.session.month, bar.session.day, tzinfo=UTC).timestamp())
     for listed in list_runs(layout).filter(pl.col("state") != "broken").iter_rows(named=True):
         run = RunDirectory(layout.run(listed["run_id"]))
-        if not run.file("config/inputs.json").is_file():
+        if not run.file(INPUTS).is_file():
             continue
         one = next((row for row in run.inputs["instruments"] if row["con_id"] == con_id), None)
         is_frozen = bar.ts is None and one is not None and (run.read_frame(one["file"])["timestamp"] == seconds).any()
@@ -237,6 +238,6 @@ def _runs(layout: Layout, bar: Bar, con_id: int, through: set[str]) -> Iterator[
 
 
 def _weight(run: RunDirectory, con_id: int) -> float | None:
-    name = "data/weights.json"
+    name = WEIGHTS_RECORD
     rows = run.read_json(name)["weights"] if run.file(name).is_file() else []
     return next((row["weight"] for row in rows if row["con_id"] == con_id), None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from quant_assets.domain import run_files
 from quant_assets.lakehouse.layout import Layout
 from quant_assets_tests.architecture.repository import PACKAGE, ROOT
 
@@ -143,3 +144,17 @@ def _named_behind(node: ast.AST, roots: set[str]) -> str:
     else:
         return ""
     return name if is_literal and isinstance(before, ast.Attribute) and before.attr in roots else ""
+
+
+def test_files_of_runs_are_named_in_one_module():
+    shared = {run_files.MANIFEST, run_files.LOG}  # the configuration and the audit log are called so, too
+    names = {value for name, value in vars(run_files).items() if name.isupper()} - shared
+    assert "data/weights.parquet" in names
+    spelled = {
+        f"{module.relative_to(PACKAGE).as_posix()}:{node.lineno}": node.value
+        for module in MODULES
+        if module != PACKAGE / "domain" / "run_files.py"
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    }
+    assert spelled == {}

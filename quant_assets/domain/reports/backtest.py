@@ -11,6 +11,18 @@ import polars as pl
 
 from quant_assets.domain.reports.lines import columns, curves
 from quant_assets.domain.reports.page import percent, render_page, text_table
+from quant_assets.domain.run_files import (
+    EARNED,
+    ENVIRONMENT,
+    FOLDS,
+    INPUTS,
+    LOG,
+    MANIFEST,
+    REPORT,
+    REPORT_TEXT,
+    RESOLVED,
+    WEIGHTS_FRAME,
+)
 
 NAMES = {"strategy": "the weights", "selected": "equal weights of the selected", "pool": "1/N of the pool"}
 _MEASURES = {
@@ -165,17 +177,17 @@ def rhythm(text: str) -> str:
 def backtest_index(data: BacktestData) -> str:
     """Return INDEX.md: what lies where."""
     files = {
-        "config/resolved_manifest.json": "the profile, with every default filled in",
-        "config/inputs.json": "plan, source, and the content id of everything that was read",
-        "config/environment.json": "interpreter, platform and library versions",
-        "data/folds.parquet": "one row per decision: what it knew, chose, held, traded and earned (also as .csv)",
-        "data/returns.parquet": "one row per session: net return, its parts, and the three portfolios",
-        "data/weights.parquet": "one row per fold and instrument: target, and what had drifted there before",
+        RESOLVED: "the profile, with every default filled in",
+        INPUTS: "plan, source, and the content id of everything that was read",
+        ENVIRONMENT: "interpreter, platform and library versions",
+        FOLDS: "one row per decision: what it knew, chose, held, traded and earned (also as .csv)",
+        EARNED: "one row per session: net return, its parts, and the three portfolios",
+        WEIGHTS_FRAME: "one row per fold and instrument: target, and what had drifted there before",
         "metrics.json": "measures, attribution, turnover, costs, bias",
-        "reports/report.html": "the report, readable offline",
-        "reports/report.md": "its essentials as text",
-        "audit.jsonl": "what happened and when, hash-chained",
-        "manifest.json": "sha256 of every file but itself and the log",
+        REPORT: "the report, readable offline",
+        REPORT_TEXT: "its essentials as text",
+        LOG: "what happened and when, hash-chained",
+        MANIFEST: "sha256 of every file but itself and the log",
     }
     table = text_table(["file", "content"], [[f"`{name}`", text] for name, text in files.items()])
     return f"# Backtest {data.run_id}\n\n{table}\n\nCheck with `quant backtest verify {data.run_id}`.\n"

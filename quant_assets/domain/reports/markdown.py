@@ -4,6 +4,28 @@ from collections.abc import Iterable, Sequence
 
 from quant_assets.domain.reports.backtest import NAMES, measures_of
 from quant_assets.domain.reports.data import ReportData
+from quant_assets.domain.run_files import (
+    BIAS,
+    CERTIFICATE,
+    COMPOSITION,
+    ENVIRONMENT,
+    INPUTS,
+    JUDGED,
+    LOG,
+    MANIFEST,
+    MATRIX,
+    PICTURE,
+    PROVENANCE,
+    REPORT,
+    REPORT_TEXT,
+    RESOLVED,
+    SELECTION_FRAME,
+    SELECTION_RECORD,
+    STREAMS,
+    WALKED,
+    WEIGHTS_FRAME,
+    bars_of,
+)
 
 _SYNTHETIC = "> **Synthetic data.** Prices come from the built-in generator, not from a market."
 
@@ -40,26 +62,26 @@ def render_markdown(data: ReportData) -> str:
 def index_markdown(data: ReportData) -> str:
     """Return INDEX.md: what lies where in the run directory."""
     files = [
-        ("config/resolved_manifest.json", "the profile, with every default filled in"),
-        ("config/inputs.json", "content ids of the inputs, the window of sessions, the frozen instruments"),
-        ("config/selection_audit.json", "every instrument that was judged, with its verdict"),
-        ("config/bias.json", "universe-days that have no bar, by kind"),
-        ("config/provenance.json", "certificate, TWS requests behind the bars, and what quarantine held back"),
-        ("config/walk_forward.json", "the newest backtest of this very profile, where there was one"),
-        ("config/environment.json", "interpreter, platform and library versions"),
-        ("data/*_1d.parquet", "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
-        ("data/returns_matrix.parquet", "simple returns, sessions by con_id; null = no return"),
-        ("data/returns_certificate.parquet", "why each instrument is in the matrix or not"),
-        ("data/selection.parquet", "every frozen instrument: score, terms, cluster, verdict and reason"),
-        ("data/selection.json", "weights of the score, vetoes, and the relaxation ladder"),
-        ("data/synthetic_returns.parquet", "returns of the strategy atoms, sessions by atom"),
-        ("data/synthetic_composition.parquet", "what each atom is, and whether it holds now"),
-        ("data/weights.parquet", "the weights (also as .csv; .json adds exposures, fallbacks and findings)"),
-        ("reports/report.html", "the report, readable offline"),
-        ("reports/report.md", "its essentials as text"),
-        ("plots/weights.png", "the weights as a picture"),
-        ("audit.jsonl", "what happened and when, hash-chained"),
-        ("manifest.json", "sha256 of every file but itself and the log"),
+        (RESOLVED, "the profile, with every default filled in"),
+        (INPUTS, "content ids of the inputs, the window of sessions, the frozen instruments"),
+        (JUDGED, "every instrument that was judged, with its verdict"),
+        (BIAS, "universe-days that have no bar, by kind"),
+        (PROVENANCE, "certificate, TWS requests behind the bars, and what quarantine held back"),
+        (WALKED, "the newest backtest of this very profile, where there was one"),
+        (ENVIRONMENT, "interpreter, platform and library versions"),
+        (bars_of("*"), "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
+        (MATRIX, "simple returns, sessions by con_id; null = no return"),
+        (CERTIFICATE, "why each instrument is in the matrix or not"),
+        (SELECTION_FRAME, "every frozen instrument: score, terms, cluster, verdict and reason"),
+        (SELECTION_RECORD, "weights of the score, vetoes, and the relaxation ladder"),
+        (STREAMS, "returns of the strategy atoms, sessions by atom"),
+        (COMPOSITION, "what each atom is, and whether it holds now"),
+        (WEIGHTS_FRAME, "the weights (also as .csv; .json adds exposures, fallbacks and findings)"),
+        (REPORT, "the report, readable offline"),
+        (REPORT_TEXT, "its essentials as text"),
+        (PICTURE, "the weights as a picture"),
+        (LOG, "what happened and when, hash-chained"),
+        (MANIFEST, "sha256 of every file but itself and the log"),
     ]
     head = f"# Run {data.run_id}\n\nProfile {data.profile}, session {data.session}, method {data.method}."
     code = ((f"`{name}`", text) for name, text in files)

@@ -8,6 +8,19 @@ from typing import Any
 from quant_assets.domain.reports import charts
 from quant_assets.domain.reports.data import TRACE, Correlation, Position, Track
 from quant_assets.domain.reports.page import percent, render_page, text_table
+from quant_assets.domain.run_files import (
+    ENVIRONMENT,
+    INPUTS,
+    LOG,
+    MANIFEST,
+    REPORT,
+    REPORT_TEXT,
+    RESOLVED,
+    SLEEVE_RETURNS,
+    SLEEVE_WEIGHTS,
+    WEIGHTS_FRAME,
+    bars_of,
+)
 
 
 @dataclass(frozen=True)
@@ -79,17 +92,17 @@ def meta_markdown(data: MetaData) -> str:
 def meta_index(data: MetaData) -> str:
     """Return INDEX.md: what lies where in the run directory."""
     files = {
-        "config/resolved_manifest.json": "the meta portfolio's profile, with every default filled in",
-        "config/inputs.json": "the sleeves: run ids, digests of their manifests, content ids of what was copied",
-        "config/environment.json": "interpreter, platform and library versions",
-        "data/*_1d.parquet": "frozen daily bars per instrument, copied from the sleeves",
-        "data/sleeve_returns.parquet": "returns of the sleeves, sessions by sleeve, numbered as in config/inputs.json",
-        "data/sleeve_weights.parquet": "what each sleeve holds",
-        "data/weights.parquet": "the flattened weights (also as .csv; .json adds shares, fallbacks and findings)",
-        "reports/report.html": "the report, readable offline",
-        "reports/report.md": "its essentials as text",
-        "audit.jsonl": "what happened and when, hash-chained",
-        "manifest.json": "sha256 of every file but itself and the log",
+        RESOLVED: "the meta portfolio's profile, with every default filled in",
+        INPUTS: "the sleeves: run ids, digests of their manifests, content ids of what was copied",
+        ENVIRONMENT: "interpreter, platform and library versions",
+        bars_of("*"): "frozen daily bars per instrument, copied from the sleeves",
+        SLEEVE_RETURNS: "returns of the sleeves, sessions by sleeve, numbered as in config/inputs.json",
+        SLEEVE_WEIGHTS: "what each sleeve holds",
+        WEIGHTS_FRAME: "the flattened weights (also as .csv; .json adds shares, fallbacks and findings)",
+        REPORT: "the report, readable offline",
+        REPORT_TEXT: "its essentials as text",
+        LOG: "what happened and when, hash-chained",
+        MANIFEST: "sha256 of every file but itself and the log",
     }
     head = f"# Run {data.run_id}\n\nMeta portfolio {data.profile}, session {data.session}."
     table = text_table(["file", "content"], [[f"`{name}`", text] for name, text in files.items()])

@@ -1,6 +1,7 @@
 """`quant run diff`: from two run directories to what differs between them."""
 
 from quant_assets.domain.comparison import RunDiff, RunFacts, compare
+from quant_assets.domain.run_files import ENVIRONMENT, SELECTION_RECORD, WEIGHTS_RECORD
 from quant_assets.domain.verification import errors
 from quant_assets.errors import VerificationError
 from quant_assets.flows.alpha.fates import fates_of, is_meta
@@ -32,7 +33,7 @@ def facts_of(run: RunDirectory) -> RunFacts:
 
         return meta_facts(run)
     data, inputs = report_data(run), run.inputs
-    record, chosen = run.read_json("data/weights.json"), run.read_json("data/selection.json")
+    record, chosen = run.read_json(WEIGHTS_RECORD), run.read_json(SELECTION_RECORD)
     return RunFacts(
         run_id=inputs["run_id"],
         session=inputs["session"],
@@ -42,7 +43,7 @@ def facts_of(run: RunDirectory) -> RunFacts:
         window=inputs["window"],
         config=run.resolved,
         code_version=inputs["code_version"],
-        environment=run.read_json("config/environment.json"),
+        environment=run.read_json(ENVIRONMENT),
         fates=fates_of(run),
         weights={one.con_id: one.weight for one in data.positions},
         metrics={

@@ -3,8 +3,8 @@
 import polars as pl
 
 from quant_assets.domain.comparison import Fate
+from quant_assets.domain.run_files import CERTIFICATE, SELECTION_FRAME
 from quant_assets.errors import ConfigurationError
-from quant_assets.flows.alpha.stages import CERTIFICATE, SELECTION_FRAME
 from quant_assets.lakehouse.runs import RunDirectory
 
 

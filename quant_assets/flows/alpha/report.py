@@ -21,6 +21,16 @@ from quant_assets.domain.reports import (
     tree,
 )
 from quant_assets.domain.returns import complete_cases, con_ids
+from quant_assets.domain.run_files import (
+    BIAS,
+    CERTIFICATE,
+    ENVIRONMENT,
+    MATRIX,
+    SELECTION_FRAME,
+    SELECTION_RECORD,
+    WALKED,
+    WEIGHTS_RECORD,
+)
 from quant_assets.domain.verification import Finding
 from quant_assets.flows.alpha.compute import profile_of
 from quant_assets.flows.alpha.why import Explanation, explain_all, provenance_of
@@ -30,9 +40,9 @@ from quant_assets.lakehouse.runs import RunDirectory
 def report_data(run: RunDirectory) -> ReportData:
     """Read everything that the report shows from the run directory."""
     inputs, profile = run.inputs, profile_of(run)
-    record = json.loads(run.read("data/weights.json"))
-    matrix = run.read_frame("data/returns_matrix.parquet")
-    certificate = run.read_frame("data/returns_certificate.parquet")
+    record = json.loads(run.read(WEIGHTS_RECORD))
+    matrix = run.read_frame(MATRIX)
+    certificate = run.read_frame(CERTIFICATE)
     positions = _positions(run, record)
     cases = complete_cases(matrix.select("session", *(str(one.con_id) for one in positions)))
     weight_of = {one.con_id: one.weight for one in positions}
@@ -74,18 +84,16 @@ def report_data(run: RunDirectory) -> ReportData:
         tables=inputs["tables"],
         merkle_root=inputs["merkle_root"],
         code_version=inputs["code_version"],
-        environment=run.read_json("config/environment.json"),
+        environment=run.read_json(ENVIRONMENT),
     )
 
 
-BIAS = "config/bias.json"
-WALKED = "config/walk_forward.json"
 _EXPLAINED = 60
 """Positions whose reasons the report tells; `quant why` tells those of all."""
 
 
 def _tree(run: RunDirectory, matrix: pl.DataFrame) -> Tree | None:
-    rows = run.read_frame("data/selection.parquet").filter(pl.col("cluster").is_not_null())
+    rows = run.read_frame(SELECTION_FRAME).filter(pl.col("cluster").is_not_null())
     by_id = {con_id: (symbol, cluster) for con_id, symbol, cluster in rows.select("con_id", "symbol", "cluster").rows()}
     known = [con_id for con_id in con_ids(matrix) if con_id in by_id]
     values = matrix.select(map(str, known)).fill_null(float("nan")).to_numpy()
@@ -130,8 +138,8 @@ def _positions(run: RunDirectory, record: dict[str, Any]) -> list[Position]:
 
 
 def _choice(run: RunDirectory, record: dict[str, Any], cluster_cap: float) -> Choice:
-    made = run.read_json("data/selection.json")
-    rows = run.read_frame("data/selection.parquet").filter(pl.col("score").is_not_null())
+    made = run.read_json(SELECTION_RECORD)
+    rows = run.read_frame(SELECTION_FRAME).filter(pl.col("score").is_not_null())
     scored = [
         Scored(
             symbol=row["symbol"],
@@ -157,7 +165,7 @@ def _choice(run: RunDirectory, record: dict[str, Any], cluster_cap: float) -> Ch
 
 def _excluded(run: RunDirectory, certificate: pl.DataFrame) -> list[Excluded]:
     """Return who was not selected, then who was dropped from the matrix, then who never became a candidate."""
-    judged = run.read_frame("data/selection.parquet").filter(verdict="rejected").filter(pl.col("score").is_not_null())
+    judged = run.read_frame(SELECTION_FRAME).filter(verdict="rejected").filter(pl.col("score").is_not_null())
     dropped = certificate.filter(pl.col("verdict") == "dropped").select("symbol", "reason").rows()
     rejected = [one for one in run.audit_trail if one["verdict"] == "rejected"]
     return [

@@ -11,20 +11,21 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.run_files import (
+    CERTIFICATE,
+    COMPOSITION,
+    MATRIX,
+    SELECTION_FRAME,
+    SELECTION_RECORD,
+    STREAMS,
+    WEIGHTS_FRAME,
+    WEIGHTS_RECORD,
+)
 from quant_assets.domain.tables import RETURNS_MATRIX, SELECTION, SYNTHETIC_RETURNS, WEIGHTS, Table
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.alpha.compute import label
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, StageCache, environment, key_of, read_log, stage_code
-
-MATRIX = "data/returns_matrix.parquet"
-CERTIFICATE = "data/returns_certificate.parquet"
-SELECTION_FRAME = "data/selection.parquet"
-SELECTION_RECORD = "data/selection.json"
-STREAMS = "data/synthetic_returns.parquet"
-COMPOSITION = "data/synthetic_composition.parquet"
-WEIGHTS_FRAME = "data/weights.parquet"
-WEIGHTS_RECORD = "data/weights.json"
 
 CACHE, COMPUTED = "cache", "computed"
 """Where the result of a stage came from, as the run's log says it."""

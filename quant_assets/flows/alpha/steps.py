@@ -13,6 +13,22 @@ from quant_assets.clock import Clock, SystemClock
 from quant_assets.control.seal import network_seal
 from quant_assets.domain.reports import index_markdown, render_html, render_markdown, weights_png
 from quant_assets.domain.returns import con_ids
+from quant_assets.domain.run_files import (
+    CERTIFICATE,
+    COMPOSITION,
+    INDEX,
+    MANIFEST,
+    MATRIX,
+    PICTURE,
+    REPORT,
+    REPORT_TEXT,
+    SELECTION_FRAME,
+    SELECTION_RECORD,
+    STREAMS,
+    WEIGHTS_FRAME,
+    WEIGHTS_RECORD,
+    WEIGHTS_TEXT,
+)
 from quant_assets.domain.tables import REPORTS
 from quant_assets.domain.verification import Finding, errors
 from quant_assets.errors import NetworkSealedError, VerificationError
@@ -20,28 +36,10 @@ from quant_assets.flows.alpha.choose import compute_selection
 from quant_assets.flows.alpha.combine import compute_synthesis
 from quant_assets.flows.alpha.compute import compute_returns, label
 from quant_assets.flows.alpha.report import report_data
-from quant_assets.flows.alpha.stages import (
-    ALLOCATION,
-    CERTIFICATE,
-    CHOICE,
-    COMPOSITION,
-    COMPUTED,
-    MATRIX,
-    RETURNS,
-    SELECTION_FRAME,
-    SELECTION_RECORD,
-    STREAMS,
-    SYNTHESIS,
-    WEIGHTS_FRAME,
-    WEIGHTS_RECORD,
-    keep,
-    reuse,
-)
+from quant_assets.flows.alpha.stages import ALLOCATION, CHOICE, COMPUTED, RETURNS, SYNTHESIS, keep, reuse
 from quant_assets.flows.alpha.weigh import compute_weights
-from quant_assets.lakehouse.runs import MANIFEST, RunDirectory, RunLog, StageCache, hash_findings, seal_run
+from quant_assets.lakehouse.runs import RunDirectory, RunLog, StageCache, hash_findings, seal_run
 from quant_assets.lakehouse.runs.directory import sha256
-
-REPORT = "reports/report.html"
 
 
 def build_returns(run: RunDirectory, clock: Clock | None = None, cache: StageCache | None = None) -> pl.DataFrame:
@@ -129,7 +127,7 @@ def build_weights(run: RunDirectory, clock: Clock | None = None, cache: StageCac
             run.write_frame(WEIGHTS_FRAME, weighed.frame)
             run.write_json(WEIGHTS_RECORD, weighed.record)
         rows, record = run.read_frame(WEIGHTS_FRAME), run.read_json(WEIGHTS_RECORD)
-        run.write("data/weights.csv", _csv(rows))
+        run.write(WEIGHTS_TEXT, _csv(rows))
         for one in record["fallbacks"]:
             log.note("fallback", status="warn", **one)
         log.note("weights", status="ok", rows=rows.height, method=record["method"], origin=origin)
@@ -158,9 +156,9 @@ def build_report(
         with _sealed(run, clock) as log:
             data = report_data(run)
             run.write(REPORT, render_html(data))
-            run.write("reports/report.md", render_markdown(data))
-            run.write("plots/weights.png", weights_png(run.read_frame(WEIGHTS_FRAME)))
-            run.write("INDEX.md", index_markdown(data))
+            run.write(REPORT_TEXT, render_markdown(data))
+            run.write(PICTURE, weights_png(run.read_frame(WEIGHTS_FRAME)))
+            run.write(INDEX, index_markdown(data))
             log.note("report", status="ok")
             seal_run(run)
     row = {**label(run), "html": f"artifacts/runs/{run.run_id}/{REPORT}", "manifest_sha256": sha256(run.read(MANIFEST))}

@@ -6,13 +6,21 @@ import polars as pl
 from quant_assets.control.seal import network_seal
 from quant_assets.domain.comparison import changed, flat
 from quant_assets.domain.optimization import GRID
+from quant_assets.domain.run_files import (
+    CERTIFICATE,
+    COMPOSITION,
+    ENVIRONMENT,
+    MATRIX,
+    SELECTION_FRAME,
+    STREAMS,
+    WEIGHTS_FRAME,
+)
 from quant_assets.domain.verification import Finding, Severity, errors
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.alpha.choose import compute_selection
 from quant_assets.flows.alpha.combine import compute_synthesis
 from quant_assets.flows.alpha.compute import compute_returns
 from quant_assets.flows.alpha.fates import is_meta
-from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, MATRIX, SELECTION_FRAME, STREAMS, WEIGHTS_FRAME
 from quant_assets.flows.alpha.weigh import compute_weights
 from quant_assets.flows.snapshot import BAR_COLUMNS
 from quant_assets.lakehouse.content import content_id
@@ -96,7 +104,7 @@ def _recomputed(run: RunDirectory) -> list[Finding]:
 
 def differences(run: RunDirectory) -> list[str]:
     """Return what is not as it was when the run was made, with both sides."""
-    then, now = run.read_json("config/environment.json"), environment()
+    then, now = run.read_json(ENVIRONMENT), environment()
     told = [f"{one['key']} ({one['a']}, here {one['b']})" for one in changed("key", dict(flat(then)), dict(flat(now)))]
     same_code = run.inputs["code_version"] == code_version()
     return told if same_code else [*told, f"code ({run.inputs['code_version']}, here {code_version()})"]

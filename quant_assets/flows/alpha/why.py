@@ -9,15 +9,21 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.comparison import Fate
+from quant_assets.domain.run_files import (
+    CERTIFICATE,
+    COMPOSITION,
+    PROVENANCE,
+    SELECTION_FRAME,
+    SELECTION_RECORD,
+    WEIGHTS_RECORD,
+)
 from quant_assets.domain.synthesis import Atom, atoms_of
 from quant_assets.errors import NotInRunError, UnknownNameError
 from quant_assets.flows.alpha.compute import profile_of
 from quant_assets.flows.alpha.fates import fates_of, require_instruments
-from quant_assets.flows.alpha.stages import CERTIFICATE, COMPOSITION, SELECTION_FRAME, SELECTION_RECORD, WEIGHTS_RECORD
 from quant_assets.lakehouse.runs import RunDirectory
 from quant_assets.settings.manifest import RiskConfig
 
-PROVENANCE = "config/provenance.json"
 _BINDING = 1e-6
 
 

@@ -8,6 +8,18 @@ import polars as pl
 
 from quant_assets.clock import Clock
 from quant_assets.domain.reports.backtest import BacktestData, backtest_index, backtest_markdown, render_backtest
+from quant_assets.domain.run_files import (
+    EARNED,
+    ENVIRONMENT,
+    FOLDS,
+    FOLDS_TEXT,
+    INDEX,
+    INPUTS,
+    REPORT,
+    REPORT_TEXT,
+    RESOLVED,
+    WEIGHTS_FRAME,
+)
 from quant_assets.domain.verification import errors
 from quant_assets.errors import UnknownNameError
 from quant_assets.flows.backtest.sources import History
@@ -71,19 +83,19 @@ def store(layout: Layout, walked: Walked, history: History, profile: Profile, cl
         weights=walked.weights,
     )
     with run.writing(clock):
-        run.write_json("config/resolved_manifest.json", config)
-        run.write_json("config/inputs.json", {**described, **names})
-        if not run.file("config/environment.json").exists():
-            run.write_json("config/environment.json", environment())
-        run.write_frame("data/folds.parquet", walked.folds)
-        run.write_frame("data/returns.parquet", walked.returns)
-        run.write_frame("data/weights.parquet", walked.weights)
-        run.write("data/folds.csv", _csv(walked.folds))
+        run.write_json(RESOLVED, config)
+        run.write_json(INPUTS, {**described, **names})
+        if not run.file(ENVIRONMENT).exists():
+            run.write_json(ENVIRONMENT, environment())
+        run.write_frame(FOLDS, walked.folds)
+        run.write_frame(EARNED, walked.returns)
+        run.write_frame(WEIGHTS_FRAME, walked.weights)
+        run.write(FOLDS_TEXT, _csv(walked.folds))
         run.write_json(METRICS, walked.record)
         RunLog(run, clock).note("walked", status="ok", n_folds=walked.record["n_folds"])
-        run.write("reports/report.html", render_backtest(data))
-        run.write("reports/report.md", backtest_markdown(data))
-        run.write("INDEX.md", backtest_index(data))
+        run.write(REPORT, render_backtest(data))
+        run.write(REPORT_TEXT, backtest_markdown(data))
+        run.write(INDEX, backtest_index(data))
         RunLog(run, clock).note("report", status="ok")
         seal_run(run)
     return run

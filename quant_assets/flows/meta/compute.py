@@ -11,10 +11,10 @@ from quant_assets.domain.meta import Blend, Sleeve, allowed, blend
 from quant_assets.domain.optimization import stability
 from quant_assets.domain.returns import closes_matrix, complete_cases, simple_returns
 from quant_assets.domain.robustness import gap_finding, invested_finding, lost_findings, stability_finding
+from quant_assets.domain.run_files import SLEEVE_RETURNS, SLEEVE_WEIGHTS
 from quant_assets.domain.tables import WEIGHTS
 from quant_assets.domain.verification import Finding, exposure, risk_contributions, verify_weights
 from quant_assets.flows.alpha.compute import bars_of, label, profile_of
-from quant_assets.flows.meta.gather import SLEEVE_RETURNS, SLEEVE_WEIGHTS
 from quant_assets.lakehouse.runs import RunDirectory
 from quant_assets.settings.manifest import SleeveConfig
 

@@ -10,9 +10,8 @@ from quant_assets.domain.comparison import Fate, RunFacts
 from quant_assets.domain.reports import track
 from quant_assets.domain.reports.data import TRACE
 from quant_assets.domain.returns import complete_cases
+from quant_assets.domain.run_files import ENVIRONMENT, SLEEVE_RETURNS, SLEEVE_WEIGHTS, WEIGHTS_RECORD
 from quant_assets.errors import UnknownNameError
-from quant_assets.flows.alpha.stages import WEIGHTS_RECORD
-from quant_assets.flows.meta.gather import SLEEVE_RETURNS, SLEEVE_WEIGHTS
 from quant_assets.lakehouse.runs import RunDirectory
 
 
@@ -47,7 +46,7 @@ def meta_facts(run: RunDirectory) -> RunFacts:
         window=inputs["window"],
         config=run.resolved,
         code_version=inputs["code_version"],
-        environment=run.read_json("config/environment.json"),
+        environment=run.read_json(ENVIRONMENT),
         fates={one["con_id"]: Fate(one["symbol"], "selected") for one in record["weights"]},
         weights=weights,
         metrics={

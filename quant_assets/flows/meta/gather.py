@@ -10,13 +10,23 @@ import polars as pl
 
 from quant_assets.clock import Clock
 from quant_assets.domain.meta import joined, stream
+from quant_assets.domain.run_files import (
+    ENVIRONMENT,
+    INPUTS,
+    MANIFEST,
+    RESOLVED,
+    SLEEVE_RETURNS,
+    SLEEVE_WEIGHTS,
+    STREAMS,
+    WEIGHTS_FRAME,
+    WEIGHTS_RECORD,
+    bars_of,
+)
 from quant_assets.domain.verification import errors
 from quant_assets.errors import ConfigurationError, VerificationError
-from quant_assets.flows.alpha.stages import STREAMS, WEIGHTS_FRAME
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import (
-    MANIFEST,
     RunDirectory,
     RunLog,
     code_version,
@@ -29,8 +39,6 @@ from quant_assets.lakehouse.runs.directory import sha256
 from quant_assets.settings.manifest import Profile
 
 KIND = "meta"
-SLEEVE_RETURNS = "data/sleeve_returns.parquet"
-SLEEVE_WEIGHTS = "data/sleeve_weights.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +78,14 @@ def freeze_sleeves(
     run = RunDirectory(layout.run(run_id(session, profile_name, root)))
     names = {"run_id": run.run_id, "merkle_root": root, "code_version": identity["code"]}
     with run.writing(clock):
-        run.write_json("config/resolved_manifest.json", config)
-        if not run.file("config/environment.json").exists():
-            run.write_json("config/environment.json", environment())
+        run.write_json(RESOLVED, config)
+        if not run.file(ENVIRONMENT).exists():
+            run.write_json(ENVIRONMENT, environment())
         for name, frame in gathered.files.items():
             run.write_frame(name, frame)
         run.write_frame(SLEEVE_RETURNS, gathered.returns)
         run.write_frame(SLEEVE_WEIGHTS, gathered.weights)
-        run.write_json("config/inputs.json", {**described, **names})
+        run.write_json(INPUTS, {**described, **names})
         RunLog(run, clock).note("frozen", status="ok", sleeves=[one["run_id"] for one in gathered.sleeves])
     return run
 
@@ -106,7 +114,7 @@ def _gather(runs: Sequence[RunDirectory]) -> _Gathered:
     streams, weights, sleeves = [], [], []
     chosen: dict[int, tuple[RunDirectory, dict[str, Any]]] = {}
     for run in runs:
-        record = run.read_json("data/weights.json")
+        record = run.read_json(WEIGHTS_RECORD)
         streams.append(stream(run.read_frame(STREAMS), {one["atom"]: one["weight"] for one in record["atoms"]}))
         frame = run.read_frame(WEIGHTS_FRAME).select("run_id", "con_id", "symbol", "weight")
         weights.append(frame)
@@ -131,8 +139,7 @@ def _gather(runs: Sequence[RunDirectory]) -> _Gathered:
     instruments = [chosen[con_id] for con_id in sorted(held)]
     names = Counter(one["file"] for _, one in instruments)
     described = [
-        {**one, "file": one["file"] if names[one["file"]] == 1 else f"data/{one['con_id']}_1d.parquet"}
-        for _, one in instruments
+        {**one, "file": one["file"] if names[one["file"]] == 1 else bars_of(one["con_id"])} for _, one in instruments
     ]
     bars = (run.read_frame(one["file"]) for run, one in instruments)
     return _Gathered(

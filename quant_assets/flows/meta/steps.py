@@ -8,13 +8,19 @@ from quant_assets.control.seal import network_seal
 from quant_assets.domain.reports import correlation, track
 from quant_assets.domain.reports.meta import MetaData, meta_index, meta_markdown, render_meta
 from quant_assets.domain.returns import complete_cases
+from quant_assets.domain.run_files import (
+    INDEX,
+    REPORT,
+    REPORT_TEXT,
+    SLEEVE_RETURNS,
+    WEIGHTS_FRAME,
+    WEIGHTS_RECORD,
+    WEIGHTS_TEXT,
+)
 from quant_assets.domain.verification import errors
 from quant_assets.errors import NetworkSealedError, VerificationError
 from quant_assets.flows.alpha.compute import profile_of
-from quant_assets.flows.alpha.stages import WEIGHTS_FRAME
-from quant_assets.flows.alpha.steps import REPORT
 from quant_assets.flows.meta.compute import Blended, compute_blend
-from quant_assets.flows.meta.gather import SLEEVE_RETURNS
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, hash_findings, seal_run
 
 
@@ -47,15 +53,15 @@ def build_meta(run: RunDirectory, clock: Clock | None = None) -> pl.DataFrame:
 def _write(run: RunDirectory, made: Blended, log: RunLog) -> None:
     run.write_frame(WEIGHTS_FRAME, made.frame)
     rounded = made.frame.with_columns(pl.col("weight", "risk_contribution").round(9))
-    run.write("data/weights.csv", rounded.write_csv(float_precision=9))
-    run.write_json("data/weights.json", made.record)
+    run.write(WEIGHTS_TEXT, rounded.write_csv(float_precision=9))
+    run.write_json(WEIGHTS_RECORD, made.record)
     for one in made.record["fallbacks"]:
         log.note("fallback", status="warn", **one)
     log.note("weights", status="ok", rows=made.frame.height, method=made.record["method"])
     data = _report(run, made)
     run.write(REPORT, render_meta(data))
-    run.write("reports/report.md", meta_markdown(data))
-    run.write("INDEX.md", meta_index(data))
+    run.write(REPORT_TEXT, meta_markdown(data))
+    run.write(INDEX, meta_index(data))
     log.note("report", status="ok")
     seal_run(run)
 

@@ -2,14 +2,13 @@
 
 from quant_assets.control.seal import network_seal
 from quant_assets.domain.optimization import GRID
+from quant_assets.domain.run_files import MANIFEST, SLEEVE_RETURNS, SLEEVE_WEIGHTS, WEIGHTS_FRAME
 from quant_assets.domain.verification import Finding
 from quant_assets.errors import QuantAssetsError
-from quant_assets.flows.alpha.stages import WEIGHTS_FRAME
 from quant_assets.flows.alpha.verify import differences, same_frames, tolerance_of
 from quant_assets.flows.meta.compute import compute_blend
-from quant_assets.flows.meta.gather import SLEEVE_RETURNS, SLEEVE_WEIGHTS
 from quant_assets.lakehouse.content import content_id
-from quant_assets.lakehouse.runs import MANIFEST, RunDirectory
+from quant_assets.lakehouse.runs import RunDirectory
 from quant_assets.lakehouse.runs.directory import sha256
 
 

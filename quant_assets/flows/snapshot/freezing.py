@@ -10,6 +10,7 @@ import polars as pl
 
 from quant_assets.clock import Clock
 from quant_assets.domain.limits import Limits
+from quant_assets.domain.run_files import BIAS, ENVIRONMENT, INPUTS, JUDGED, PROVENANCE, RESOLVED, WALKED
 from quant_assets.domain.tables import SNAPSHOTS
 from quant_assets.errors import DefectError
 from quant_assets.flows.reader import Reader
@@ -18,9 +19,6 @@ from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import RunDirectory, RunLog, code_version, environment, merkle_root, run_id
 from quant_assets.lakehouse.runs.record import read_log
 from quant_assets.settings.manifest import Profile
-
-PROVENANCE = "config/provenance.json"
-WALKED = "config/walk_forward.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +158,16 @@ def _write(run: RunDirectory, request: Request, gathered: Gathered, inputs: dict
     rows = gathered.candidates.drop("session", "profile").to_dicts()
     audit = [{**row, "metadata": json.loads(row["metadata"])} for row in rows]
     written = [
-        run.write_json("config/resolved_manifest.json", _resolved(request)),
-        run.write_json("config/selection_audit.json", {"instruments": audit}),
-        run.write_json("config/bias.json", gathered.bias),
+        run.write_json(RESOLVED, _resolved(request)),
+        run.write_json(JUDGED, {"instruments": audit}),
+        run.write_json(BIAS, gathered.bias),
     ]
-    if not run.file("config/environment.json").exists():
-        written.append(run.write_json("config/environment.json", environment()))
+    if not run.file(ENVIRONMENT).exists():
+        written.append(run.write_json(ENVIRONMENT, environment()))
     for one in gathered.instruments:
         bars = gathered.bars.filter(pl.col("con_id") == one["con_id"])
         written.append(run.write_frame(one["file"], frozen(bars)))
-    written.append(run.write_json("config/inputs.json", inputs))
+    written.append(run.write_json(INPUTS, inputs))
     return any(written)
 
 

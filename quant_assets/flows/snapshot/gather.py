@@ -11,6 +11,7 @@ from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.certificates import Certificate, judged
 from quant_assets.domain.limits import Limits, degraded_of
+from quant_assets.domain.run_files import bars_of
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
 from quant_assets.flows.limits import beyond_today, ways_out
@@ -172,7 +173,7 @@ def _instruments(
             {
                 "con_id": con_id,
                 "symbol": symbol,
-                "file": f"data/{stem}_1d.parquet",
+                "file": bars_of(stem),
                 "sector": one.get("industry"),
                 "long_name": one.get("long_name"),
                 "currency": one.get("currency"),

@@ -13,20 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from quant_assets.control.seal import network_seal
+from quant_assets.domain.run_files import (
+    INDEX,
+    MANIFEST,
+    PICTURE,
+    REPORT,
+    REPORT_TEXT,
+    RESOLVED,
+    WEIGHTS_RECORD,
+    WEIGHTS_TEXT,
+)
 from quant_assets.errors import ConfigurationError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.runs import RunDirectory
 from quant_assets.settings.environment import suggest
 
 ARTIFACTS = (
-    "manifest.json",
-    "INDEX.md",
-    "config/resolved_manifest.json",
-    "data/weights.csv",
-    "data/weights.json",
-    "reports/report.md",
-    "reports/report.html",
-    "plots/weights.png",
+    MANIFEST,
+    INDEX,
+    RESOLVED,
+    WEIGHTS_TEXT,
+    WEIGHTS_RECORD,
+    REPORT_TEXT,
+    REPORT,
+    PICTURE,
 )
 """Files of a run that are worth looking at beside others."""
 
@@ -160,7 +170,7 @@ def _params(run: RunDirectory) -> dict[str, str]:
 
 def _metrics(run: RunDirectory) -> Iterator[tuple[str, float]]:
     """Yield the numbers of the weights' record: exposures, cash, sectors, diagnostics, costs."""
-    record = run.read_json("data/weights.json")
+    record = run.read_json(WEIGHTS_RECORD)
     skipped = ("weights", "atoms", "findings", "fallbacks")
     for key, value in _flat({name: part for name, part in record.items() if name not in skipped}):
         if isinstance(value, int | float) and not isinstance(value, bool):

@@ -2,7 +2,7 @@
 
 from quant_assets.lakehouse.runs.cache import StageCache, key_of
 from quant_assets.lakehouse.runs.code import code_version, stage_code
-from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory
+from quant_assets.lakehouse.runs.directory import RunDirectory
 from quant_assets.lakehouse.runs.identity import environment, merkle_root, run_id
 from quant_assets.lakehouse.runs.listing import find_run, list_runs, open_run
 from quant_assets.lakehouse.runs.record import RunLog, read_log

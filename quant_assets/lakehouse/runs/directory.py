@@ -14,11 +14,10 @@ import polars as pl
 
 from quant_assets.clock import Clock
 from quant_assets.control.locks import hold
+from quant_assets.domain.run_files import INPUTS, JUDGED, MANIFEST, RESOLVED
 from quant_assets.errors import CorruptFileError, SnapshotExistsError, UnsafeNameError
 from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.layout import locks_beside
-
-MANIFEST = "manifest.json"
 
 _MEND = "Restore the run directory from a backup, or remove it and materialize the snapshot again."
 _READ_ONLY = 0o444
@@ -148,17 +147,17 @@ class RunDirectory:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """`config/inputs.json`: what was frozen, from which content ids."""
-        return dict(self.read_json("config/inputs.json"))
+        return dict(self.read_json(INPUTS))
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """`config/resolved_manifest.json`: the profile as it was applied."""
-        return dict(self.read_json("config/resolved_manifest.json"))
+        return dict(self.read_json(RESOLVED))
 
     @cached_property
     def audit_trail(self) -> list[dict[str, Any]]:
         """`config/selection_audit.json`: every instrument with its verdict."""
-        return list(self.read_json("config/selection_audit.json")["instruments"])
+        return list(self.read_json(JUDGED)["instruments"])
 
 
 def pretty(value: Any) -> str:

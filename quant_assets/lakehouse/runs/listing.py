@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.domain.run_files import INPUTS, MANIFEST, WEIGHTS_RECORD
 from quant_assets.errors import CorruptFileError, NotARunError, UnknownNameError
 from quant_assets.lakehouse.layout import Layout
-from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory
+from quant_assets.lakehouse.runs.directory import RunDirectory
 
 
 def open_run(layout: Layout, run_id: str) -> RunDirectory:
@@ -72,9 +73,9 @@ def _summary(run: RunDirectory, layout: Layout) -> tuple[Any, ...]:
     where = layout.relative(run.path)
     try:
         inputs = run.inputs
-        method = run.read_json("data/weights.json")["method"] if run.file("data/weights.json").exists() else None
+        method = run.read_json(WEIGHTS_RECORD)["method"] if run.file(WEIGHTS_RECORD).exists() else None
     except (CorruptFileError, KeyError, TypeError):
-        has_inputs = run.file("config/inputs.json").exists()
+        has_inputs = run.file(INPUTS).exists()
         return (run.run_id, None, None, None, None, "broken" if has_inputs else "partial", where)
     state = "finished" if run.is_finished else "partial"
     return (run.run_id, inputs["session"], inputs["profile"], method, len(inputs["instruments"]), state, where)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from quant_assets.clock import Clock
+from quant_assets.domain.run_files import LOG
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.runs.directory import RunDirectory, sha256
 from quant_assets.lakehouse.runs.identity import canonical
 
-AUDIT = "audit.jsonl"
 EVENTS = ("frozen", "returns", "selection", "synthesis", "weights", "report")
 """What the log of a finished run holds, in this order, besides fallbacks and warnings."""
 OTHER_EVENTS = {"meta": ("frozen", "weights", "report"), "backtest": ("walked", "report")}
@@ -44,7 +44,7 @@ class RunLog:
             "prev_hash": lines[-1]["hash"] if lines else _START,
         }
         entry["hash"] = sha256(canonical(entry))
-        with replacing(self.run.file(AUDIT)) as staged:
+        with replacing(self.run.file(LOG)) as staged:
             staged.write_text("".join(_line(one) for one in [*lines, entry]), encoding="utf-8")
             staged.chmod(0o444)
 
@@ -64,7 +64,7 @@ def read_log(run: RunDirectory) -> list[dict[str, Any]]:
     Raises:
         ValueError: a line is no JSON.
     """
-    path = run.file(AUDIT)
+    path = run.file(LOG)
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
@@ -72,7 +72,7 @@ def log_problems(run: RunDirectory) -> list[str]:
     """Return what is wrong with a finished run's log: a broken chain, bytes that differ, or a missing event."""
     try:
         lines = read_log(run)
-        text = run.read(AUDIT).decode()
+        text = run.read(LOG).decode()
     except (ValueError, OSError, CorruptFileError) as error:
         return [f"unreadable: {str(error).splitlines()[0]}"]
     problems = [] if text == "".join(_line(one) for one in lines) else ["bytes differ from what was written"]

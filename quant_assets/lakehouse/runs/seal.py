@@ -4,13 +4,14 @@ import json
 from datetime import date
 from typing import Any
 
+from quant_assets.domain.run_files import LOG, MANIFEST
 from quant_assets.domain.verification import Finding
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.runs.directory import MANIFEST, RunDirectory, pretty, sha256
+from quant_assets.lakehouse.runs.directory import RunDirectory, pretty, sha256
 from quant_assets.lakehouse.runs.identity import merkle_root, run_id
-from quant_assets.lakehouse.runs.record import AUDIT, log_problems
+from quant_assets.lakehouse.runs.record import log_problems
 
-_NOT_LISTED = {MANIFEST, AUDIT}
+_NOT_LISTED = {MANIFEST, LOG}
 """The manifest cannot list itself; the log proves itself by its chain."""
 
 
@@ -40,7 +41,7 @@ def _manifest(run: RunDirectory) -> str:
             "inputs": run.inputs["tables"],
             "config": run.resolved,
             "files": {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in contents},
-            "chained": [AUDIT],
+            "chained": [LOG],
         }
     )
 
@@ -59,7 +60,7 @@ def hash_findings(run: RunDirectory) -> list[Finding]:
         problems += _identity_problems(run)
     except (CorruptFileError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [Finding("error", "files", f"the run cannot be read: {error or type(error).__name__}")]
-    problems += [f"{AUDIT}: {problem}" for problem in log_problems(run)]
+    problems += [f"{LOG}: {problem}" for problem in log_problems(run)]
     if problems:
         return [Finding("error", "files", problem) for problem in problems]
     found = [Finding("info", "files", f"{len(list(run.files()))} files are as recorded")]
