@@ -4,17 +4,11 @@ import dagster as dg
 
 from quant_assets.assets.describe import Catalogue, checks
 from quant_assets.assets.making import each, table_asset
+from quant_assets.domain.features import FEATURE_TABLES
 from quant_assets.domain.tables import CANDIDATES
 from quant_assets.flows.indexed import candidates as publish_candidates
 
-UPSTREAM = [
-    "universe",
-    "instruments",
-    "curated_tws_1d_bars",
-    "features_price_1m_v1",
-    "features_volume_1m_v1",
-    "tv_technicals_1d",
-]
+UPSTREAM = ["universe", "instruments", "curated_tws_1d_bars", *FEATURE_TABLES]
 """Features are read where a profile has screens; the edges also keep the alpha cycle behind the whole data cycle."""
 
 

@@ -1,5 +1,7 @@
 """Which assets make up which cycle, by name; importable without Dagster."""
 
+from quant_assets.domain.features import FEATURE_TABLES, LABEL_TABLES
+
 DATA = (
     "universe",
     "raw_instruments",
@@ -14,10 +16,8 @@ DATA = (
     "bar_accounting",
     "dq_metrics",
     "curated_tws_1d_bars",
-    "features_price_1m_v1",
-    "features_volume_1m_v1",
-    "tv_technicals_1d",
-    "labels_tws_returns",
+    *FEATURE_TABLES,
+    *LABEL_TABLES,
     "certified_sessions",
 )
 """The data cycle, partitioned by session."""

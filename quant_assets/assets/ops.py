@@ -9,10 +9,13 @@ import polars as pl
 
 from quant_assets.assets.describe import OWNER, Catalogue
 from quant_assets.assets.pictures import table
+from quant_assets.domain.features import FEATURE_TABLES, LABEL_TABLES
+from quant_assets.domain.tables import ALL
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.compact import compact_months, due_months, prove_copies
 from quant_assets.flows.daily_reports import write_daily_reports
 from quant_assets.flows.data_audit import AuditFinding, audit_data
+from quant_assets.lakehouse.copies import has_copies
 from quant_assets.resources.work import WorkResource
 
 COPIES_EQUAL = "copies_equal"
@@ -31,14 +34,7 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
         group_name="ops",
         kinds={"json"},
         owners=[OWNER],
-        deps=[
-            "curated_tws_1m_bars",
-            "curated_tws_1d_bars",
-            "features_price_1m_v1",
-            "features_volume_1m_v1",
-            "tv_technicals_1d",
-            "labels_tws_returns",
-        ],
+        deps=["curated_tws_1m_bars", "curated_tws_1d_bars", *FEATURE_TABLES, *LABEL_TABLES],
         description="data/lakehouse/_metadata/catalog.json: partitions, rows, freshness and coverage of every table.",
         automation_condition=dg.AutomationCondition.eager(),
     )
@@ -68,7 +64,7 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
         group_name="ops",
         kinds={"parquet"},
         owners=[OWNER],
-        deps=["curated_tws_1m_bars", "features_price_1m_v1", "features_volume_1m_v1", "labels_tws_returns"],
+        deps=[one.name for one in ALL if has_copies(one)],
         description="Month copies for research reads: derived, proven equal before they are used, never the only copy.",
         automation_condition=dg.AutomationCondition.cron_tick_passed(WEEKLY) & ~dg.AutomationCondition.in_progress(),
         check_specs=[

@@ -130,6 +130,8 @@ RETURNS = FeatureGroup(
 
 GROUPS: Mapping[tuple[str, str], FeatureGroup] = {(g.name, g.version): g for g in (PRICE_1M, VOLUME_1M, TECHNICALS_1D)}
 LABELS: Mapping[str, FeatureGroup] = {RETURNS.version: RETURNS}
+FEATURE_TABLES = tuple(group.table.name for group in GROUPS.values())
+LABEL_TABLES = tuple(group.table.name for group in LABELS.values())
 
 
 def feature_group(name: str, version: str) -> FeatureGroup:
