@@ -14,6 +14,7 @@ import polars as pl
 from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks, told_apart
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS
 from quant_assets.domain.toxic import MAX_JUMP, REAL_MOVE
+from quant_assets.settings.quality import PRICES
 
 VERSION = "3"
 
@@ -46,7 +47,6 @@ COARSEST = 1.15
 LARGEST_DIVIDEND = 0.7
 """Share of the price; what would be more is no dividend but damage."""
 _CENT = 0.01
-_PRICES = ("open", "high", "low", "close")
 
 
 def detect(
@@ -199,7 +199,7 @@ def _against_days(daily: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
     basis moves three of the four by the same factor.
     """
     both = daily.join(minutes, on=["con_id", "session"], how="inner", suffix="_minutes")
-    ratios = pl.concat_list(*(pl.col(name) / pl.col(f"{name}_minutes") for name in _PRICES))
+    ratios = pl.concat_list(*(pl.col(name) / pl.col(f"{name}_minutes") for name in PRICES))
     median = pl.col("_ratios").list.median()
     near = pl.col("_ratios").list.eval((pl.element() / pl.element().median() - 1).abs() <= COARSE_SNAP).list.sum()
     return both.with_columns(ratios.alias("_ratios")).select(
@@ -363,7 +363,7 @@ def rebased(
     factors: pl.DataFrame,
     adjust: str,
     *,
-    prices: tuple[str, ...] = (*_PRICES, "wap"),
+    prices: tuple[str, ...] = (*PRICES, "wap"),
     volumes: tuple[str, ...] = ("volume",),
 ) -> pl.DataFrame:
     """Put rows on the basis that factors lead to: prices times their factor, volumes divided by that of splits alone.

@@ -7,6 +7,7 @@ import polars as pl
 from quant_assets.domain.adjustments import SNAP, snapped
 from quant_assets.domain.instruments import PRIMARY_SERIES
 from quant_assets.domain.toxic import MAX_LOG_JUMP
+from quant_assets.settings.quality import PRICES
 
 BASIS_TOLERANCE = 0.005
 """Two answers are on the same price basis when the median ratio of their closes is within this of 1."""
@@ -17,8 +18,7 @@ are within this of each other. Prices move less within a session, mostly; splits
 
 _ANSWER = ["con_id", "request_id"]
 _DAILY_SERIES = ["con_id", "what_to_show"]
-_PRICES = ("open", "high", "low", "close")
-_VALUES = (*_PRICES, "volume")
+_VALUES = (*PRICES, "volume")
 
 
 def newest_answers(raw: pl.DataFrame) -> pl.DataFrame:
@@ -96,7 +96,7 @@ def _on_one_basis(ranked: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
     kept = older.join(factors.select(*_ANSWER, "rescaled_by"), on=_ANSWER).join(arrived, on="con_id")
     is_moved = pl.col("rescaled_by") != 1.0
     moved = kept.with_columns(
-        *((pl.col(name) * pl.col("rescaled_by")).alias(name) for name in (*_PRICES, "wap") if name in kept.columns),
+        *((pl.col(name) * pl.col("rescaled_by")).alias(name) for name in (*PRICES, "wap") if name in kept.columns),
         *((pl.col(name) / pl.col("rescaled_by")).alias(name) for name in ("volume",) if name in kept.columns),
         pl.when(is_moved).then(pl.col("rescaled_at")).alias("rescaled_at"),
     )
@@ -148,7 +148,7 @@ def as_served(rows: pl.DataFrame) -> pl.DataFrame:
     if "rescaled_by" not in rows.columns:
         return rows
     return rows.with_columns(
-        *((pl.col(name) / pl.col("rescaled_by")).alias(name) for name in (*_PRICES, "wap")),
+        *((pl.col(name) / pl.col("rescaled_by")).alias(name) for name in (*PRICES, "wap")),
         (pl.col("volume") * pl.col("rescaled_by")).alias("volume"),
     )
 
@@ -303,8 +303,7 @@ def session_prices(minutes: pl.DataFrame) -> pl.DataFrame:
     Returns:
         con_id, session, open (of the first minute), high, low, close (of the last minute).
     """
-    prices = ("open", "high", "low", "close")
-    sound = pl.all_horizontal((pl.col(name) > 0) & pl.col(name).is_finite() for name in prices)
+    sound = pl.all_horizontal((pl.col(name) > 0) & pl.col(name).is_finite() for name in PRICES)
     return (
         minutes.filter(sound)
         .group_by("con_id", "session")

@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 
 from quant_assets.domain.breaks import on_one_basis
+from quant_assets.domain.instruments import valid_at
+from quant_assets.domain.returns import SESSIONS_PER_YEAR
 from quant_assets.domain.tables import CANDIDATES
 from quant_assets.errors import NoCandidatesError
 from quant_assets.settings.manifest import DataConfig, SelectionConfig
@@ -17,7 +19,6 @@ LOGIC = "daily_screen_v1"
 DOLLAR_VOLUME_SESSIONS = 20
 MOMENTUM_FAR, MOMENTUM_NEAR = 252, 21
 VOLATILITY_SESSIONS = 63
-SESSIONS_PER_YEAR = 252
 _DIGITS = 9
 """Significant digits of metrics: enough to read, few enough to be equal on every machine."""
 
@@ -112,8 +113,7 @@ def metrics(daily: pl.DataFrame, session: date, lookback_sessions: int) -> pl.Da
 
 def _details(instruments: pl.DataFrame, session: date) -> pl.DataFrame:
     """Return the listing exchange per con_id as it was valid at the session."""
-    valid = (pl.col("valid_from") <= session) & (pl.col("valid_until").is_null() | (pl.col("valid_until") >= session))
-    latest = instruments.filter(valid).sort("con_id", "valid_from").unique("con_id", keep="last", maintain_order=True)
+    latest = valid_at(instruments, session).unique("con_id", keep="last", maintain_order=True)
     return latest.select("con_id", "primary_exchange", pl.lit(value=True).alias("has_details"))
 
 

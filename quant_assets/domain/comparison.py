@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quant_assets.domain.verification import turnover_of
+from quant_assets.settings.nested import leaves
 
 _DIGITS = 9
 
@@ -96,15 +97,9 @@ def changed(named: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict
     return [{named: name, "a": a.get(name), "b": b.get(name)} for name in names if a.get(name) != b.get(name)]
 
 
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the leaves of nested mappings with their dotted paths, and of lists of mappings with their places."""
-    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
-        value = dict(enumerate(value))
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from flat(inner, f"{path}.{name}" if path else str(name))
-    else:
-        yield path, value
+    return leaves(value, opens_lists=True)
 
 
 def _bars(a: RunFacts, b: RunFacts) -> list[dict[str, Any]]:

@@ -13,6 +13,12 @@ from quant_assets.domain.tables.discovery import DETAILS
 WhatToShow = Literal["TRADES", "ADJUSTED_LAST", "MIDPOINT", "BID", "ASK", "AGGTRADES"]
 
 
+def valid_at(instruments: pl.DataFrame, session: date) -> pl.DataFrame:
+    """Return the ranges of `instruments` that hold at a session, oldest first: the last one of an instrument counts."""
+    holds = (pl.col("valid_from") <= session) & (pl.col("valid_until").is_null() | (pl.col("valid_until") >= session))
+    return instruments.filter(holds).sort("valid_from", "con_id")
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """Which of TWS's series of an instrument is ingested."""

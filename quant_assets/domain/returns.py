@@ -15,6 +15,8 @@ import polars as pl
 from quant_assets.domain.tables import RETURNS_MATRIX
 from quant_assets.errors import NotEnoughReturnsError, ShapeError
 
+SESSIONS_PER_YEAR = 252
+"""What is measured per session is brought to a year with this, whichever exchange it is of."""
 MIN_COMPLETE_FRACTION = 0.5
 """Estimation refuses to work on less than this share of the matrix's sessions."""
 

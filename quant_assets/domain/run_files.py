@@ -38,6 +38,6 @@ LOG = "audit.jsonl"
 MANIFEST = "manifest.json"
 
 
-def bars_of(stem: object) -> str:
+def bars_file(stem: object) -> str:
     """Return the file of an instrument's daily bars."""
     return f"data/{stem}_1d.parquet"

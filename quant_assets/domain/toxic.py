@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from quant_assets.settings.quality import PRICES as _PRICES
+
 MAX_JUMP = 6.0
 """Factor above which a step of a price is no ordinary move: +500 %, and the same size down."""
 MAX_LOG_JUMP = math.log(MAX_JUMP)
@@ -13,8 +15,6 @@ NORMAL_VOLUME = 0.5
 """Share of an ordinary session's volume that a real move has at least."""
 FOLD = 3.0
 """How far, as a factor, the dollars of a session after a split may be from the usual ones."""
-
-_PRICES = ("open", "high", "low", "close")
 
 
 def judge(bars: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import Final
 import polars as pl
 
 from quant_assets.gateway.hours import WIRE_ZONE, ZONE
+from quant_assets.gateway.market import PRICES
 
 FORMAT_EPOCH: Final = 2
 FORMAT_DAY_AND_TIME: Final = 3
@@ -21,7 +22,7 @@ def encoded(frame: pl.DataFrame, format_date: int) -> bytes:
     is_whole = bool((volume == volume.floor()).all())
     columns = [
         _date_text(frame, format_date),
-        *(pl.col(name).cast(pl.String) for name in ("open", "high", "low", "close")),
+        *(pl.col(name).cast(pl.String) for name in PRICES),
         (pl.col("volume").cast(pl.Int64) if is_whole else pl.col("volume")).cast(pl.String),
         *(pl.col(name).cast(pl.String) for name in ("wap", "bar_count")),
     ]

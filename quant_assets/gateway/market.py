@@ -9,11 +9,9 @@ import polars as pl
 
 from quant_assets.gateway.hours import WIRE_ZONE, TradingHours
 
+PRICES: Final = ("open", "high", "low", "close")
 VALUES: Final[dict[str, pl.DataType]] = {
-    "open": pl.Float64(),
-    "high": pl.Float64(),
-    "low": pl.Float64(),
-    "close": pl.Float64(),
+    **dict.fromkeys(PRICES, pl.Float64()),
     "volume": pl.Float64(),
     "wap": pl.Float64(),
     "bar_count": pl.Int64(),

@@ -11,11 +11,10 @@ import polars as pl
 
 from quant_assets.gateway import ranking
 from quant_assets.gateway.hours import TradingHours, exchange_date, trading_hours
-from quant_assets.gateway.market import DAILY_BARS, MINUTE_BARS, Instrument
+from quant_assets.gateway.market import DAILY_BARS, MINUTE_BARS, PRICES, Instrument
 from quant_assets.gateway.recording_file import read_recording, require_recorded
 from quant_assets.gateway.recording_hours import hours_of, last_ended, scheduled
 
-_PRICES: Final = ("open", "high", "low", "close")
 _DECIMALS: Final = 6
 _MINUTE: Final = timedelta(minutes=1)
 _INSTANT: Final = MINUTE_BARS["ts"]
@@ -61,7 +60,7 @@ class RecordedMarket:
         details: Iterable[Instrument] = (),
         schedule: pl.DataFrame | None = None,
     ) -> None:
-        has_prices = pl.all_horizontal(pl.col(name).is_not_null() for name in (*_PRICES, "volume"))
+        has_prices = pl.all_horizontal(pl.col(name).is_not_null() for name in (*PRICES, "volume"))
         self.hours = hours or trading_hours()
         self.path, self.name = path, path.stem
         self.description = f"Minute bars recorded in {path.name}."
@@ -246,7 +245,7 @@ class RecordedMarket:
             opens = hours.open_at(hours.ordinal_on_or_after(session))
             is_before = pl.col("ts") < opens if "ts" in frame.columns else pl.col("session") < session
             factor = factor * pl.when(is_before).then(ratio).otherwise(1.0)
-        scaled = [(pl.col(name) * factor).round(_DECIMALS) for name in _PRICES]
+        scaled = [(pl.col(name) * factor).round(_DECIMALS) for name in PRICES]
         wap = pl.when(pl.col("wap") < 0).then(pl.col("wap")).otherwise((pl.col("wap") * factor).round(_DECIMALS))
         return frame.with_columns(*scaled, wap.alias("wap"))
 

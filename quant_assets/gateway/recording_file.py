@@ -14,16 +14,15 @@ from typing import Final
 import polars as pl
 
 from quant_assets.errors import ConfigurationError, CorruptFileError, UnknownNameError
-from quant_assets.gateway.market import MINUTE_BARS
+from quant_assets.gateway.market import MINUTE_BARS, PRICES
 
 RECORDED: Final = pl.Schema(
     {"con_id": pl.Int64(), "symbol": pl.String(), "what": pl.String(), **MINUTE_BARS, "dividend": pl.Float64()}
 )
 """Rows by con_id and series, inside them in the source's order: duplicates and stragglers are still there."""
 
-_PRICES: Final = ("open", "high", "low", "close")
-_VENDOR: Final = ("symbol", "datetime", *_PRICES, "volume")
-_NATIVE: Final = ("con_id", "symbol", "ts", *_PRICES, "volume", "wap", "bar_count")
+_VENDOR: Final = ("symbol", "datetime", *PRICES, "volume")
+_NATIVE: Final = ("con_id", "symbol", "ts", *PRICES, "volume", "wap", "bar_count")
 _MEND: Final = f"A recording has the columns {', '.join(_VENDOR)}, or {', '.join(_NATIVE)}."
 
 

@@ -14,6 +14,7 @@ from quant_assets.domain.tables import ADJUSTMENT_FACTORS
 from quant_assets.errors import NotPublishedError, UnexplainedBreakError, UnknownNameError
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.settings.quality import PRICES
 
 ADJUSTMENTS = ("as_served", "splits", "total")
 PER_SHARE = "quote currency per share"
@@ -182,5 +183,5 @@ def total_return(window: pl.DataFrame) -> pl.DataFrame:
     """
     factor = pl.col("adj_close") / pl.col("close")
     later = factor.sort_by("session").last().over("con_id")
-    prices = ("open", "high", "low", "close", "wap")
+    prices = (*PRICES, "wap")
     return window.with_columns(*((pl.col(name) * factor / later).alias(name) for name in prices))

@@ -30,11 +30,12 @@ from quant_assets.lakehouse.reading import (
     resolve_symbols,
 )
 from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.settings.quality import PRICES
 
 _LOOK_BACK = 5
 """Sessions that `latest` searches for an instrument's newest row."""
 
-_BAR_PRICES = ("open", "high", "low", "close", "wap")
+_BAR_PRICES = (*PRICES, "wap")
 
 
 class TrainingSet(TypedDict):

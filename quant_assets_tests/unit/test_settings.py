@@ -11,6 +11,7 @@ from quant_assets.errors import ConfigurationError, UnknownNameError, UnsafeName
 from quant_assets.settings import Settings
 from quant_assets.settings.manifest import Manifest, load_manifest
 from quant_assets.settings.names import safe_exchange, safe_name, safe_symbol, split_qualified
+from quant_assets.settings.nested import leaves
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"default_profile": "default", "profiles": {"default": {}}}
@@ -321,3 +322,13 @@ def test_qualified_symbols():
         split_qualified("NASDAQ:../etc")
     with pytest.raises(UnsafeNameError):
         split_qualified("../etc:AAPL")
+
+
+def test_leaves_have_dotted_keys_and_lists_are_opened_on_request():
+    value = {"a": {"b": 1, "c": {}}, "d": [{"e": 2}, {"e": 3}], "f": [4, 5], "g": []}
+    closed = {"a.b": 1, "a.c": {}, "d": [{"e": 2}, {"e": 3}], "f": [4, 5], "g": []}
+    assert dict(leaves(value)) == closed
+    assert dict(leaves(value, opens_lists=True)) == {
+        "a.b": 1, "a.c": {}, "d.0.e": 2, "d.1.e": 3, "f": [4, 5], "g": [],
+    }  # fmt: skip
+    assert list(leaves(7, "here")) == [("here", 7)]

@@ -11,9 +11,10 @@ from pathlib import Path
 import polars as pl
 
 from quant_assets.errors import ConfigurationError, CorruptFileError
+from quant_assets.settings.quality import PRICES
 
-PRICES = ("open", "high", "low", "close", "adj_close")
-_NEEDED = {"symbol": pl.String, "session": pl.Date, **dict.fromkeys(PRICES, pl.Float64), "volume": pl.Float64}
+_PRICED = (*PRICES, "adj_close")
+_NEEDED = {"symbol": pl.String, "session": pl.Date, **dict.fromkeys(_PRICED, pl.Float64), "volume": pl.Float64}
 _ALIASES = {"date": "session", "Date": "session", "adjusted_close": "adj_close", "Adj Close": "adj_close"}
 _MEND = "Take the offending rows out, or fetch the file again."
 UNKNOWN_SECTOR = "unknown"
@@ -89,18 +90,18 @@ def _columns(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
         raise CorruptFileError(path, str(error).splitlines()[0][:200], _MEND) from None
     if "con_id" not in typed.columns:
         typed = typed.with_columns(con_id=pl.col("symbol").rank("dense").cast(pl.Int64))
-    return typed.select("session", "con_id", "symbol", *PRICES[:4], "volume", "adj_close")
+    return typed.select("session", "con_id", "symbol", *PRICES, "volume", "adj_close")
 
 
 def _reasons() -> pl.Expr:
     """Return why a row is no bar; empty where it is one."""
-    unpriced = [pl.col(name).is_null() | ~pl.col(name).is_finite() for name in PRICES]
+    unpriced = [pl.col(name).is_null() | ~pl.col(name).is_finite() for name in _PRICED]
     return (
         pl.when(pl.col("symbol").is_null() | pl.col("session").is_null())
         .then(pl.lit("no_key"))
         .when(pl.any_horizontal(unpriced))
         .then(pl.lit("no_price"))
-        .when(pl.min_horizontal(*PRICES) <= 0)
+        .when(pl.min_horizontal(*_PRICED) <= 0)
         .then(pl.lit("not_positive"))
         .when(pl.col("volume").is_null() | (pl.col("volume") < 0))
         .then(pl.lit("no_volume"))

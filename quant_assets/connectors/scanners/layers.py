@@ -18,6 +18,7 @@ from quant_assets.connectors.scanners.model import Scanner
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.settings.manifest.loading import merged
 from quant_assets.settings.names import safe_name
+from quant_assets.settings.nested import leaves
 
 LAYERS = ("universe", "hygiene", "template", "strategy")
 """From the ground up; a file stands on one of its own layer or of one before it."""
@@ -38,7 +39,7 @@ class Resolved:
 
     def values(self) -> list[tuple[str, Any, str]]:
         """Return key, value and origin of everything that a file says, in the order of the keys."""
-        flat = dict(_leaves(self.scanner.model_dump(mode="json", exclude_unset=True)))
+        flat = dict(leaves(self.scanner.model_dump(mode="json", exclude_unset=True)))
         return [(key, value, self._origin(key)) for key, value in sorted(flat.items())]
 
     def _origin(self, key: str) -> str:
@@ -165,11 +166,3 @@ def _keys(value: Any, key: str = "") -> Iterator[str]:
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _keys(inner, f"{key}.{name}" if key else str(name))
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value

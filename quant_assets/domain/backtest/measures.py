@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant_assets.domain.backtest.holding import Matrix
-
-YEAR = 252
+from quant_assets.domain.returns import SESSIONS_PER_YEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,10 @@ def measures(returns: Matrix) -> Measures:
     return Measures(
         n_sessions=n,
         total=total - 1.0,
-        cagr=max(total, 0.0) ** (YEAR / n) - 1.0,
-        volatility=deviation * YEAR**0.5 if n > 1 else None,
-        sharpe=mean / deviation * YEAR**0.5 if deviation > 0 else None,
-        sortino=mean / downside * YEAR**0.5 if downside > 0 else None,
+        cagr=max(total, 0.0) ** (SESSIONS_PER_YEAR / n) - 1.0,
+        volatility=deviation * SESSIONS_PER_YEAR**0.5 if n > 1 else None,
+        sharpe=mean / deviation * SESSIONS_PER_YEAR**0.5 if deviation > 0 else None,
+        sortino=mean / downside * SESSIONS_PER_YEAR**0.5 if downside > 0 else None,
         max_drawdown=float((growth / np.maximum.accumulate(growth) - 1.0).min()),
         hit_rate=float((returns > 0).mean()),
         best=float(returns.max()),

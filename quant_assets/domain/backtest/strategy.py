@@ -14,6 +14,7 @@ import polars as pl
 from quant_assets.domain.allocation import allocate, question_of
 from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.candidates import screen
+from quant_assets.domain.instruments import valid_at
 from quant_assets.domain.returns import closes_matrix, returns_matrix
 from quant_assets.domain.selection import panel_of, select
 from quant_assets.domain.synthesis import synthesize
@@ -131,17 +132,12 @@ def _require_base_currency(past: Past, accepted: Sequence[int]) -> None:
     """Refuse what a run of the same session refuses: returns of two currencies do not add up."""
     if past.base_currency is None:
         return
-    rows = _valid(past.instruments, past.session).filter(pl.col("con_id").is_in(accepted))
+    rows = valid_at(past.instruments, past.session).filter(pl.col("con_id").is_in(accepted))
     newest = rows.unique("con_id", keep="last", maintain_order=True).select("symbol", "currency").rows()
     if foreign := {symbol: currency for symbol, currency in newest if currency not in (None, past.base_currency)}:
         raise CurrencyError(past.base_currency, foreign)
 
 
-def _valid(instruments: pl.DataFrame, session: date) -> pl.DataFrame:
-    valid = (pl.col("valid_from") <= session) & (pl.col("valid_until").is_null() | (pl.col("valid_until") >= session))
-    return instruments.filter(valid).sort("valid_from")
-
-
 def _sectors(instruments: pl.DataFrame, session: date) -> dict[int, str]:
-    rows = _valid(instruments, session).select("con_id", "industry")
+    rows = valid_at(instruments, session).select("con_id", "industry")
     return {con_id: industry or "unknown" for con_id, industry in rows.iter_rows()}

@@ -192,7 +192,7 @@ def _with_first_known(valid: pl.DataFrame, raw: pl.DataFrame, *, alone: bool) ->
 
 
 def _basis(session: date) -> pl.Expr:
-    """Return `observed` for values received within two days of their session, else `assumed`."""
+    """Return `observed` for values received by the day after their session, else `assumed`."""
     days = (pl.col("known_at").dt.date() - pl.lit(session)).dt.total_days()
     return pl.when(days <= OBSERVED_WITHIN_DAYS).then(pl.lit("observed")).otherwise(pl.lit("assumed"))
 

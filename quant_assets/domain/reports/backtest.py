@@ -11,6 +11,7 @@ import polars as pl
 
 from quant_assets.domain.reports.lines import columns, curves
 from quant_assets.domain.reports.page import percent, render_page, text_table
+from quant_assets.domain.returns import SESSIONS_PER_YEAR
 from quant_assets.domain.run_files import (
     EARNED,
     ENVIRONMENT,
@@ -90,7 +91,7 @@ def measures_of(record: Mapping[str, Any]) -> list[list[str]]:
 
 def parts_of(record: Mapping[str, Any]) -> list[tuple[str, float, float]]:
     """Return the attribution: part, sum over all sessions, per year; the last row is their sum."""
-    years, told = record["n_sessions"] / 252, record["attribution"]
+    years, told = record["n_sessions"] / SESSIONS_PER_YEAR, record["attribution"]
     rows = [(text, told[name], told[name] / years) for name, text in PARTS.items()]
     return [*rows, ("the weights, after costs", told["net"], told["net"] / years)]
 

@@ -24,7 +24,7 @@ from quant_assets.domain.run_files import (
     STREAMS,
     WALKED,
     WEIGHTS_FRAME,
-    bars_of,
+    bars_file,
 )
 
 _SYNTHETIC = "> **Synthetic data.** Prices come from the built-in generator, not from a market."
@@ -69,7 +69,7 @@ def index_markdown(data: ReportData) -> str:
         (PROVENANCE, "certificate, TWS requests behind the bars, and what quarantine held back"),
         (WALKED, "the newest backtest of this very profile, where there was one"),
         (ENVIRONMENT, "interpreter, platform and library versions"),
-        (bars_of("*"), "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
+        (bars_file("*"), "frozen daily bars per instrument; `timestamp` is midnight UTC of the session"),
         (MATRIX, "simple returns, sessions by con_id; null = no return"),
         (CERTIFICATE, "why each instrument is in the matrix or not"),
         (SELECTION_FRAME, "every frozen instrument: score, terms, cluster, verdict and reason"),

@@ -19,7 +19,7 @@ from quant_assets.domain.run_files import (
     SLEEVE_RETURNS,
     SLEEVE_WEIGHTS,
     WEIGHTS_FRAME,
-    bars_of,
+    bars_file,
 )
 
 
@@ -95,7 +95,7 @@ def meta_index(data: MetaData) -> str:
         RESOLVED: "the meta portfolio's profile, with every default filled in",
         INPUTS: "the sleeves: run ids, digests of their manifests, content ids of what was copied",
         ENVIRONMENT: "interpreter, platform and library versions",
-        bars_of("*"): "frozen daily bars per instrument, copied from the sleeves",
+        bars_file("*"): "frozen daily bars per instrument, copied from the sleeves",
         SLEEVE_RETURNS: "returns of the sleeves, sessions by sleeve, numbered as in config/inputs.json",
         SLEEVE_WEIGHTS: "what each sleeve holds",
         WEIGHTS_FRAME: "the flattened weights (also as .csv; .json adds shares, fallbacks and findings)",

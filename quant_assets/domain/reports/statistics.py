@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_assets.domain.reports.data import Correlation, Track, Tree
+from quant_assets.domain.returns import SESSIONS_PER_YEAR
 from quant_assets.domain.selection.clusters import correlation_distances
 
-_SESSIONS_PER_YEAR = 252
 _MIN_TO_ORDER = 3
 _MAX_TO_DRAW = 80
 
@@ -73,5 +73,5 @@ def track(returns: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], se
         list(sessions),
         np.round(growth, 9).tolist(),
         np.round(growth / peaks - 1.0, 9).tolist(),
-        round(deviation * _SESSIONS_PER_YEAR**0.5, 9),
+        round(deviation * SESSIONS_PER_YEAR**0.5, 9),
     )

@@ -13,11 +13,10 @@ import numpy.typing as npt
 import polars as pl
 
 from quant_assets.domain.indicators import directional
-from quant_assets.domain.returns import con_ids
+from quant_assets.domain.returns import SESSIONS_PER_YEAR, con_ids
 
 Matrix = npt.NDArray[np.float64]
 
-YEAR = 252
 TAIL = 0.05
 LIQUID_SESSIONS = 63
 HURST_LAGS = (1, 2, 4, 8, 16)
@@ -105,12 +104,12 @@ def measure(panel: Panel, names: Sequence[str]) -> dict[str, Matrix]:
 
 
 def _momentum(panel: Panel) -> Matrix:
-    year = panel.log_closes[-YEAR - 1 :]
+    year = panel.log_closes[-SESSIONS_PER_YEAR - 1 :]
     return np.asarray(np.expm1(year[-1 - (len(year) - 1) // 12] - _first(year)))
 
 
 def _efficiency(panel: Panel) -> Matrix:
-    year = panel.log_closes[-YEAR - 1 :]
+    year = panel.log_closes[-SESSIONS_PER_YEAR - 1 :]
     return np.asarray(np.abs(year[-1] - _first(year)) / np.nansum(np.abs(np.diff(year, axis=0)), axis=0))
 
 
@@ -121,7 +120,7 @@ def _first(values: Matrix) -> Matrix:
 
 def _stability(panel: Panel) -> Matrix:
     count, second = _moment(panel.returns, 2)
-    return 1.0 / np.sqrt(YEAR * second * count / (count - 1))
+    return 1.0 / np.sqrt(SESSIONS_PER_YEAR * second * count / (count - 1))
 
 
 def _liquidity(panel: Panel) -> Matrix:

@@ -1,5 +1,6 @@
 """The weights of a run: solved over atoms, flattened to instruments, looked at twice. Nothing is written here."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +66,10 @@ def compute_weights(
         *_solver_findings(question, solution, found.atom_weights),
     ]
     findings += lost_findings(findings, _configured(question))
-    frame = _frame(run, question, weights, matrix, solution.method)
-    record = _record(frame, solution, cash, question, findings)
+    in_order = {con_id: weights[con_id] for con_id in question.instruments}
+    frame = weights_frame(run, in_order, _instrument_returns(question, matrix), question.sectors, solution.method)
+    record = weights_record(frame, solution, cash, question.sectors, findings)
+    record["clusters"] = _clusters(question, weights, cash)
     record["cash_idle"] = round(cash - record["cash_forced"], 9) + 0.0
     record["atoms"] = [
         {"atom": atom.name, "con_id": atom.con_id, "live": atom.live, "weight": found.by_atom[atom.name]}
@@ -148,33 +151,36 @@ def _solver_findings(question: Question, solution: Solution, values: npt.NDArray
     ]
 
 
-def _frame(
-    run: RunDirectory, question: Question, weights: dict[int, float], matrix: pl.DataFrame, method: str
+def weights_frame(
+    run: RunDirectory,
+    weights: Mapping[int, float],
+    returns: npt.NDArray[np.float64],
+    sectors: Mapping[int, str],
+    method: str,
 ) -> pl.DataFrame:
+    """Return rows of WEIGHTS, in the order of the weights; `returns` has a column for each of them."""
     symbols = {one["con_id"]: one["symbol"] for one in run.inputs["instruments"]}
-    values = np.array([weights[con_id] for con_id in question.instruments])
-    contributions = np.round(risk_contributions(values, _instrument_returns(question, matrix)), 9) + 0.0
+    contributions = np.round(risk_contributions(np.array(list(weights.values())), returns), 9) + 0.0
     rows = [
         {
             **label(run),
             "con_id": con_id,
             "symbol": symbols[con_id],
             "method": method,
-            "weight": weights[con_id],
+            "weight": weight,
             "risk_contribution": None if np.isnan(contribution) else float(contribution),
-            "sector": question.sectors[con_id],
+            "sector": sectors[con_id],
         }
-        for con_id, contribution in zip(question.instruments, contributions, strict=True)
+        for (con_id, weight), contribution in zip(weights.items(), contributions, strict=True)
     ]
     return WEIGHTS.conform(WEIGHTS.frame(rows))
 
 
-def _record(
-    frame: pl.DataFrame, solution: Solution, cash: float, question: Question, findings: list[Finding]
+def weights_record(
+    frame: pl.DataFrame, solution: Solution, cash: float, sectors: Mapping[int, str], findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    weights = dict(frame.select("con_id", "weight").iter_rows())
-    sums = exposure(weights, question.sectors, cash)
-    sizes = {con_id: abs(weight) for con_id, weight in weights.items()}
+    """Return what data/weights.json says of any weights, those of a meta portfolio included."""
+    sums = exposure(dict(frame.select("con_id", "weight").iter_rows()), sectors, cash)
     return {
         "method": solution.method,
         "requested": solution.requested,
@@ -186,11 +192,15 @@ def _record(
         "net": round(sums.net, 9),
         "gross": round(sums.gross, 9),
         "sectors": {name: round(value, 9) for name, value in sums.sectors.items()},
-        "clusters": {name: round(value, 9) for name, value in exposure(sizes, question.clusters, cash).sectors.items()},
         "diagnostics": dict(solution.diagnostics),
         "findings": [{"severity": one.severity, "check": one.check, "message": one.message} for one in findings],
         "weights": frame.select("con_id", "symbol", "sector", "weight", "risk_contribution").to_dicts(),
     }
+
+
+def _clusters(question: Question, weights: Mapping[int, float], cash: float) -> dict[str, float]:
+    sizes = {con_id: abs(weight) for con_id, weight in weights.items()}
+    return {name: round(value, 9) for name, value in exposure(sizes, question.clusters, cash).sectors.items()}
 
 
 def _costs(run: RunDirectory, question: Question, weights: dict[int, float]) -> dict[str, Any] | None:

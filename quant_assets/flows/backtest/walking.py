@@ -27,6 +27,8 @@ from quant_assets.domain.backtest import (
     plan_folds,
 )
 from quant_assets.domain.costs import SCHEDULES
+from quant_assets.domain.reports.data import TRACE
+from quant_assets.domain.returns import SESSIONS_PER_YEAR
 from quant_assets.errors import DataWrong
 from quant_assets.flows.backtest.sources import History
 from quant_assets.settings.manifest import Profile
@@ -217,10 +219,6 @@ def _fold_rows(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-TRACE = 1e-5
-"""Weights below this are what an iterative solver leaves at a bound; they are held, and not counted as positions."""
-
-
 def _return_rows(folds: Sequence[Fold], held: Mapping[str, Held], parts: Mapping[str, np.ndarray]) -> pl.DataFrame:
     numbers = [fold.number for fold in folds for _ in fold.earns]
     columns: dict[str, Any] = {"session": list(held["strategy"].sessions), "fold": numbers}
@@ -248,7 +246,7 @@ def _record(
 ) -> dict[str, Any]:
     """Return the numbers of the whole backtest."""
     mine = held["strategy"]
-    years = len(mine.sessions) / 252
+    years = len(mine.sessions) / SESSIONS_PER_YEAR
     made = [(fold, one.decision) for fold, one in zip(folds, answers, strict=True) if one.decision is not None]
     universe_days = sum(one.n_universe * len(fold.earns) for fold, one in made)
     lost_days = sum(one.n_unfit * len(fold.earns) for fold, one in made)

@@ -12,9 +12,9 @@ from quant_assets.domain.optimization import stability
 from quant_assets.domain.returns import closes_matrix, complete_cases, simple_returns
 from quant_assets.domain.robustness import gap_finding, invested_finding, lost_findings, stability_finding
 from quant_assets.domain.run_files import SLEEVE_RETURNS, SLEEVE_WEIGHTS
-from quant_assets.domain.tables import WEIGHTS
-from quant_assets.domain.verification import Finding, exposure, risk_contributions, verify_weights
-from quant_assets.flows.alpha.compute import bars_of, label, profile_of
+from quant_assets.domain.verification import Finding, verify_weights
+from quant_assets.flows.alpha.compute import bars_of, profile_of
+from quant_assets.flows.alpha.weigh import weights_frame, weights_record
 from quant_assets.lakehouse.runs import RunDirectory
 from quant_assets.settings.manifest import SleeveConfig
 
@@ -50,7 +50,7 @@ def compute_blend(run: RunDirectory) -> Blended:
     )
     findings += [_shares_finding(found, sleeves), *_solver_findings(found, sleeves)]
     findings += lost_findings(findings, dict.fromkeys(("budget", "instrument_cap", "sector_cap", "shares"), True))
-    frame = _frame(run, found, matrix, sectors)
+    frame = weights_frame(run, found.weights, matrix, sectors, found.solution.method)
     return Blended(frame, _record(frame, found, sleeves, sectors, findings), findings)
 
 
@@ -100,39 +100,11 @@ def _solver_findings(found: Blend, sleeves: list[Sleeve]) -> list[Finding]:
     ]
 
 
-def _frame(run: RunDirectory, found: Blend, matrix: np.ndarray, sectors: dict[int, str]) -> pl.DataFrame:
-    symbols = {one["con_id"]: one["symbol"] for one in run.inputs["instruments"]}
-    shares_of_risk = np.round(risk_contributions(np.array(list(found.weights.values())), matrix), 9) + 0.0
-    rows = [
-        {
-            **label(run),
-            "con_id": con_id,
-            "symbol": symbols[con_id],
-            "method": found.solution.method,
-            "weight": weight,
-            "risk_contribution": None if np.isnan(part) else float(part),
-            "sector": sectors[con_id],
-        }
-        for (con_id, weight), part in zip(found.weights.items(), shares_of_risk, strict=True)
-    ]
-    return WEIGHTS.conform(WEIGHTS.frame(rows))
-
-
 def _record(
     frame: pl.DataFrame, found: Blend, sleeves: list[Sleeve], sectors: dict[int, str], findings: list[Finding]
 ) -> dict[str, Any]:
-    sums = exposure(found.weights, sectors, found.cash)
     return {
-        "method": found.solution.method,
-        "requested": found.solution.requested,
-        "fallbacks": [
-            {"method": one.method, "reason": one.reason, "instead": one.instead} for one in found.solution.fallbacks
-        ],
-        "cash": found.cash,
-        "cash_forced": round(found.solution.cash, 9) + 0.0,
-        "net": round(sums.net, 9),
-        "gross": round(sums.gross, 9),
-        "sectors": {name: round(value, 9) for name, value in sums.sectors.items()},
+        **weights_record(frame, found.solution, found.cash, sectors, findings),
         "sleeves": [
             {
                 "run_id": one.run_id,
@@ -144,7 +116,4 @@ def _record(
             }
             for one, share in zip(sleeves, found.shares, strict=True)
         ],
-        "diagnostics": dict(found.solution.diagnostics),
-        "findings": [{"severity": one.severity, "check": one.check, "message": one.message} for one in findings],
-        "weights": frame.select("con_id", "symbol", "sector", "weight", "risk_contribution").to_dicts(),
     }

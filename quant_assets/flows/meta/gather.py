@@ -20,7 +20,7 @@ from quant_assets.domain.run_files import (
     STREAMS,
     WEIGHTS_FRAME,
     WEIGHTS_RECORD,
-    bars_of,
+    bars_file,
 )
 from quant_assets.domain.verification import errors
 from quant_assets.errors import ConfigurationError, VerificationError
@@ -139,7 +139,7 @@ def _gather(runs: Sequence[RunDirectory]) -> _Gathered:
     instruments = [chosen[con_id] for con_id in sorted(held)]
     names = Counter(one["file"] for _, one in instruments)
     described = [
-        {**one, "file": one["file"] if names[one["file"]] == 1 else bars_of(one["con_id"])} for _, one in instruments
+        {**one, "file": one["file"] if names[one["file"]] == 1 else bars_file(one["con_id"])} for _, one in instruments
     ]
     bars = (run.read_frame(one["file"]) for run, one in instruments)
     return _Gathered(

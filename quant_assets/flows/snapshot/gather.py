@@ -10,8 +10,9 @@ import polars as pl
 from quant_assets.domain.bias import bias_meter
 from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.certificates import Certificate, judged
+from quant_assets.domain.instruments import valid_at
 from quant_assets.domain.limits import Limits, degraded_of
-from quant_assets.domain.run_files import bars_of
+from quant_assets.domain.run_files import bars_file
 from quant_assets.domain.tables import CANDIDATES, CERTIFIED_SESSIONS, CURATED_TWS_1D_BARS, INSTRUMENTS, Table
 from quant_assets.errors import SnapshotIncompleteError
 from quant_assets.flows.limits import beyond_today, ways_out
@@ -161,8 +162,7 @@ def _instruments(
     accepted: pl.DataFrame, bars: pl.DataFrame, details: pl.DataFrame, session: date
 ) -> list[dict[str, Any]]:
     """Describe each accepted instrument: who it is, in which file it goes, and how much of it there is."""
-    valid = (pl.col("valid_from") <= session) & (pl.col("valid_until").is_null() | (pl.col("valid_until") >= session))
-    known = {row["con_id"]: row for row in details.filter(valid).sort("valid_from").iter_rows(named=True)}
+    known = {row["con_id"]: row for row in valid_at(details, session).iter_rows(named=True)}
     history = {con_id: frame for (con_id,), frame in bars.partition_by("con_id", as_dict=True).items()}
     names = Counter(_stem(symbol) for symbol in accepted["symbol"])
     described = []
@@ -173,7 +173,7 @@ def _instruments(
             {
                 "con_id": con_id,
                 "symbol": symbol,
-                "file": bars_of(stem),
+                "file": bars_file(stem),
                 "sector": one.get("industry"),
                 "long_name": one.get("long_name"),
                 "currency": one.get("currency"),

@@ -27,6 +27,7 @@ from quant_assets.errors import ConfigurationError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.runs import RunDirectory
 from quant_assets.settings.environment import suggest
+from quant_assets.settings.nested import leaves
 
 ARTIFACTS = (
     MANIFEST,
@@ -165,14 +166,14 @@ def _fill(client: Any, run_id: str, params: Mapping[str, str], metrics: Mapping[
 
 def _params(run: RunDirectory) -> dict[str, str]:
     """Return the resolved profile as flat texts."""
-    return {key: str(value)[:_MAX_VALUE] for key, value in _flat(run.resolved)}
+    return {key: str(value)[:_MAX_VALUE] for key, value in leaves(run.resolved)}
 
 
 def _metrics(run: RunDirectory) -> Iterator[tuple[str, float]]:
     """Yield the numbers of the weights' record: exposures, cash, sectors, diagnostics, costs."""
     record = run.read_json(WEIGHTS_RECORD)
     skipped = ("weights", "atoms", "findings", "fallbacks")
-    for key, value in _flat({name: part for name, part in record.items() if name not in skipped}):
+    for key, value in leaves({name: part for name, part in record.items() if name not in skipped}):
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield _metric_name(key), float(value)
     yield "n_fallbacks", float(len(record["fallbacks"]))
@@ -190,11 +191,3 @@ def _tags(run: RunDirectory) -> dict[str, str]:
     inputs = run.inputs
     names = ("session", "profile", "merkle_root", "code_version", "known_basis", "is_pit")
     return {_TAG: run.run_id, **{f"quant.{name}": str(inputs[name]) for name in names if name in inputs}}
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value

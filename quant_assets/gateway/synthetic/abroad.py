@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from quant_assets.gateway.hours import SPOT_CURRENCIES, TradingHours, trading_hours
-from quant_assets.gateway.market import DAILY_BARS, MINUTE_BARS, QUOTE_SERIES, Instrument
+from quant_assets.gateway.market import DAILY_BARS, MINUTE_BARS, PRICES, QUOTE_SERIES, Instrument
 from quant_assets.gateway.synthetic.paths import SESSION_SHARE, session_levels
 from quant_assets.gateway.synthetic.randomness import Floats, bits, normal, stream_key
 
@@ -353,8 +353,7 @@ def _prices(logs: Floats, key: int, first: int, one: Foreign) -> tuple[Floats, F
 
 
 def _minutes(block: _Block) -> pl.DataFrame:
-    names = ("open", "high", "low", "close")
-    columns = [pl.Series(name, x[block.is_open]) for name, x in zip(names, block.prices, strict=True)]
+    columns = [pl.Series(name, x[block.is_open]) for name, x in zip(PRICES, block.prices, strict=True)]
     wap = np.mean([x[block.is_open] for x in block.prices], axis=0)
     ts = pl.Series("ts", block.ts[block.is_open] * 1_000_000).cast(MINUTE_BARS["ts"])
     volume, count = (pl.Series(x[block.is_open]) for x in (block.volume, block.count))
@@ -369,9 +368,7 @@ def _series(bars: pl.DataFrame, what: str, one: Foreign) -> pl.DataFrame:
         return bars.with_columns(pl.col("wap").round(digits).clip("low", "high"))
     shift = {"BID": -tick / 2, "ASK": tick / 2}.get(what, 0.0)
     missing = [pl.lit(-1.0).alias("volume"), pl.lit(-1.0).alias("wap"), pl.lit(-1, pl.Int64).alias("bar_count")]
-    quoted = bars.with_columns(
-        *((pl.col(name) + shift).round(digits) for name in ("open", "high", "low", "close")), *missing
-    )
+    quoted = bars.with_columns(*((pl.col(name) + shift).round(digits) for name in PRICES), *missing)
     if what != "BID_ASK":
         return quoted
     return quoted.with_columns(

@@ -12,7 +12,7 @@ import polars as pl
 
 from quant_assets.gateway import ranking
 from quant_assets.gateway.hours import TradingHours, exchange_date, trading_hours
-from quant_assets.gateway.market import DAILY_BARS, MINUTE_BARS, QUOTE_SERIES, TRADE_SERIES, Instrument
+from quant_assets.gateway.market import DAILY_BARS, MINUTE_BARS, PRICES, QUOTE_SERIES, TRADE_SERIES, Instrument
 from quant_assets.gateway.synthetic import planted, quotes
 from quant_assets.gateway.synthetic.abroad import Abroad
 from quant_assets.gateway.synthetic.blocks import BLOCK_SESSIONS, Bars, MinuteBlock
@@ -170,7 +170,7 @@ class SyntheticMarket:
             price = price * self._dividend_factor(index, ordinal, today)
         if (price == 1).all():
             return bars
-        prices = {name: np.round(getattr(bars, name) * price, _DECIMALS) for name in ("open", "high", "low", "close")}
+        prices = {name: np.round(getattr(bars, name) * price, _DECIMALS) for name in PRICES}
         is_trade = bars.wap >= 0
         volume = np.where(is_trade, bars.volume * shares, bars.volume)
         wap = np.where(is_trade, np.round(bars.wap * price, _DECIMALS), bars.wap)
@@ -208,5 +208,5 @@ def _concatenated(parts: Sequence[Bars]) -> Bars:
 
 
 def _frame(key: pl.Series, bars: Bars) -> pl.DataFrame:
-    columns = {name: getattr(bars, name) for name in ("open", "high", "low", "close", "volume", "wap")}
+    columns = {name: getattr(bars, name) for name in (*PRICES, "volume", "wap")}
     return pl.DataFrame([key, *(pl.Series(name, x) for name, x in columns.items()), pl.Series("bar_count", bars.count)])

@@ -4,7 +4,7 @@ Precedence: command line > environment > profile > defaults > what the sections 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from quant_assets.errors import ConfigurationError
 from quant_assets.settings.manifest.profile import PROFILE_SECTIONS
 from quant_assets.settings.manifest.whole import Manifest
+from quant_assets.settings.nested import leaves
 
 _DECLARED = "declared default"
 
@@ -110,12 +111,12 @@ def explain(
     if profile is None:
         house = manifest.model_dump(mode="json", exclude={"profiles", "aliases"})
         layers = [(path.name, raw)]
-        return [_setting(key, value, layers, origins) for key, value in _leaves(house)]
+        return [_setting(key, value, layers, origins) for key, value in leaves(house)]
     name = manifest.resolve(profile)
     own = raw["profiles"][name]
     layers = [(f"{path.name}, profiles.{name}", own), (f"{path.name}, defaults", raw.get("defaults", {}))]
     resolved = manifest.profiles[name].model_dump(mode="json")
-    return [_setting(key, value, layers, origins) for key, value in _leaves(resolved)]
+    return [_setting(key, value, layers, origins) for key, value in leaves(resolved)]
 
 
 def _setting(key: str, value: Any, layers: list[tuple[str, Any]], origins: Mapping[str, str]) -> Setting:
@@ -142,14 +143,6 @@ def _holds(layer: Any, key: str) -> bool:
             return False
         layer = layer[part]
     return True
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else name)
-    else:
-        yield key, value
 
 
 def _read_json(path: Path) -> dict[str, Any]:

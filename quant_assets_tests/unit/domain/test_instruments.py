@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from quant_assets.domain.costs import SCHEDULES
-from quant_assets.domain.instruments import described, exchanges, execution, history
+from quant_assets.domain.instruments import described, exchanges, execution, history, valid_at
 from quant_assets.domain.symbology import called, canonical, lineage
 from quant_assets.domain.tables import INSTRUMENTS, RAW_INSTRUMENTS
 from quant_assets.domain.venues import calendars_of
@@ -54,6 +54,23 @@ def test_the_newest_batch_of_a_session_counts():
 def test_what_left_the_universe_is_inactive_and_keeps_its_details():
     rows = [details(DAYS[0]), details(DAYS[0], con_id=2, symbol="GONE"), details(DAYS[1])]
     assert fold(rows)[1] == (2, "GONE", DAYS[0], None, False)
+
+
+def test_both_ends_of_a_stretch_are_in_it_and_the_newest_that_holds_comes_last():
+    ranges = [
+        (1, "OLD", DAYS[0], DAYS[1]),
+        (1, "NEW", DAYS[2], None),
+        (2, "GAP", DAYS[0], DAYS[0]),
+        (3, "TWICE, LATER", DAYS[1], None),
+        (3, "TWICE", DAYS[0], DAYS[3]),
+    ]
+    rows = pl.DataFrame(
+        ranges,
+        schema={"con_id": pl.Int64, "symbol": pl.String, "valid_from": pl.Date, "valid_until": pl.Date},
+        orient="row",
+    )
+    found = [valid_at(rows, day)["symbol"].to_list() for day in DAYS[:3]]
+    assert found == [["OLD", "GAP", "TWICE"], ["OLD", "TWICE", "TWICE, LATER"], ["TWICE", "TWICE, LATER", "NEW"]]
 
 
 def dimension(rows, session=DAYS[-1], members=(1, 2)):
