@@ -9,6 +9,7 @@ import polars as pl
 
 from quant_assets.assets.describe import OWNER, Catalogue
 from quant_assets.assets.pictures import table
+from quant_assets.assets.publish import as_failures
 from quant_assets.domain.features import FEATURE_TABLES, LABEL_TABLES
 from quant_assets.domain.tables import ALL
 from quant_assets.flows.catalog import refresh_catalog
@@ -39,8 +40,9 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
         automation_condition=dg.AutomationCondition.eager(),
     )
     def catalog(quant: WorkResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        reports = write_daily_reports(quant.work)  # first: they lie in a directory that the catalog looks at
-        summary = refresh_catalog(quant.work)
+        with as_failures():
+            reports = write_daily_reports(quant.work)  # first: they lie in a directory that the catalog looks at
+            summary = refresh_catalog(quant.work)
         held = summary["tables"].items()
         rows = pl.DataFrame(
             {
@@ -74,8 +76,9 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
         ],
     )
     def month_copies(quant: WorkResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        made = compact_months(quant.work, due_months(quant.work))
-        proofs = prove_copies(quant.work)
+        with as_failures():
+            made = compact_months(quant.work, due_months(quant.work))
+            proofs = prove_copies(quant.work)
         broken = [one for one in proofs if not one.equal]
         shown = pl.DataFrame([asdict(one) for one in proofs], schema=["table", "month", "equal", "why"], orient="row")
         return dg.MaterializeResult(
@@ -108,7 +111,8 @@ def ops_assets(_: Catalogue) -> list[dg.AssetsDefinition]:
     )
     def data_audit(quant: WorkResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         order = {"error": 0, "warn": 1, "info": 2}
-        findings = sorted(audit_data(quant.work, peek=True), key=lambda one: order[one.severity])
+        with as_failures():
+            findings = sorted(audit_data(quant.work, peek=True), key=lambda one: order[one.severity])
         counts = Counter[str](one.severity for one in findings)
         shown = pl.DataFrame(
             [asdict(one) for one in findings[:_SHOWN]], schema=["severity", "table", "what", "mend"], orient="row"

@@ -89,7 +89,7 @@ def publish(
         dagster.Failure: some partitions were not published, or the source or the disk failed; the text is the error's.
     """
     asked = work.gate.n_asked
-    with _as_failures(lambda: work.gate.n_asked - asked):
+    with as_failures(lambda: work.gate.n_asked - asked):
         with hold(
             tables[0].name,
             work.layout.locks,
@@ -105,7 +105,7 @@ def publish(
         newest = [one.partition for one in done if one.is_committed and one.table is tables[0]]
         last = dict(finish(newest)) if finish and newest else {}
     told = {"all": shown, tables[0].name: last}
-    with _as_failures(lambda: n_asked):
+    with as_failures(lambda: n_asked):
         yield from _report(context, work, tables, done, failures, fatal, told)
 
 
@@ -280,10 +280,11 @@ def as_failure(error: QuantAssetsError, n_asked: int = 0) -> dg.Failure:
     return dg.Failure(str(error), metadata=told)
 
 
-class _as_failures:  # noqa: N801 - reads as a clause of a with statement
+class as_failures:  # noqa: N801 - reads as a clause of a with statement
     """Show our own errors to Dagster's users as what they are: a sentence, not a stack."""
 
-    def __init__(self, n_asked: Callable[[], int]) -> None:
+    def __init__(self, n_asked: Callable[[], int] = lambda: 0) -> None:
+        """Remember whom to ask how many requests were sent, which a failure tells, too."""
         self._n_asked = n_asked
 
     def __enter__(self) -> None:

@@ -115,8 +115,7 @@ def run_data(
         return outcome
     profiles = list(registry.settings.manifest.active_profiles)
     screened = registry.run(["candidates"], *range_of(sessions, profiles[0], profiles[-1]))
-    registry.run(["catalog"])
-    return _joined(outcome, screened)
+    return _joined(_joined(outcome, screened), registry.run(["catalog"]))
 
 
 def _brought_up_to_date(registry: Registry, sessions: Sequence[date], outcome: RunOutcome) -> RunOutcome:
@@ -154,8 +153,7 @@ def run_alpha(registry: Registry, sessions: Sequence[date], profile: str) -> Run
     for span in spans[1:]:
         if outcome.success:
             outcome = _joined(outcome, registry.run(ALPHA, *range_of(span, name)))
-    registry.run(["catalog"])
-    return outcome
+    return _joined(outcome, registry.run(["catalog"]))
 
 
 def _joined(first: RunOutcome, second: RunOutcome) -> RunOutcome:

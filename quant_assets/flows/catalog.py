@@ -3,6 +3,7 @@
 from typing import Any
 
 from quant_assets.domain import tables
+from quant_assets.errors import CorruptFileError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.catalog import CatalogState, build_catalog, read_catalog, write_catalog
 from quant_assets.lakehouse.layout import Layout
@@ -25,10 +26,17 @@ def refresh_catalog(work: Work, *, full: bool = False) -> dict[str, Any]:
     catalog = build_catalog(layout, tables.ALL, expected, work.clock.now(), hours=work.hours_of, state=state)
     if state.tables != before:
         state.save(layout)
-    standing = read_catalog(layout)
-    if standing is None or _said(standing) != _said(catalog):
+    if _standing(layout) != _said(catalog):
         write_catalog(layout, catalog)
     return catalog
+
+
+def _standing(layout: Layout) -> dict[str, Any]:
+    """Return what the catalog says that stands; nothing where it is damaged, because it is replaced next."""
+    try:
+        return _said(read_catalog(layout) or {})
+    except CorruptFileError:
+        return {}
 
 
 def _said(catalog: dict[str, Any]) -> dict[str, Any]:
