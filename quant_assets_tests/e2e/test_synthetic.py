@@ -79,20 +79,31 @@ def test_quarantine_holds_exactly_the_planted_bad_prints(data: Path, planted: pl
 
 @pytest.mark.parametrize("kind", ["halt", "gap"])
 def test_planted_silences_have_no_bar_and_are_counted_as_missing(data: Path, planted: pl.DataFrame, kind: str) -> None:
+    """Of the first bar after a silence, the 20 minutes that end with it are counted here; the silence is among them."""
     bars = table(data, "silver", "curated_tws_1m_bars")
     features = table(data, "gold", "features_price_1m_v1")
+    minute, n_counted = timedelta(minutes=1), 0
     for event in of_kind(planted, kind).iter_rows(named=True):
         mine = bars.filter((pl.col("con_id") == event["con_id"]) & (pl.col("session") == event["session"]))
         assert not mine.is_empty(), "a silence of some minutes must not cost the session"
         inside = mine.filter(pl.col("ts").is_between(event["first_ts"], event["last_ts"]))
         assert inside.is_empty(), event
-        after = features.filter(
-            (pl.col("con_id") == event["con_id"])
-            & (pl.col("ts") > event["last_ts"])
-            & (pl.col("ts") <= event["last_ts"] + timedelta(minutes=2))
-        ).sort("ts")
-        if not after.is_empty():
-            assert after["n_missing_in_window_20"][0] > 0, event
+        hours = TradingCalendar().hours(event["session"])
+        first = mine.filter(pl.col("ts") > event["last_ts"])["ts"].min()
+        if first is None:
+            assert event["last_ts"] == hours.closes_at - minute, "only the close ends a silence without a bar"
+            continue
+        begin = first - 19 * minute
+        missing = 20 - mine.filter(pl.col("ts").is_between(begin, first)).height
+        silent = (event["last_ts"] - max(event["first_ts"], begin)) // minute + 1
+        counted = features.filter((pl.col("con_id") == event["con_id"]) & (pl.col("ts") == first))
+        assert missing >= silent, event
+        if begin >= hours.opens_at:
+            assert counted["n_missing_in_window_20"].to_list() == [missing], event
+            n_counted += silent > 0
+        else:
+            assert counted["n_missing_in_window_20"].to_list() == [None], "the window is not full"
+    assert n_counted, "a silence was counted"
 
 
 def test_an_instrument_without_trades_is_an_outcome_and_not_an_error(data: Path) -> None:

@@ -106,9 +106,14 @@ def test_listening_accepting_pipes_and_event_loops_are_untouched(tmp_path):
 def test_sqlite_and_files_work_inside(tmp_path):
     import sqlite3
 
-    with network_seal(), sqlite3.connect(tmp_path / "x.db") as base:
+    with network_seal() as seal, sqlite3.connect(tmp_path / "x.db") as base:
         base.execute("create table t (a int)")
+        base.execute("insert into t values (7)")
+        (tmp_path / "note").write_text("kept")
+        assert (tmp_path / "note").read_text() == "kept"
+        assert base.execute("select a from t").fetchall() == [(7,)]
     base.close()
+    assert (seal.refused, seal.children) == ([], [])
 
 
 def test_a_child_that_the_hook_cannot_hold_is_on_record():
