@@ -31,13 +31,13 @@ def audit() -> None:
 @json_option
 def verify(*, as_json: bool) -> None:
     """Check the hash chains of audit log and overrides, that they agree, and that no word that was used is gone."""
-    from quant_assets.control.audit import Finding
+    from quant_assets.control.audit import ChainFinding
     from quant_assets.control.audit import verify as verify_log
     from quant_assets.flows.anchors import doubts
     from quant_assets.flows.words import Doubt
 
     with open_work() as work:
-        found: list[tuple[str, Finding | Doubt]] = [("audit.jsonl", one) for one in verify_log(work.layout.audit)]
+        found: list[tuple[str, ChainFinding | Doubt]] = [("audit.jsonl", one) for one in verify_log(work.layout.audit)]
         found += [("overrides.jsonl", one) for one in doubts(work)]
     if as_json:
         print_json([{"file": name, "line": x.line, "problem": x.problem, "detail": x.detail} for name, x in found])

@@ -36,7 +36,7 @@ Problem = Literal["torn", "not_json", "hash_mismatch", "chain_broken"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ChainFinding:
     """One line that is not what it should be."""
 
     line: int
@@ -114,7 +114,7 @@ def _append(path: Path, body: dict[str, Any], announce: _Announce) -> dict[str, 
         raise cannot_write(path, error) from error
 
 
-def verify(path: Path) -> list[Finding]:
+def verify(path: Path) -> list[ChainFinding]:
     """Return everything that is wrong with the chain, first line first; empty means that it is whole.
 
     A log that was cut at its end keeps a valid chain: that cannot be seen from the file alone. Runs therefore keep
@@ -122,7 +122,7 @@ def verify(path: Path) -> list[Finding]:
     """
     if not path.exists():
         return []
-    findings: list[Finding] = []
+    findings: list[ChainFinding] = []
     expected = GENESIS
     for number, raw, is_ended in _lines(path):
         finding, expected = _judge(number, raw, expected, is_ended=is_ended)
@@ -216,25 +216,24 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
             yield number, raw.rstrip(b"\n"), raw.endswith(b"\n")
 
 
-def _judge(number: int, raw: bytes, expected: str, *, is_ended: bool) -> tuple[Finding | None, str]:
+def _judge(number: int, raw: bytes, expected: str, *, is_ended: bool) -> tuple[ChainFinding | None, str]:
     """Return what is wrong with one line, if anything, and the `prev_hash` that the next one must carry."""
     line = _parsed(raw)
     if line is None:
         return _torn(number, raw), expected
-    if digest(line) != line["hash"]:
-        return Finding(number, "hash_mismatch", "the line says something else than when it was written"), line["hash"]
+    own: str = line["hash"]
+    if digest(line) != own:
+        return ChainFinding(number, "hash_mismatch", "the line says something else than when it was written"), own
     if line.get("prev_hash") != expected:
-        return Finding(number, "chain_broken", "lines before this one were removed, inserted or reordered"), line[
-            "hash"
-        ]
+        return ChainFinding(number, "chain_broken", "lines before this one were removed, inserted or reordered"), own
     if not is_ended:
-        return Finding(number, "torn", "the newline is missing; the line itself is whole"), line["hash"]
-    return None, line["hash"]
+        return ChainFinding(number, "torn", "the newline is missing; the line itself is whole"), own
+    return None, own
 
 
-def _torn(number: int, raw: bytes) -> Finding:
+def _torn(number: int, raw: bytes) -> ChainFinding:
     """Tell what dying in the middle leaves, the beginning of a line or zeros after a power cut, from anything else."""
     written = raw.rstrip(b"\0")
     if written.startswith(_BEGINNING) or _BEGINNING.startswith(written):
-        return Finding(number, "torn", f"{len(raw)} bytes of an event that was never finished")
-    return Finding(number, "not_json", "no event of this log")
+        return ChainFinding(number, "torn", f"{len(raw)} bytes of an event that was never finished")
+    return ChainFinding(number, "not_json", "no event of this log")

@@ -68,11 +68,11 @@ def daily_report(work: Work) -> pl.DataFrame:
         `quarantined` (those that were held back), and `weight_<profile>`, null where a profile has none.
     """
     curated = work.lake.curated
-    newest = max((one.session for one in curated.partitions(CURATED_TWS_1D_BARS)), default=None)
+    newest = curated.newest(CURATED_TWS_1D_BARS)
     if newest is None:
         return pl.DataFrame(schema={"con_id": pl.Int64, "symbol": pl.String})
-    window = work.calendar.window(newest, N_SESSIONS)
-    bars = curated.read(CURATED_TWS_1D_BARS, Partition(newest), _BARS).sort("con_id", "session")
+    window = work.calendar.window(newest.session, N_SESSIONS)
+    bars = curated.read(CURATED_TWS_1D_BARS, newest, _BARS).sort("con_id", "session")
     crosses = (pl.col("dq_status") != "error") & (pl.col("dq_status").shift(1).over("con_id") == "error")
     change = pl.when(~crosses.fill_null(value=False)).then(
         pl.col("adj_close") / pl.col("adj_close").shift(1).over("con_id") - 1

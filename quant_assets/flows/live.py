@@ -97,13 +97,13 @@ def open_now(work: Work) -> list[Open]:
         NotPublishedError: there is no universe.
         LockHeldError: another process promotes for longer than two minutes.
     """
-    stored = work.lake.curated.partitions(UNIVERSE)
-    if not stored:
+    newest = work.lake.curated.newest(UNIVERSE)
+    if newest is None:
         raise NotPublishedError(UNIVERSE.name, str(work.latest_session()), "Run `quant flow data` once.")
     now = work.clock.now()
     staged = _staged_until(work)
     found = []
-    for row in work.lake.curated.read(UNIVERSE, stored[-1]).sort("con_id").iter_rows(named=True):
+    for row in work.lake.curated.read(UNIVERSE, newest).sort("con_id").iter_rows(named=True):
         calendar = work.calendar_for(contract_of(row))
         for day in (now.date(), now.date() + timedelta(days=1)):  # a trade date may begin on the evening before
             hours = calendar.hours_on(day)
@@ -156,8 +156,8 @@ def _closes_at(work: Work, session: date, rows: pl.DataFrame) -> datetime:
 
     The universe may have changed since: an instrument that left it keeps its rows waiting until the day is over.
     """
-    stored = work.lake.curated.partitions(UNIVERSE)
-    members = work.lake.curated.read_many(UNIVERSE, stored[-1:]).join(rows, on="con_id", how="semi")
+    newest = work.lake.curated.newest(UNIVERSE)
+    members = work.lake.curated.read_many(UNIVERSE, [newest] if newest else []).join(rows, on="con_id", how="semi")
     latest = work.hours_of(session, members)["closes_at"].max()
     is_known = members["con_id"].n_unique() == rows["con_id"].n_unique()
     day_end = datetime.combine(session + timedelta(days=1), datetime.min.time(), work.clock.now().tzinfo)

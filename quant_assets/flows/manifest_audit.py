@@ -188,8 +188,8 @@ def _most_selected(profile: Profile) -> int:
 
 def _n_sectors(work: Work) -> int:
     """Return how many sectors the newest instruments have; 0 where none is published."""
-    stored = work.lake.curated.partitions(INSTRUMENTS)[-1:]
-    rows = work.lake.curated.read_many(INSTRUMENTS, stored)
+    newest = work.lake.curated.newest(INSTRUMENTS)
+    rows = work.lake.curated.read_many(INSTRUMENTS, [newest] if newest else [])
     return rows.filter(pl.col("active") & (pl.col("industry") != "")).get_column("industry").n_unique()
 
 

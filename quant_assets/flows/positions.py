@@ -149,8 +149,8 @@ async def _ask(work: Work, opened: OpenSource) -> Holdings:
 
 
 def _known(work: Work) -> pl.DataFrame:
-    stored = work.lake.curated.partitions(UNIVERSE)
-    return work.lake.curated.read_many(UNIVERSE, stored[-1:])
+    newest = work.lake.curated.newest(UNIVERSE)
+    return work.lake.curated.read_many(UNIVERSE, [newest] if newest else [])
 
 
 def _observed_lately(work: Work, partition: Partition) -> bool:

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from quant_assets.control.audit import AuditLog, Finding, digest, numbered, read, verify
+from quant_assets.control.audit import AuditLog, ChainFinding, digest, numbered, read, verify
 from quant_assets.errors import BrokenChainError
 from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.footer import instant_text
@@ -148,7 +148,7 @@ def say(words: Words, audit: AuditLog, event: str, *, run_id: str, symbol: str, 
     return line
 
 
-def _of_chain(one: Finding) -> Doubt:
+def _of_chain(one: ChainFinding) -> Doubt:
     return Doubt(one.line, one.problem, one.detail, one.is_tampering)
 
 

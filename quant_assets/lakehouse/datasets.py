@@ -19,7 +19,7 @@ from quant_assets.lakehouse.arguments import Day, Knowledge, Names
 from quant_assets.lakehouse.catalog import build_catalog, instrument_quality
 from quant_assets.lakehouse.health import Hours, instrument_days, observed_since
 from quant_assets.lakehouse.layout import Layout
-from quant_assets.lakehouse.reading import Past, opened, resolve_symbols
+from quant_assets.lakehouse.reading import OpenPast, opened, resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
 
 
@@ -42,7 +42,7 @@ class DatasetReaders:
     layout: Layout
     calendar: TradingCalendar
     aliases: Mapping[str, str]
-    past: Past | None
+    past: OpenPast | None
     hours: Hours | None
 
     def list_datasets(self) -> pl.DataFrame:

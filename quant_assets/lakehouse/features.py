@@ -22,7 +22,7 @@ from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.missing import Lack, Missing, before_window, known_later, require_treatment
 from quant_assets.lakehouse.reading import (
-    Past,
+    OpenPast,
     PastReading,
     opened,
     plan_reads,
@@ -61,7 +61,7 @@ class FeatureStore(DatasetReaders):
     calendar: TradingCalendar
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of instruments -> their names."""
-    past: Past | None = None
+    past: OpenPast | None = None
     """Opens the tables as they were known at an instant; without it, `as_of` leaves out what became known later."""
     curated: CuratedStore | None = None
     """The store to read; that of `layout` when left out."""

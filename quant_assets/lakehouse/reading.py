@@ -28,12 +28,12 @@ class PastReading:
     """(table, partition key) → stored, recomputed or unknown."""
 
 
-Past = Callable[[datetime], AbstractContextManager[PastReading]]
+OpenPast = Callable[[datetime], AbstractContextManager[PastReading]]
 """Opens the tables as they were known at an instant."""
 
 
 @contextmanager
-def opened(past: Past, as_of: datetime) -> Iterator[PastReading]:
+def opened(past: OpenPast, as_of: datetime) -> Iterator[PastReading]:
     """Open the tables as of then; what was not there yet is no reason to fetch anything today."""
     with past(as_of) as reading:
         try:

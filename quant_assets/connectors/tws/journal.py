@@ -21,7 +21,7 @@ _COMPACT_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class EarlierRequest:
     """A request of an earlier process: how long ago TWS saw it at the latest, on the pacer's clock."""
 
     age_s: float
@@ -65,7 +65,7 @@ class PacingJournal:
         """Note that TWS refused and everything waits."""
         self._write({"paused": self._run, "at": self._wall(), "length": length_s, "share": share})
 
-    def news(self) -> tuple[list[Past], Pause | None]:
+    def news(self) -> tuple[list[EarlierRequest], Pause | None]:
         """Return what other processes asked within the horizon and has not been returned before, and their pause."""
         self.close()  # another process may have put a shorter file in its place
         lines = list(self._lines())
@@ -83,9 +83,9 @@ class PacingJournal:
             os.close(self._file)
             self._file = None
 
-    def _past(self, line: Mapping[str, Any], end: float | None) -> Past:
+    def _past(self, line: Mapping[str, Any], end: float | None) -> EarlierRequest:
         seen = min(self._wall(), line["at"] + _LONGEST_OPEN_S) if end is None else end
-        return Past(self._age_s(seen), line["identity"], line["group"], line["weight"])
+        return EarlierRequest(self._age_s(seen), line["identity"], line["group"], line["weight"])
 
     def _pause(self, line: Mapping[str, Any]) -> Pause | None:
         left = line["length"] - self._age_s(line["at"])

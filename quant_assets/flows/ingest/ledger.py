@@ -52,7 +52,7 @@ def is_fatal(error: QuantAssetsError) -> bool:
     return outcome_of(error) is None or isinstance(error, SourceUnavailableError)
 
 
-def series_of(request: BarRequest) -> dict[str, Any]:
+def series_columns(request: BarRequest) -> dict[str, Any]:
     """Return the columns that name the series of a request."""
     return {
         "source": "TWS",

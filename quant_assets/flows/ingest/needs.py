@@ -23,7 +23,7 @@ from quant_assets.flows.ingest.ledger import (
     settled,
     without_contradicted,
 )
-from quant_assets.flows.ingest.past import Past
+from quant_assets.flows.ingest.past import EarlierAnswers
 from quant_assets.flows.ingest.schedules import denied, outlived
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
@@ -37,7 +37,7 @@ class MinuteNeeds:
     """No request has settled these."""
     rereads: list[Need]
     """Settled on their own day, and not asked for since."""
-    past: Past
+    past: EarlierAnswers
     shut: list[Need] = field(default_factory=list)
     """Their exchange is closed by its calendar, and yet their daily history has a bar."""
 
@@ -68,7 +68,7 @@ def minute_needs(work: Work, sessions: Sequence[date]) -> MinuteNeeds:
     wanted = universe.join(holds, on=["session", "con_id"], how="anti")
     rereads = [_to_reread(work, session, ledger) for session in before]
     again = pl.concat(rereads).join(wanted, on=["session", "con_id"], how="anti") if rereads else universe.clear()
-    past = Past.of(ledger, {*reopened.iter_rows(), *apart.select("session", "con_id").iter_rows()})
+    past = EarlierAnswers.of(ledger, {*reopened.iter_rows(), *apart.select("session", "con_id").iter_rows()})
     return MinuteNeeds(_needs(work, wanted), _needs(work, again), past, denied(work, _every(wanted)))
 
 
@@ -132,7 +132,7 @@ def plan_for(work: Work, needs: MinuteNeeds) -> list[PlannedRequest]:
     return [part for one in planned for part in _cut_anew(work, one, needs.past)]
 
 
-def _cut_anew(work: Work, planned: PlannedRequest, past: Past) -> list[PlannedRequest]:
+def _cut_anew(work: Work, planned: PlannedRequest, past: EarlierAnswers) -> list[PlannedRequest]:
     """Cut a request differently than every one whose answer is in doubt: equal answers to equal requests prove nothing.
 
     Each cut begins a session earlier than the one before; where none is longer, it is halved.

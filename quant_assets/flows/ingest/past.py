@@ -17,7 +17,7 @@ _WITHOUT_BARS = (*NOTHING, "shifted")
 
 
 @dataclass(slots=True)
-class Past:
+class EarlierAnswers:
     """Earlier answers about 1-minute bars, by session and instrument; it grows with each commit."""
 
     last: dict[Key, str] = field(default_factory=dict)

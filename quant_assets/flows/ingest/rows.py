@@ -17,7 +17,7 @@ from quant_assets.domain.completeness import ANSWERS, DailyVerdict
 from quant_assets.domain.hours import HOURS
 from quant_assets.domain.instruments import may_be_lots
 from quant_assets.domain.tables import RAW_TWS_BARS, RAW_TWS_DAILY_BARS, RAW_TWS_REQUESTS
-from quant_assets.flows.ingest.ledger import outcome_of, series_of
+from quant_assets.flows.ingest.ledger import outcome_of, series_columns
 
 
 def _constants(outcome: Outcome, batch_id: str, number: int) -> dict[str, object]:
@@ -25,7 +25,7 @@ def _constants(outcome: Outcome, batch_id: str, number: int) -> dict[str, object
     return {
         "con_id": contract.con_id,
         "symbol": contract.symbol,
-        **series_of(outcome.planned.request),
+        **series_columns(outcome.planned.request),
         "batch_id": batch_id,
         "request_id": f"{batch_id}-{number:03d}",
         "pipeline_version": quant_assets.__version__,

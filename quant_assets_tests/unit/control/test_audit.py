@@ -12,7 +12,7 @@ import pytest
 
 from quant_assets.clock import ManualClock
 from quant_assets.control import audit
-from quant_assets.control.audit import AuditLog, Finding, read, verify
+from quant_assets.control.audit import AuditLog, ChainFinding, read, verify
 from quant_assets.errors import ConfigurationError, DiskFullError
 
 
@@ -197,5 +197,5 @@ def test_nan_is_refused_before_it_makes_a_line_that_is_no_json(log):
 
 
 def test_findings_read_well():
-    assert Finding(3, "torn", "x").is_tampering is False
-    assert Finding(3, "chain_broken", "x").is_tampering is True
+    assert ChainFinding(3, "torn", "x").is_tampering is False
+    assert ChainFinding(3, "chain_broken", "x").is_tampering is True
