@@ -340,11 +340,9 @@ def note_of(copy: Path) -> Path:
 
 def is_proven(copy: Path, size: int, mtime_ns: int) -> bool:
     """Return whether a copy of this size and time is the one that was made and proven."""
-    try:
-        said = json.loads(note_of(copy).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(said == _noted(size, mtime_ns))
+    with contextlib.suppress(OSError, ValueError):
+        return bool(json.loads(note_of(copy).read_text(encoding="utf-8")) == _noted(size, mtime_ns))
+    return False
 
 
 def note_proven(copy: Path, proven: Path) -> None:
