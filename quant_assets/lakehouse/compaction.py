@@ -194,7 +194,8 @@ def _write(store: CuratedStore, table: Table, staged: Path, sources: dict[date, 
     files = [store.layout.file(table, Partition(day)) for day in sorted(sources)]
     groups = _groups(read_files(table, files, ["con_id"]))
     schema = _arrow_schema(table)
-    writer = pq.ParquetWriter(staged, schema, compression="NONE", use_dictionary=_repeating(table))
+    target = staged.absolute()  # Arrow takes a relative `lake:v2/…` for a URI
+    writer = pq.ParquetWriter(target, schema, compression="NONE", use_dictionary=_repeating(table))
     with naming_full_disk(staged), writer:
         for block in _blocks(groups):
             where = pl.col("con_id").is_between(block[0].held[0][0], block[-1].held[-1][0])

@@ -137,7 +137,6 @@ class MonthCopies:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._root = str(layout.lakehouse)
         self._paths: dict[tuple[str, int, int], Path] = {}
 
     def index(self, table: Table, month: str) -> CopyIndex | None:
@@ -181,13 +180,14 @@ class MonthCopies:
         """Return the sessions whose file is not the one any more whose rows a copy holds."""
         from pyarrow import fs
 
+        root = str(self.layout.lakehouse.absolute())  # Arrow takes a relative `lake:v2/…` for a URI
         held = [(day, share.index.sources[day]) for share in sourced.shares for day in share.sessions]
         try:  # a year of sessions with one call, during which other threads run
-            found = fs.LocalFileSystem().get_file_info([f"{self._root}/{source.path}" for _, source in held])
+            found = fs.LocalFileSystem().get_file_info([f"{root}/{source.path}" for _, source in held])
         except OSError:
-            return {day for day, source in held if not source.stands(self._root)}
+            return {day for day, source in held if not source.stands(root)}
         unlike = [one for one, info in zip(held, found, strict=True) if not one[1].was(info.size, info.mtime_ns)]
-        return {day for day, source in unlike if not source.stands(self._root)}
+        return {day for day, source in unlike if not source.stands(root)}
 
     def _path(self, table: Table, session: date) -> Path:
         month = table.name, session.year, session.month

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -247,6 +248,19 @@ def test_a_file_that_was_restored_from_a_backup_is_still_the_one_that_was_copied
         assert store.read_many(BARS, EVERY[:3], con_ids=[102]).height == 15
         assert store.layout.file(BARS, EVERY[1]) not in opened()
     assert compaction.months(store, BARS)[0].state == "current"
+
+
+@pytest.mark.usefixtures("looked")
+def test_a_colon_in_the_name_of_a_relative_root_is_no_scheme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = CuratedStore(Layout(Path("lake:v2")))
+    for day in DAYS:
+        store.write(BARS, Partition(day), bars(day))
+    compaction.compact(store, BARS, "2024-05")
+    assert compaction.months(store, BARS)[0].state == "current"
+    assert store.read_many(BARS, EVERY, con_ids=[102]).equals(read_files(store).filter(pl.col("con_id") == 102))
+    store.write(BARS, EVERY[0], bars(DAYS[0], shift=7.0))
+    assert store.read_many(BARS, EVERY, con_ids=[102]).equals(read_files(store).filter(pl.col("con_id") == 102))
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 5000])
