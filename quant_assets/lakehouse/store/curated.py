@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property, reduce
+from datetime import date
+from functools import cache, cached_property, partial, reduce
 from operator import and_
 
 import polars as pl
@@ -119,12 +120,22 @@ class CuratedStore(Store):
         if len(asked) <= _SOON:
             return self._sourced(table, self.copies.divide(table, asked), names, con_ids, in_order=in_order)
         claimed = self.copies.claimed(table, asked)
-        looked = _beside(os.getpid()).submit(self.copies.changed, claimed)
+        look = self._look(claimed)
         frame = self._sourced(table, claimed, names, con_ids, in_order=in_order)
-        if changed := looked.result():
+        if changed := look():
             current = self.copies.claimed(table, asked, changed)
             return self._sourced(table, current, names, con_ids, in_order=in_order)
         return frame
+
+    def _look(self, claimed: Sourced) -> Callable[[], set[date]]:
+        """Begin to look which copied sessions have changed; what is returned waits for the answer.
+
+        Where no thread can be had, as after the end of the main one, the answer is looked for when it is asked.
+        """
+        try:
+            return _beside(os.getpid()).submit(self.copies.changed, claimed).result
+        except RuntimeError:
+            return partial(self.copies.changed, claimed)
 
     def _sourced(
         self, table: Table, sourced: Sourced, names: Sequence[str], con_ids: Sequence[int] | None, *, in_order: bool
@@ -253,8 +264,12 @@ class CuratedStore(Store):
 
 
 @cache
-def _beside(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - a forked process has none of its parent's threads
-    """Return a thread for what is done beside the reading."""
+def _beside(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - the key of the cache
+    """Return a thread for what is done beside the reading, one per process: a fork copies none of its parent's.
+
+    That makes no read after a fork safe. Polars has threads of its own and may wait for them forever: processes that
+    read have to be spawned.
+    """
     return ThreadPoolExecutor(1, "beside-reading")
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -248,6 +250,36 @@ def test_a_file_that_was_restored_from_a_backup_is_still_the_one_that_was_copied
         assert store.read_many(BARS, EVERY[:3], con_ids=[102]).height == 15
         assert store.layout.file(BARS, EVERY[1]) not in opened()
     assert compaction.months(store, BARS)[0].state == "current"
+
+
+AT_THE_END = """
+import atexit, sys, threading
+from datetime import date
+from pathlib import Path
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
+from quant_assets.lakehouse.layout import Layout
+from quant_assets.lakehouse.store import CuratedStore, curated
+
+curated._SOON = 0
+store = CuratedStore(Layout(Path(sys.argv[1])))
+
+def tell():
+    print(store.read_many(BARS, store.partitions(BARS), ["close"], [102])["close"].to_list(), flush=True)
+
+def outlive():
+    threading.main_thread().join()
+    tell()
+
+atexit.register(tell)
+threading.Thread(target=outlive).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_is_answered_and_so_is_the_end_of_the_process(store):
+    command = [sys.executable, "-c", AT_THE_END, str(store.layout.data)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = read_files(store).filter(pl.col("con_id") == 102)["close"].to_list()
+    assert done.stdout.splitlines() == [str(expected)] * 2, done.stderr
 
 
 @pytest.mark.usefixtures("looked")
