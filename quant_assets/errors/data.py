@@ -101,8 +101,10 @@ class CorruptCopyError(DataWrong):
     """A month copy cannot be read, or is not equal to the session files that it was made from."""
 
     def __init__(self, path: Path, cause: str) -> None:
-        self.path = path
-        super().__init__(f"{path} is no copy ({cause}). Nothing is lost: `quant lake compact` makes it anew.")
+        self.path, self.cause = path, cause
+        super().__init__(
+            f"{path} is no copy ({cause}). Nothing is lost: `quant lake compact --month` with its month makes it anew."
+        )
 
 
 class NotPublishedError(DataWrong):

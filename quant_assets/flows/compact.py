@@ -64,6 +64,8 @@ def _proof(work: Work, one: Month) -> Proof:
         return Proof(one.table.name, one.month, True, f"not served: {one.why}")
     try:
         prove(store, one.table, store.layout.copy(one.table, one.month), dict(index.sources))
-    except (CorruptCopyError, CorruptFileError) as error:
-        return Proof(one.table.name, one.month, False, str(error))
+    except CorruptCopyError as error:
+        return Proof(one.table.name, one.month, False, error.cause)
+    except CorruptFileError as error:
+        return Proof(one.table.name, one.month, False, f"{work.layout.relative(error.path)}: {error.cause}")
     return Proof(one.table.name, one.month, True, f"{len(index.sources)} sessions are equal")

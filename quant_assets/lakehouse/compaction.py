@@ -15,7 +15,9 @@ from quant_assets.errors import CorruptCopyError, CorruptFileError
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.copies import KEY, Source, has_copies, is_proven, month_of, note_proven
 from quant_assets.lakehouse.files import naming_full_disk, replacing, sweep_staged
+from quant_assets.lakehouse.footer import MEND
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.proof import ALTERED
 from quant_assets.lakehouse.scanning import read_file, read_files, scan
 from quant_assets.lakehouse.store import CuratedStore
 
@@ -136,7 +138,7 @@ def prove(store: CuratedStore, table: Table, copy: Path, sources: dict[date, Sou
 
     Raises:
         CorruptFileError: a session file cannot be read, or its rows are not what its footer says.
-        CorruptCopyError: the copy differs, or a session file was replaced meanwhile.
+        CorruptCopyError: the copy differs, or a session got other rows meanwhile.
     """
     per_pass = max(1, _BLOCK_ROWS // max((source.n_rows for source in sources.values()), default=1))
     days = sorted(sources)
@@ -157,13 +159,15 @@ def _prove_session(
     store: CuratedStore, table: Table, copy: Path, day: date, source: Source, held: pl.DataFrame
 ) -> None:
     file = store.layout.file(table, Partition(day))
-    rows = read_file(table, file)
-    stat = file.stat()
-    if (stat.st_size, stat.st_mtime_ns) != (source.bytes, source.mtime_ns):
-        raise CorruptCopyError(copy, f"{day} was published again meanwhile")
+    rows, stat = read_file(table, file), file.stat()
     if content_id(rows, table.content_columns, table.key) != source.content_id:
-        raise CorruptFileError(file, "its rows are not what its footer says", _REBUILD)
-    if not held.equals(rows):
+        if source.stands(str(store.layout.lakehouse)):
+            raise CorruptFileError(file, ALTERED, MEND)
+        raise CorruptCopyError(copy, f"{day} was published again meanwhile")
+    # a file that was written again stands for the one that was copied when its content is equal, provenance or not
+    is_same_file = source.was(stat.st_size, stat.st_mtime_ns)
+    compared = table.schema.names() if is_same_file else list(table.content_columns)
+    if not held.select(compared).equals(rows.select(compared)):
         raise CorruptCopyError(copy, f"{day} differs from {store.layout.relative(file)}")
 
 
@@ -255,6 +259,3 @@ def _sessions(table: Table, copy: Path, days: Sequence[date]) -> pl.DataFrame:
             return scan(table, [stream], table.schema.names(), pl.col("session").is_in(list(days)))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise CorruptCopyError(copy, str(error).splitlines()[0][:200]) from error
-
-
-_REBUILD = "`quant lake rebuild --sessions` with the session moves the file aside and computes it again."

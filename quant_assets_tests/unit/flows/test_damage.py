@@ -26,7 +26,7 @@ from quant_assets.errors import DamagedSourcesError
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import certify
-from quant_assets.flows.compact import compact_months, due_months
+from quant_assets.flows.compact import compact_months, due_months, prove_copies
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.damage import check_sources, damaged_results, set_aside
 from quant_assets.flows.data_audit import audit_data
@@ -297,11 +297,24 @@ def test_an_audit_proves_copies_and_its_mend_makes_them_anew(lab):
     path.with_suffix(".json").write_text(json.dumps({"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}))
     ((severity, table, what, mend),) = audited(lab)
     assert (severity, table, mend) == ("error", CURATED_TWS_1M_BARS.name, "quant lake compact --month 2024-03")
-    assert what.startswith("the month copy of 2024-03 answers reads with other rows")
+    session = relative(lab, lab.lake.layout.file(CURATED_TWS_1M_BARS, AT))
+    assert what == f"the month copy of 2024-03 answers reads with other rows: {SESSION} differs from {session}"
     with lab.at(after(SESSION) + timedelta(hours=1)) as work:
         due = due_months(work, "2024-03")
         assert [one.table for one in due] == [CURATED_TWS_1M_BARS]
         compact_months(work, due)
+    assert audited(lab) == []
+
+
+def test_a_session_that_was_lost_and_computed_again_leaves_its_copy_proven(lab):
+    with lab.at(after(SESSION)) as work:
+        compact_months(work, due_months(work))
+    lab.lake.layout.file(CURATED_TWS_1M_BARS, AT).unlink()
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        Curator(work).minute_bars(SESSION)
+        assert due_months(work) == []
+        assert {one.why for one in prove_copies(work)} == {"1 sessions are equal"}
+        assert due_months(work, "2024-03") == []
     assert audited(lab) == []
 
 

@@ -348,6 +348,14 @@ def test_a_session_file_that_is_not_what_its_footer_says_is_not_copied(store):
     assert store.layout.copy(BARS, "2024-05").read_bytes() == before
 
 
+def test_a_session_file_that_was_altered_since_is_blamed_and_not_its_copy(store):
+    index, file = store.copies.index(BARS, "2024-05"), store.layout.file(BARS, EVERY[0])
+    metadata = pl.read_parquet_metadata(file)
+    bars(DAYS[0], shift=1.0).write_parquet(file, metadata={"quant_assets": metadata["quant_assets"]})
+    with pytest.raises(CorruptFileError, match="not what its footer says"):
+        compaction.prove(store, BARS, store.layout.copy(BARS, "2024-05"), dict(index.sources))
+
+
 def test_the_proof_finds_a_row_too_many(store, tmp_path):
     path = store.layout.copy(BARS, "2024-05")
     index = store.copies.index(BARS, "2024-05")
@@ -358,6 +366,56 @@ def test_the_proof_finds_a_row_too_many(store, tmp_path):
     with pytest.raises(CorruptCopyError, match="46 rows, its session files 45"):
         compaction.prove(store, BARS, more, dict(index.sources))
     compaction.prove(store, BARS, path, dict(index.sources))
+
+
+def rewrite(store, day, shift=0.0):
+    """Let another file take a session's place, as a rebuild does after the first was moved away."""
+    file = store.layout.file(BARS, Partition(day))
+    file.unlink()
+    store.write(BARS, Partition(day), bars(day, shift=shift))
+    os.utime(file, ns=(1, 1))
+
+
+def test_a_copy_is_proven_by_an_equal_file_whenever_that_was_written(store):
+    index = store.copies.index(BARS, "2024-05")
+    rewrite(store, DAYS[0])
+    assert compaction.months(store, BARS)[0].state == "current"
+    compaction.prove(store, BARS, store.layout.copy(BARS, "2024-05"), dict(index.sources))
+
+
+def test_when_rows_became_known_is_no_content_and_an_equal_file_proves_the_copy(store):
+    index = store.copies.index(BARS, "2024-05")
+    file = store.layout.file(BARS, EVERY[0])
+    file.unlink()
+    store.write(BARS, EVERY[0], bars(DAYS[0]).with_columns(pl.col("known_at") + timedelta(hours=1)))
+    assert store.read_many(BARS, EVERY[:3], ["close"], [102]).height == 15
+    compaction.prove(store, BARS, store.layout.copy(BARS, "2024-05"), dict(index.sources))
+
+
+def test_an_equal_file_does_not_prove_a_copy_with_other_rows(store, tmp_path):
+    index = store.copies.index(BARS, "2024-05")
+    rewrite(store, DAYS[0])
+    other = tmp_path / "other.parquet"
+    changed = pl.when(pl.col("session") == DAYS[0]).then(pl.col("close") + 1e-9).otherwise("close").alias("close")
+    pl.read_parquet(store.layout.copy(BARS, "2024-05"), hive_partitioning=False).with_columns(changed).write_parquet(
+        other
+    )
+    with pytest.raises(CorruptCopyError, match="2024-05-29 differs"):
+        compaction.prove(store, BARS, other, dict(index.sources))
+
+
+def test_a_session_that_gets_other_rows_while_its_month_is_copied_ends_the_compaction(store, monkeypatch):
+    before, write = store.layout.copy(BARS, "2024-05").read_bytes(), compaction._write
+
+    def overtaken(*args):
+        rows = write(*args)
+        rewrite(store, DAYS[0], shift=1.0)
+        return rows
+
+    monkeypatch.setattr(compaction, "_write", overtaken)
+    with pytest.raises(CorruptCopyError, match="2024-05-29 was published again meanwhile"):
+        compaction.compact(store, BARS, "2024-05")
+    assert store.layout.copy(BARS, "2024-05").read_bytes() == before
 
 
 def test_a_copy_records_the_content_ids_that_it_was_made_from(store):
