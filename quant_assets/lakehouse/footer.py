@@ -34,6 +34,13 @@ class Footer:
     warnings: Mapping[str, str] = field(default_factory=dict)
     """Check that failed without blocking → what it said, so that a run that rewrites nothing can say it again."""
 
+    def belongs(self, file: Path) -> bool:
+        """Return whether a path is one of the partition that was committed: `table/session=…`, `/profile=…` below."""
+        profile, _, session = self.partition.rpartition("|")
+        places = [session, profile] if profile else [session]
+        table, *found = file.parts[-len(places) - 2 : -1]
+        return [table, *(one.partition("=")[2] for one in found)] == [self.table, *places]
+
     def to_metadata(self) -> dict[str, str]:
         """Return the key-value metadata to store in a Parquet file."""
         return {_KEY: json.dumps(asdict(self), sort_keys=True)}
@@ -78,16 +85,20 @@ def read_footer(path: Path) -> Footer:
     """Read the footer of a committed file.
 
     Raises:
-        CorruptFileError: the file is no Parquet, or was not written by a store.
+        CorruptFileError: the file is no Parquet, was not written by a store, or is that of another partition.
     """
     try:
         with path.open("rb") as stream:
             text = pl.read_parquet_metadata(stream)[_KEY]
-        return Footer.from_dict(json.loads(text))
+        footer = Footer.from_dict(json.loads(text))
+        belongs = footer.belongs(path)
     except FileNotFoundError:
         raise
-    except (pl.exceptions.PolarsError, OSError, KeyError, ValueError, TypeError) as error:
+    except (pl.exceptions.PolarsError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise CorruptFileError(path, _short(error), MEND) from error
+    if not belongs:
+        raise CorruptFileError(path, f"it is the file of {footer.table}[{footer.partition}]", MEND)
+    return footer
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:

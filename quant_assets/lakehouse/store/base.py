@@ -1,5 +1,6 @@
 """What both stores share: the layout, manifests, locks, and the atomic commit of files."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.files import replacing, sweep_staged
-from quant_assets.lakehouse.footer import Footer
+from quant_assets.lakehouse.footer import Footer, read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.listing import newest_below, partitions_below, sessions_below
 from quant_assets.lakehouse.manifest import Manifest
@@ -111,6 +112,18 @@ class Store:
         at_once(_write, files)
         self.manifest(table).append([(one.file, one.footer) for one in files], self._now())
 
+    def _in_place(self, table: Table, files: Iterable[Path]) -> None:
+        """Make sure that no file is that of another partition; only files that changed since the commit are opened.
+
+        Raises:
+            CorruptFileError: names the file that is, or that no store has written.
+        """
+        manifest = self.manifest(table)
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                if not _is_committed(manifest, file):
+                    read_footer(file)
+
     def _now(self) -> str:
         return self.clock.now().isoformat()
 
@@ -125,6 +138,13 @@ def at_once(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         return [work(item) for item in given]
     with ThreadPoolExecutor(min(_WRITERS, len(given))) as workers:
         return list(workers.map(work, given))
+
+
+def _is_committed(manifest: Manifest, file: Path) -> bool:
+    try:
+        return manifest.describes(file)
+    except CorruptFileError:
+        return False  # the manifest is damaged: the file answers for itself
 
 
 def _write(one: Ready) -> None:

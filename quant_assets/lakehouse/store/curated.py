@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import cache, cached_property, partial, reduce
 from operator import and_
+from pathlib import Path
 
 import polars as pl
 
@@ -63,10 +64,12 @@ class CuratedStore(Store):
 
         Raises:
             NotPublishedError: it does not exist.
-            CorruptFileError: it cannot be read.
+            CorruptFileError: it cannot be read, or is the file of another partition.
         """
+        file = self.layout.file(table, partition)
+        self._in_place(table, [file])
         try:
-            return read_file(table, self.layout.file(table, partition), columns)
+            return read_file(table, file, columns)
         except FileNotFoundError:
             raise NotPublishedError(table.name, partition.key, _materialize(table, partition)) from None
 
@@ -93,7 +96,7 @@ class CuratedStore(Store):
                 read: the rows of one instrument ascend in time, and nothing else is promised.
 
         Raises:
-            CorruptFileError: names the file that cannot be read.
+            CorruptFileError: names the file that cannot be read, or is that of another partition.
         """
         names, asked = list(columns or table.schema.names()), sorted(set(partitions))
         if con_ids is not None and not con_ids:
@@ -101,12 +104,16 @@ class CuratedStore(Store):
         where = of_instruments(con_ids)
         is_wide = con_ids is None or len(con_ids) > FEW  # to sort them all takes longer than to read files in order
         if not has_copies(table) or len(asked) <= 1 or (in_order and is_wide):
-            return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
+            return self._files(table, [self.layout.file(table, one) for one in asked], names, where)
         try:
             return self._with_copies(table, asked, names, con_ids, in_order=in_order)
         except CorruptCopyError as error:
             _log.warning("%s The session files are read instead.", error)
-            return read_files(table, [self.layout.file(table, one) for one in asked], names, where)
+            return self._files(table, [self.layout.file(table, one) for one in asked], names, where)
+
+    def _files(self, table: Table, files: Sequence[Path], names: Sequence[str], where: pl.Expr | None) -> pl.DataFrame:
+        self._in_place(table, files)
+        return read_files(table, files, names, where)
 
     def _with_copies(
         self,
@@ -141,13 +148,13 @@ class CuratedStore(Store):
         self, table: Table, sourced: Sourced, names: Sequence[str], con_ids: Sequence[int] | None, *, in_order: bool
     ) -> pl.DataFrame:
         if not sourced.shares:
-            return read_files(table, sourced.files, names, of_instruments(con_ids))
+            return self._files(table, sourced.files, names, of_instruments(con_ids))
         n_asked = 2 if con_ids is None else len(set(con_ids))
         must_sort = not sourced.is_ordered or (in_order and n_asked > 1)
         read = [*names, *(["session"] if must_sort and "session" not in names else [])]
         parts = [self.copies.read(table, sourced.shares, read, con_ids)]
         if sourced.files:
-            parts.append(read_files(table, sourced.files, read, of_instruments(con_ids)))
+            parts.append(self._files(table, sourced.files, read, of_instruments(con_ids)))
         frame = pl.concat(parts) if len(parts) > 1 else parts[0]
         # each session comes from one source, and is sorted in it: a stable sort by session is the order of the files
         return frame.sort("session", maintain_order=True).select(names) if must_sort else frame

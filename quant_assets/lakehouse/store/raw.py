@@ -97,9 +97,11 @@ class RawStore(Store):
         """Return all batches of a partition, one below the other; no batch gives an empty frame.
 
         Raises:
-            CorruptFileError: a batch cannot be read.
+            CorruptFileError: a batch cannot be read, or is one of another partition.
         """
-        frames = [read_file(table, file, columns) for file in self.batches(table, partition)]
+        files = self.batches(table, partition)
+        self._in_place(table, files)
+        frames = [read_file(table, file, columns) for file in files]
         return pl.concat(frames) if frames else table.empty().select(columns or pl.all())
 
     def n_rows(self, table: Table, partition: Partition) -> int:

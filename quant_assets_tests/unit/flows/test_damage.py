@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from quant_assets.domain.tables import (
     RAW_TWS_BARS,
     Table,
 )
-from quant_assets.errors import DamagedSourcesError
+from quant_assets.errors import DamagedSourcesError, DataWrong
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import certify
@@ -35,7 +36,8 @@ from quant_assets.flows.slate import wipe
 from quant_assets.flows.tags import create_tag, verify_tag
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.garbage import Garbage
-from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import CuratedStore
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content
 
 AT = Partition(SESSION)
@@ -228,6 +230,61 @@ def test_what_even_size_and_time_hide_is_set_aside_and_computed_again(lab, table
     assert pl.read_parquet(path, hive_partitioning=False).equals(sound)
     assert content(lab.lake) == whole
     assert audited(lab) == []
+
+
+# ------------------------------------------------------------ misplaced
+
+
+@pytest.fixture
+def misplaced(lab, tmp_path):
+    """The lab with another session's file in the place of its own; that one was made from newer answers."""
+    path = lab.lake.layout.file(CURATED_TWS_1M_BARS, AT)
+    before = SESSION - timedelta(days=1)
+    rows = pl.read_parquet(path, hive_partitioning=False)
+    moved = rows.with_columns(pl.lit(before).alias("session"), pl.col("ts", "known_at") - timedelta(days=1))
+    other = CuratedStore(Layout(tmp_path / "other"))
+    other.write(CURATED_TWS_1M_BARS, Partition(before), moved, watermark="2030-01-01T00:00:00Z")
+    shutil.copy(other.layout.file(CURATED_TWS_1M_BARS, Partition(before)), path)
+    return lab, path, rows
+
+
+def test_a_file_of_another_session_is_damage_and_is_computed_again(misplaced):
+    lab, path, rows = misplaced
+    why = f"it is the file of {CURATED_TWS_1M_BARS.name}[{SESSION - timedelta(days=1)}]"
+    told = ("error", CURATED_TWS_1M_BARS.name, f"{relative(lab, path)} is damaged: {why}", REBUILD)
+    assert told in audited(lab)
+    assert told in audited(lab, quick=True)
+    with lab.at(after(SESSION) + timedelta(hours=3)) as work:
+        entry = refresh_catalog(work, full=True)["tables"][CURATED_TWS_1M_BARS.name]
+        assert (entry["health"], entry["unreadable_files"]) == ("RED", [relative(lab, path)])
+        with pytest.raises(DataWrong, match=re.escape(why)):
+            create_tag(work, "misplaced")
+        assert repair_plan(work, SESSION, SESSION).missing == [SESSION]
+        Curator(work).minute_bars(SESSION)
+    assert pl.read_parquet(path, hive_partitioning=False).equals(rows)
+    assert audited(lab) == []
+
+
+def test_a_rebuild_moves_a_file_of_another_session_aside(misplaced):
+    lab, path, rows = misplaced
+    foreign = path.read_bytes()
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        set_aside(work, damaged_results(work, [SESSION]))
+        (aside,) = (one for one in work.layout.aside.rglob("*") if one.is_file())
+        assert aside.read_bytes() == foreign
+        Curator(work).minute_bars(SESSION)
+    assert pl.read_parquet(path, hive_partitioning=False).equals(rows)
+    assert audited(lab) == []
+
+
+def test_a_batch_of_another_session_is_damage(lab):
+    path = batch(lab)
+    moved = lab.lake.layout.batch(RAW_TWS_BARS, Partition(SESSION - timedelta(days=1)), path.stem)
+    moved.parent.mkdir()
+    shutil.copy(path, moved)
+    found = [(table, what) for severity, table, what, _ in audited(lab) if severity == "error"]
+    told = f"{relative(lab, moved)} is damaged: it is the file of {RAW_TWS_BARS.name}[{SESSION}]"
+    assert found == [(RAW_TWS_BARS.name, told)]
 
 
 # ------------------------------------------------------------ lost batches

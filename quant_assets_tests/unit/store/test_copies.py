@@ -218,6 +218,14 @@ def test_a_session_that_was_published_again_is_read_from_its_own_file(store):
 
 
 @pytest.mark.usefixtures("looked")
+def test_a_copy_never_makes_up_for_the_file_of_another_session(store):
+    shutil.copy(store.layout.file(BARS, EVERY[0]), store.layout.file(BARS, EVERY[1]))
+    for con_ids in ([102], None):
+        with pytest.raises(CorruptFileError, match=f"session={DAYS[1]}.*curated_tws_1m_bars.{DAYS[0]}"):
+            store.read_many(BARS, EVERY, con_ids=con_ids)
+
+
+@pytest.mark.usefixtures("looked")
 def test_a_session_that_was_withdrawn_is_not_answered_from_a_copy(store):
     store.layout.file(BARS, Partition(DAYS[0])).unlink()
     assert store.read_many(BARS, EVERY, con_ids=[102])["session"].unique().sort().to_list() == DAYS[1:]

@@ -1,16 +1,21 @@
 """One file per partition: replaced whole, never rewritten with equal content, and clear about what is wrong with it."""
 
 import os
+import re
+import shutil
 from datetime import date, timedelta
 
 import polars as pl
 import pytest
 
 from quant_assets.clock import ManualClock
+from quant_assets.domain.tables import CANDIDATES
+from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.errors import CorruptFileError, NotPublishedError, ShapeError, StaleInputsError
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.reading import plan_reads
 from quant_assets.lakehouse.store import CuratedStore, StorageReport
-from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
+from quant_assets_tests.builders import SESSION, curated_bars, instant, small_rows, small_table
 from quant_assets_tests.opening import opened_files
 
 TABLE = small_table()
@@ -214,6 +219,74 @@ def test_a_file_of_an_older_release_says_so(store):
     store.write(TABLE, AT, small_rows({1: 1.0}))
     with pytest.raises(CorruptFileError, match="not those of small in this release"):
         store.read(small_table(columns=TABLE.columns[:-1]), AT)
+
+
+@pytest.fixture(params=[shutil.copy, shutil.copy2], ids=["a new time", "its own time"])
+def misplaced(request, store):
+    """Three sessions, and the file of the first one where the second has to be; that one knew more."""
+    for day, watermark in zip(WEEK, ("2024-06-01T00:00Z", "2024-05-01T00:00Z", "2024-05-01T00:00Z"), strict=True):
+        store.write(BARS, Partition(day), curated_bars([1.0, 2.0], session=day), watermark=watermark)
+    first, second, _ = (store.layout.file(BARS, Partition(day)) for day in WEEK)
+    sound = pl.read_parquet(second, hive_partitioning=False)
+    request.param(first, second)
+    return CuratedStore(store.layout), second, sound
+
+
+WEEK = [date(2024, 3, 12), date(2024, 3, 13), date(2024, 3, 14)]
+ELSEWHERE = re.escape("(it is the file of curated_tws_1m_bars[2024-03-12])")
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_a_file_of_another_partition_is_refused_by_every_read_and_names_itself(misplaced, has_manifest):
+    store, file, _ = misplaced
+    if not has_manifest:
+        store.layout.manifest(BARS).unlink()
+    at, every = Partition(WEEK[1]), [Partition(day) for day in WEEK]
+    for ask in (
+        lambda: store.footer(BARS, at),
+        lambda: store.proved_footer(BARS, at),
+        lambda: store.read(BARS, at),
+        lambda: store.read(BARS, at, ["close"]),
+        lambda: store.read_many(BARS, [at], con_ids=[101]),
+        lambda: store.read_many(BARS, every),
+        lambda: store.read_many(BARS, every, ["close"], [101]),
+        lambda: plan_reads(store, BARS, WEEK, None),
+        lambda: store.reindex(BARS),
+    ):
+        with pytest.raises(CorruptFileError, match=ELSEWHERE) as told:
+            ask()
+        assert told.value.path == file
+    assert store.read_many(BARS, [every[0], every[2]]).height == 4
+
+
+def test_a_damaged_manifest_hides_no_file_of_another_partition(misplaced):
+    store, _, _ = misplaced
+    store.layout.manifest(BARS).write_text('{"garbage"\n')
+    with pytest.raises(CorruptFileError, match=ELSEWHERE):
+        store.read(BARS, Partition(WEEK[1]))
+    assert store.read(BARS, Partition(WEEK[0])).height == 2
+
+
+def test_a_file_of_another_partition_is_replaced_by_the_right_one_however_much_it_knew(misplaced):
+    store, file, sound = misplaced
+    report = store.write(BARS, Partition(WEEK[1]), sound, watermark="2024-05-01T00:00Z")
+    assert (report.inserted, report.updated, report.unchanged) == (2, 0, 0)
+    assert pl.read_parquet(file, hive_partitioning=False).equals(sound)
+    assert store.read(BARS, Partition(WEEK[1])).equals(sound)
+
+
+def test_a_file_of_another_table_or_profile_is_told_apart(store):
+    store.write(CANDIDATES, Partition(WEEK[0], "one"), CANDIDATES.empty())
+    target = store.layout.file(CANDIDATES, Partition(WEEK[0], "two"))
+    target.parent.mkdir(parents=True)
+    shutil.copy(store.layout.file(CANDIDATES, Partition(WEEK[0], "one")), target)
+    with pytest.raises(CorruptFileError, match=re.escape("candidates[one|2024-03-12]")):
+        store.footer(CANDIDATES, Partition(WEEK[0], "two"))
+    bars = store.layout.file(BARS, Partition(WEEK[0]))
+    bars.parent.mkdir(parents=True)
+    shutil.copy(target, bars)
+    with pytest.raises(CorruptFileError, match=re.escape("candidates[one|2024-03-12]")):
+        store.footer(BARS, Partition(WEEK[0]))
 
 
 def test_leftovers_of_killed_writers_are_swept_by_the_next_write(store):

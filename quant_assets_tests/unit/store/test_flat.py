@@ -3,18 +3,19 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
-from quant_assets.domain.tables import RAW_TWS_DAILY_BARS
+from quant_assets.domain.tables import BY_NAME, RAW_TWS_DAILY_BARS
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.ingest.vintages import FULL_EVERY, vintages_near
 from quant_assets.lakehouse import manifest as manifest_module
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.lakehouse.store import CuratedStore, RawStore
 from quant_assets_tests.builders import SESSION, small_rows, small_table
 from quant_assets_tests.opening import opened_files
 from quant_assets_tests.unit.flows.lab import PER_MINUTE, Lab, after
@@ -131,11 +132,20 @@ def again(lab):
 
 def grow(lab, n_sessions):
     """Give the lakehouse older sessions by copying what there is: bronze, silver and gold, vintages too."""
+    store = RawStore(lab.lake.layout)
     for directory in sorted(lab.lake.layout.lakehouse.glob("*/*/*=*")):
         label, _, day = directory.name.partition("=")
         if date.fromisoformat(day) != LAB_SESSION:
             continue
-        for number in range(1, n_sessions):
-            older = directory.with_name(f"{label}={LAB_SESSION - timedelta(days=number)}")
-            if not older.exists():
-                shutil.copytree(directory, older)
+        manifest, copied = store.manifest(BY_NAME[directory.parent.name]), []
+        for older in (LAB_SESSION - timedelta(days=number) for number in range(1, n_sessions)):
+            target = directory.with_name(f"{label}={older}")
+            if not target.exists():
+                shutil.copytree(directory, target)
+                copied += [
+                    (target / file.name, replace(manifest.lookup(file), partition=str(older)))
+                    for file in directory.glob("*.parquet")
+                ]
+        newer = manifest.path.read_text()
+        manifest.append(copied, "2024-03-15T02:00:00Z")
+        manifest.path.write_text(manifest.path.read_text().removeprefix(newer) + newer)
