@@ -176,7 +176,8 @@ def _table_entry(
     held = seen.held(lakehouse, table)
     days = sorted({one.partition.session for one in held})
     unreadable = [*damaged, *(path for one in held for path in one.unreadable)]
-    behind, missing = _behind(days[-1] if days else None, sessions), _missing(table, days, sessions, asked)
+    behind = _behind(days[-1] if days else None, sessions) if table.is_expected else None
+    missing = _missing(table, days, sessions, asked)
     if missing and not days:
         behind = sum(day >= missing[0] for day in sessions)
     unexplained, expected = _accounted(lakehouse, table, days)
@@ -195,11 +196,11 @@ def _table_entry(
         **_quality(
             {
                 "coverage": len(days) / (len(days) + len(missing)) if days or missing else None,
-                "freshness": freshness(behind) if table.is_expected else None,
+                "freshness": freshness(behind),
                 "sound": 1.0 - sum(bool(one.unreadable) for one in held) / len(held) if held else None,
                 **({"explained": 1.0 - unexplained / expected} if expected else {}),
             },
-            behind if table.is_expected else None,
+            behind,
             missing=len(missing),
             unreadable=unreadable,
             unexplained=unexplained,
@@ -289,7 +290,8 @@ def _behind(last: date | None, sessions: Sequence[date]) -> int | None:
 def _missing(table: Table, days: Sequence[date], sessions: Sequence[date], asked: Sequence[date]) -> list[date]:
     """Return the sessions without a partition from the first one that was asked for to the last one that is held.
 
-    Of a table that holds nothing, all that were asked for. Vintages need not exist per session, nor runs.
+    Of a table that holds nothing, all that were asked for. Vintages need not exist per session, nor runs. After the
+    newest universe nobody was asked for: the ledger holds the day on which daily history was fetched, too.
 
     Args:
         table: its declaration.
@@ -300,7 +302,7 @@ def _missing(table: Table, days: Sequence[date], sessions: Sequence[date], asked
     wanted = sorted({*days[:1], *asked[:1]})
     if not wanted or not table.is_expected:
         return []
-    present, last = set(days), days[-1] if days else asked[-1]
+    present, last = set(days), min([*days[-1:], *asked[-1:]])
     return [day for day in sessions if wanted[0] <= day <= last and day not in present]
 
 

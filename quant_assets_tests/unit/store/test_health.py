@@ -1,6 +1,7 @@
 """Health: every number of a score is worked out by hand here."""
 
 import json
+import shutil
 from datetime import date, datetime, timedelta
 from unittest import mock
 
@@ -15,6 +16,7 @@ from quant_assets.domain.tables import (
     CERTIFIED_SESSIONS,
     FEATURES_PRICE_1M_V1,
     POSITIONS,
+    RAW_TWS_REQUESTS,
     UNIVERSE,
     WEIGHTS,
 )
@@ -27,7 +29,7 @@ from quant_assets.lakehouse.catalog import build_catalog, instrument_quality
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.health import instrument_days
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.lakehouse.store import CuratedStore, RawStore
 from quant_assets.settings import Settings
 from quant_assets_tests.builders import CALENDAR, curated_bars, hours, instant, paused, trading, universe
 from quant_assets_tests.opening import opened_files
@@ -329,6 +331,34 @@ def filled(table, frame):
         if not column.nullable
     ]
     return frame.with_columns(fill)
+
+
+def test_the_ledger_of_a_backfill_lacks_no_session_that_nobody_asked_for(store):
+    """Minutes of the first sessions were asked for, on a later day: that one has the daily history's requests."""
+    layout, raw = store.layout, RawStore(store.layout)
+    for session in (*WEEK[:2], WEEK[4]):
+        raw.append(RAW_TWS_REQUESTS, Partition(session), filled(RAW_TWS_REQUESTS, request(session)), "b")
+    for session in WEEK[2:4]:
+        shutil.rmtree(layout.directory(UNIVERSE, Partition(session)))
+    entry = catalog_of(store)["tables"]["raw_tws_requests"]
+    assert (entry["missing_sessions"], entry["health"], entry["reasons"]) == ([], "GREEN", [])
+    assert entry["conditions"] == dict.fromkeys(map(str, [*WEEK[:2], WEEK[4]]), "available")
+    store.write(UNIVERSE, Partition(WEEK[3]), universe(WEEK[3], (101,)))
+    entry = catalog_of(store)["tables"]["raw_tws_requests"]
+    assert entry["missing_sessions"] == [str(WEEK[2]), str(WEEK[3])], "of asked sessions it lacks what it lacks"
+
+
+def request(session):
+    return RAW_TWS_REQUESTS.frame([{"session": session, "con_id": 101, "outcome": "answered"}])
+
+
+def test_no_session_is_behind_where_none_is_expected(store, readers):
+    row = {"session": WEEK[0], "profile": "p", "con_id": 101, "symbol": "S", "weight": 1.0, "run_id": "r"}
+    frame = WEIGHTS.frame([{**row, "method": "m", "cluster": 0}])
+    store.write(WEIGHTS, Partition(WEEK[0], "p"), filled(WEIGHTS, frame))
+    assert catalog_of(store)["tables"]["weights"]["sessions_behind"] is None
+    told = readers.get_dataset_health("weights", as_of=hours(WEEK[-1]).closes_at + timedelta(days=1))
+    assert (told["sessions_behind"], told["health"], told["reasons"]) == (None, "GREEN", [])
 
 
 def test_the_score_of_the_minutes_has_an_accounting_part(store):
