@@ -166,5 +166,5 @@ def verdict(
     }
     yellow += [f"{count} {what}" for what, count in counts.items() if count]
     if score_ is not None and score_ < _YELLOW_SCORE:
-        (red if score_ < _RED_SCORE else yellow).append(f"quality score {score_:.2f}")
+        (red if score_ < _RED_SCORE else yellow).append(f"quality score {score_:.4f}")
     return Verdict("RED" if red else "YELLOW" if yellow else "GREEN", (*red, *yellow))

@@ -322,7 +322,10 @@ def _conditions(
 
 
 def _instruments(lakehouse: Lakehouse, sessions: Sequence[date], hours: Hours | None) -> dict[str, Any]:
-    """Summarize each instrument of the newest daily window, and its minutes of the last sessions."""
+    """Summarize each instrument of the newest daily window, and its minutes of the last sessions.
+
+    How far behind it is, its minutes tell where they are judged, as the reasons do; else its newest daily bar.
+    """
     daily = _newest(lakehouse, CURATED_TWS_1D_BARS, ("con_id", "symbol", "session", "coverage"))
     minutes = _newest(lakehouse, CURATED_TWS_1M_BARS, ("con_id", "session"))
     n_minutes = dict(minutes.group_by("con_id").len().iter_rows())
@@ -351,7 +354,7 @@ def _instruments(lakehouse: Lakehouse, sessions: Sequence[date], hours: Hours | 
 
 
 def instrument_quality(days: pl.DataFrame) -> dict[int, dict[str, Any]]:
-    """Return, per con_id, score, parts, colour, reasons, and the condition of each session."""
+    """Return, per con_id, score, parts, colour, reasons, sessions behind, and the condition of each session."""
     found: dict[int, dict[str, Any]] = {}
     calendars = {con_id: part for (con_id,), part in days.group_by("con_id", maintain_order=True)}
     for row in instrument_parts(days).iter_rows(named=True):
@@ -367,7 +370,7 @@ def instrument_quality(days: pl.DataFrame) -> dict[int, dict[str, Any]]:
             broken=int((part["broken"] > 0).sum()),
         )
         conditions = {str(day): one for day, one in part.select("session", "condition").iter_rows()}
-        found[row["con_id"]] = {**told, "conditions": conditions}
+        found[row["con_id"]] = {**told, "sessions_behind": row["sessions_behind"], "conditions": conditions}
     return found
 
 

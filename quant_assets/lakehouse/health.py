@@ -24,7 +24,7 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
     """Return one row per instrument and session with the columns of `DAYS`, sorted by con_id and session.
 
     Who was asked for is what the session's universe says; of a session without one, what the newest universe of the
-    sessions says.
+    sessions says. Of an instrument that was delisted no minute is expected in a session that was not fetched since.
 
     Args:
         store: the lakehouse.
@@ -37,8 +37,16 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
     counted = [_counts(store, session) for session in sessions]
     found = asked.join(_expected(asked, hours), on=["session", "con_id"], how="left")
     joined = found.join(pl.concat(counted), on=["session", "con_id"], how="left")
-    filled = joined.with_columns(pl.col("expected", "present", "rejected", "warned", "accepted", "broken").fill_null(0))
+    still = joined.with_columns(pl.when(_was_delisted()).then(0).otherwise("expected").alias("expected"))
+    filled = still.with_columns(pl.col("expected", "present", "rejected", "warned", "accepted", "broken").fill_null(0))
     return filled.with_columns(condition(latest=pl.lit(sessions[-1]))).select(list(DAYS)).sort("con_id", "session")
+
+
+def _was_delisted() -> pl.Expr:
+    """Return whether nothing is known of a session, and an instrument was delisted by the last one that tells of it."""
+    tells = pl.col("unexplained").is_not_null() | (pl.col("present") > 0)
+    gone = pl.when(tells).then(pl.col("delisted").fill_null(0) > 0)
+    return gone.is_null() & gone.forward_fill().over("con_id", order_by="session").fill_null(value=False)
 
 
 def observed_since(store: CuratedStore, sessions: Sequence[date]) -> list[date]:
@@ -81,18 +89,19 @@ def _counts(store: CuratedStore, session: date) -> pl.DataFrame:
     gone = rejected.group_by(key).agg(pl.len().cast(pl.Int64).alias("rejected"))
     joined = present.join(gone, on=key, how="full", coalesce=True)
     return joined.join(_accounted(store, session), on=key, how="full", coalesce=True).select(
-        *key, "present", "warned", "broken", "rejected", "unexplained", "excused", "accepted"
+        *key, "present", "warned", "broken", "rejected", "unexplained", "excused", "accepted", "delisted"
     )
 
 
 def _accounted(store: CuratedStore, session: date) -> pl.DataFrame:
-    """Return the unexplained, the excused and the accepted minutes by instrument."""
+    """Return the unexplained, the excused, the accepted and the delisted minutes by instrument."""
     rows = _read(store, BAR_ACCOUNTING.name, session, ("session", "con_id", "kind", "reason", "minutes"))
     minutes = pl.col("minutes")
     return rows.group_by("session", "con_id").agg(
         minutes.filter(is_unexplained()).sum().alias("unexplained"),
         minutes.filter(pl.col("reason").is_in(EXCUSES)).sum().alias("excused"),
         minutes.filter(pl.col("reason") == "accepted").sum().alias("accepted"),
+        minutes.filter(pl.col("reason") == "delisted").sum().alias("delisted"),
     )
 
 

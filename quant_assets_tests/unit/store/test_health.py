@@ -14,6 +14,7 @@ from quant_assets.domain.tables import (
     ALL,
     BAR_ACCOUNTING,
     CERTIFIED_SESSIONS,
+    CURATED_TWS_1D_BARS,
     FEATURES_PRICE_1M_V1,
     POSITIONS,
     RAW_TWS_REQUESTS,
@@ -192,6 +193,9 @@ def test_an_instrument_whose_exchange_was_closed_lacks_nothing(store):
         ({"score_": 0.96, "sessions_behind": 1}, "YELLOW", ["1 sessions behind"]),
         ({"score_": 0.9, "sessions_behind": 0}, "YELLOW", ["score 0.90"]),
         ({"score_": None, "sessions_behind": None}, "YELLOW", ["nothing is published"]),
+        ({"score_": 0.7961, "sessions_behind": 0}, "RED", ["quality score 0.7961"]),
+        ({"score_": 0.8, "sessions_behind": 0}, "YELLOW", ["quality score 0.8000"]),
+        ({"score_": 0.9496, "sessions_behind": 0}, "YELLOW", ["quality score 0.9496"]),
         ({"score_": 1.0, "sessions_behind": 3}, "RED", ["3 sessions behind"]),
         ({"score_": 0.79, "sessions_behind": 0}, "RED", ["score 0.79"]),
         ({"score_": 1.0, "sessions_behind": 0, "unreadable": ["x.parquet"]}, "RED", ["x.parquet"]),
@@ -290,7 +294,7 @@ def test_a_table_that_holds_nothing_lacks_every_session_that_was_asked_for(store
     assert entry["data_quality_parts"] == {"coverage": 0.0, "freshness": 0.0, "sound": None}
     assert (entry["health"], entry["reasons"]) == (
         "RED",
-        ["5 sessions behind", "quality score 0.00", "4 sessions missing"],
+        ["5 sessions behind", "quality score 0.0000", "4 sessions missing"],
     )
 
 
@@ -398,6 +402,40 @@ def test_a_delisted_instrument_is_complete_up_to_its_last_day(store):
         "unwarned": 1.0,
     }
     assert "1 sessions behind" in found[101]["reasons"]
+
+
+def daily(session, con_id):
+    row = {"as_of_session": WEEK[3], "session": session, "con_id": con_id, "symbol": f"S{con_id}", "coverage": 1.0}
+    return filled(CURATED_TWS_1D_BARS, CURATED_TWS_1D_BARS.frame([row]))
+
+
+def test_a_delisted_instrument_is_behind_in_no_session_that_nobody_fetched(store):
+    """102 was delisted by the third session; the last two were fetched for nobody. 101 was halted, and is behind."""
+    store.write(CURATED_TWS_1D_BARS, Partition(WEEK[3]), pl.concat([daily(WEEK[0], 101), daily(WEEK[0], 102)]))
+    for session in WEEK[:3]:
+        first = session == WEEK[0]
+        ended = {"present": 390} if first else {"delisted": 390}
+        halted = {"present": 390} if first else {"halt": 390}
+        rows = [accounting(session, 101, **halted), accounting(session, 102, **ended)]
+        store.write(BAR_ACCOUNTING, Partition(session), pl.concat(rows))
+        if not first:
+            store.layout.file(BARS, Partition(session)).unlink()
+    store.layout.file(BARS, Partition(WEEK[3])).unlink()
+    found = catalog_of(store)["instruments"]
+    assert (found["102"]["health"], found["102"]["reasons"], found["102"]["sessions_behind"]) == ("GREEN", [], 0)
+    assert set(found["102"]["conditions"].values()) == {"available"}
+    assert found["101"]["sessions_behind"] == 2
+    assert "2 sessions behind" in found["101"]["reasons"]
+    assert list(found["101"]["conditions"].values()) == ["available"] * 3 + ["missing", "pending"]
+
+
+def test_an_instrument_that_has_bars_again_was_not_delisted(store):
+    """102 has its bars of the first session after it was said to be gone."""
+    before = date(2023, 12, 29)
+    store.write(UNIVERSE, Partition(before), universe(before, (101, 102)))
+    store.write(BAR_ACCOUNTING, Partition(before), accounting(before, 102, delisted=390))
+    days = instrument_days(store, [before, *WEEK], by_calendar).filter(pl.col("con_id") == 102)
+    assert days["condition"].to_list() == ["available", "available", *["missing"] * 3, "pending"]
 
 
 # ------------------------------------------------------------ the cost of a refresh
