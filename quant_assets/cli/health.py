@@ -19,7 +19,8 @@ _WORST = 20
 def health(dataset: str | None, *, every: bool, as_json: bool) -> None:
     """Show how healthy the tables and instruments are, and why; of one DATASET only when it is named.
 
-    GREEN is fresh and whole, YELLOW behind or incomplete, RED unreadable, far behind or below a score of 0.80.
+    GREEN is fresh and whole, YELLOW behind or incomplete, RED unreadable, far behind or below a score of 0.80. Damage
+    that keeps a file's size and time is for `quant audit data`.
     """
     chosen = table(dataset).name if dataset else None
     with open_work() as work:

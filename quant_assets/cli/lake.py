@@ -35,7 +35,10 @@ def reindex(names: tuple[str, ...]) -> None:
 
 @lake.command()
 def catalog() -> None:
-    """Refresh data/lakehouse/_metadata/catalog.json from every file."""
+    """Refresh data/lakehouse/_metadata/catalog.json with a look at every file.
+
+    Files are hashed where size or time is not that of the commit. Damage that keeps both is for `quant audit data`.
+    """
     with open_work() as work:
         refresh_catalog(work, full=True)
         click.echo(str(work.layout.catalog))

@@ -24,7 +24,8 @@ there, a quarter less for each one behind; sound: rows that were not rejected; e
 present or explained; unwarned: rows without a data-quality warning."""
 
 WINDOW = 20
-"""Sessions that an instrument is judged by: a month, so that the cost of judging does not grow with history."""
+"""Sessions that an instrument, and the minutes as a whole, are judged by: a month, so that the cost of judging does not
+grow with history."""
 
 FULL_COVERAGE = 0.95
 _BEHIND_STEP = 0.25
@@ -160,7 +161,7 @@ def verdict(
     counts = {
         "sessions missing": missing,
         "sessions degraded": degraded,
-        "minutes that nothing explains": unexplained,
+        f"minutes that nothing explains in the newest {WINDOW} sessions": unexplained,
         "minutes accepted as lost": accepted,
         "sessions that begin another price basis, and nothing explains it": broken,
     }

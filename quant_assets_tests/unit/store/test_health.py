@@ -373,7 +373,7 @@ def test_the_score_of_the_minutes_has_an_accounting_part(store):
     entry = catalog_of(store)["tables"]["curated_tws_1m_bars"]
     assert entry["data_quality_parts"]["explained"] == pytest.approx(1 - 99 / (8 * 390), abs=1e-4)
     assert entry["health"] == "YELLOW"
-    assert "99 minutes that nothing explains" in entry["reasons"]
+    assert "99 minutes that nothing explains in the newest 20 sessions" in entry["reasons"]
     assert "explained" not in catalog_of(store)["tables"]["universe"]["data_quality_parts"]
 
 
