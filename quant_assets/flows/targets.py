@@ -8,7 +8,7 @@ import polars as pl
 
 from quant_assets.domain.costs import SCHEDULES
 from quant_assets.domain.run_files import WEIGHTS_FRAME
-from quant_assets.domain.tables import INSTRUMENTS, POSITIONS
+from quant_assets.domain.tables import ACCOUNTS, INSTRUMENTS, POSITIONS
 from quant_assets.domain.targets import HELD_SHAPE, QUOTES_SHAPE, Targets, targets
 from quant_assets.errors import ConfigurationError, NotPublishedError, UnknownNameError
 from quant_assets.flows.alpha.compute import label, profile_of
@@ -138,7 +138,7 @@ def _ids(symbols: list[str], run: RunDirectory, path: Path) -> list[int]:
 
 
 def account_from_lake(work: Work, account: str | None = None) -> Account:
-    """Read the newest published positions.
+    """Read the newest published positions, and what their accounts are worth.
 
     Raises:
         ConfigurationError: there are none, or several accounts and none was named.
@@ -150,7 +150,10 @@ def account_from_lake(work: Work, account: str | None = None) -> Account:
             "none are published.",
             "Give --net-liquidation AMOUNT to start from cash, or --positions FILE (columns con_id, quantity).",
         )
-    return _account(work.lake.curated.read(POSITIONS, newest), account, f"positions of {newest.session}")
+    held = work.lake.curated.read(POSITIONS, newest)
+    worth = work.lake.curated.read_many(ACCOUNTS, [newest], ["account", "net_liquidation"])
+    valued = held.join(worth, on="account", how="full", coalesce=True)
+    return _account(valued, account, f"positions of {newest.session}")
 
 
 def _account(frame: pl.DataFrame, account: str | None, told: str) -> Account:

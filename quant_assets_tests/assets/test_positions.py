@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from quant_assets.domain.tables import ACCOUNTS, POSITIONS, UNIVERSE
+from quant_assets.errors import ConfigurationError
 from quant_assets.flows.positions import alias, alias_key
 from quant_assets.flows.targets import account_from_lake
 from quant_assets.gateway.server import ACCOUNT
@@ -90,9 +91,25 @@ def test_targets_start_from_the_newest_positions_that_were_published(house):
     for day, quantity, value in ((1, 5.0, 50.0), (2, 8.0, 96.0)):
         row = {**common, **worth, "session": date(2025, 12, day), "quantity": quantity, "market_value": value}
         work.lake.curated.write(POSITIONS, Partition(date(2025, 12, day)), POSITIONS.frame([row]))
-    found = account_from_lake(work)
+    day = date(2025, 12, 2)
+    accounts = [
+        {
+            "session": day,
+            "account": name,
+            "net_liquidation": value,
+            "currency": "USD",
+            "observed_at": worth["observed_at"],
+        }
+        for name, value in (("main", 12_345.0), ("idle", 500.0))
+    ]
+    work.lake.curated.write(ACCOUNTS, Partition(day), ACCOUNTS.frame(accounts))
+    with pytest.raises(ConfigurationError, match="idle, main"):
+        account_from_lake(work)
+    found = account_from_lake(work, "main")
     assert found.held.rows() == [(101, "NYSE:S101", 8.0, 12.0, "USD")]
-    assert found.told == "positions of 2025-12-02"
+    assert (found.told, found.net_liquidation) == ("positions of 2025-12-02", 12_345.0)
+    idle = account_from_lake(work, "idle")
+    assert (idle.held.is_empty(), idle.net_liquidation) == (True, 500.0), "an account that holds nothing has its worth"
 
 
 def test_account_numbers_are_nowhere(house, caplog):
