@@ -91,13 +91,13 @@ class _PastRaw(RawStore):
         """Return the sessions that have a directory today: each is looked into when it is asked for."""
         return self.present.sessions(table)
 
-    def batches(self, table: Table, partition: Partition) -> list[Path]:
+    def batch_names(self, table: Table, partition: Partition) -> list[str]:
         """Return the batches that had arrived, of one that was arriving its rows up to then."""
         if (key := (table.name, partition.key)) not in self.seen:
             self.seen.add(key)
             for file in self.present.batches(table, partition):
                 self._take(table, partition, file)
-        return super().batches(table, partition)
+        return super().batch_names(table, partition)
 
     def _take(self, table: Table, partition: Partition, file: Path) -> None:
         footer = self.present.manifest(table).lookup(file)

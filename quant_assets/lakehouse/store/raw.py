@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -37,7 +38,16 @@ class RawStore(Store):
 
     def batches(self, table: Table, partition: Partition) -> list[Path]:
         """Return the batch files of a partition."""
-        return sorted(self.layout.directory(table, partition).glob("[!.]*.parquet"))
+        directory = self.layout.directory(table, partition)
+        return [directory / name for name in self.batch_names(table, partition)]
+
+    def batch_names(self, table: Table, partition: Partition) -> list[str]:
+        """Return the names of the batch files of a partition, ascending."""
+        try:
+            names = os.listdir(self.layout.directory(table, partition))  # noqa: PTH208 - asked of thousands of sessions
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
 
     def append(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> StorageReport:
         """Commit one batch of one partition; see `append_all`."""
@@ -145,9 +155,8 @@ class RawStore(Store):
     def _chained(self, table: Table) -> dict[date, str]:
         said, ids = hashlib.sha256(), {}
         for session in self.sessions(table):
-            files = self.batches(table, Partition(session))
-            if files:
-                said.update("".join(f"{session}/{file.name}\n" for file in files).encode())
+            if names := self.batch_names(table, Partition(session)):
+                said.update("".join(f"{session}/{name}\n" for name in names).encode())
                 ids[session] = said.hexdigest()
         return ids
 
