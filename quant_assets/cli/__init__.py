@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -38,7 +40,7 @@ _COMMANDS = {
 }
 
 
-_SEALED = (["flow", "production"], ["flow", "alpha"], ["run", "verify"])
+_SEALED = (["flow", "production"], ["flow", "alpha"], ["run", "verify"], ["meta", "run"])
 """Commands that need no network, and give it up before any library could start a thread."""
 
 
@@ -89,7 +91,7 @@ def main() -> None:
     """Run the command line; our own errors become one message and the exit code of their branch."""
     from quant_assets.errors import INTERRUPTED, QuantAssetsError
 
-    if sys.argv[1:3] in _SEALED:
+    if _words(sys.argv[1:])[:2] in _SEALED:
         _isolate()
     code: object = 0
     try:
@@ -106,6 +108,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     if isinstance(code, int):
         sys.exit(code)
+
+
+def _words(arguments: Sequence[str]) -> list[str]:
+    """Return a command with all that follows it, without the options before it; nothing where these are wrong."""
+    with suppress(click.UsageError):
+        return cli.make_parser(click.Context(cli)).parse_args([*arguments])[1]
+    return []
 
 
 def _isolate() -> None:

@@ -100,20 +100,21 @@ def settings_of_command() -> Settings:
 
 
 def parse_instant(text: str) -> datetime:
-    """Parse an instant: `2026-03-14T21:00Z`; one without a time zone is UTC, a date alone the end of its day.
+    """Parse an instant: `2026-03-14T21:00Z`; a date alone is the end of its UTC day.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is none, or has no time zone.
     """
+    mend = "Write it as 2026-03-14T21:00Z, or a date for the end of that UTC day."
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ConfigurationError(
-            "instant", f"{text!r} is none.", "Write it as 2026-03-14T21:00Z, or a date for the end of that day."
-        ) from None
+        raise ConfigurationError("instant", f"{text!r} is none.", mend) from None
     if len(text.strip()) == len("2026-03-14"):
-        found += timedelta(days=1) - timedelta(microseconds=1)
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.replace(tzinfo=UTC) + timedelta(days=1) - timedelta(microseconds=1)
+    if found.tzinfo is None:
+        raise ConfigurationError("instant", f"{text!r} has no time zone.", mend)
+    return found.astimezone(UTC)
 
 
 @contextmanager

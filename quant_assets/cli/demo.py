@@ -7,7 +7,7 @@ import click
 import polars as pl
 
 from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner, print_table
-from quant_assets.cli.flow import counted, require_partitions, run_alpha, run_data
+from quant_assets.cli.flow import counted, run_alpha, run_data
 from quant_assets.domain.tables import REPORTS, WEIGHTS
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.work import Work
@@ -22,7 +22,14 @@ class _StepFailedError(QuantAssetsError):
 
 
 @click.command()
-@click.option("--sessions", "n_sessions", default=10, show_default=True, help="How many closed sessions to ingest.")
+@click.option(
+    "--sessions",
+    "n_sessions",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many closed sessions to ingest.",
+)
 @json_option
 def demo(n_sessions: int, *, as_json: bool) -> None:
     """Fetch bars over the TWS protocol, curate them, and turn them into weights and a report.
@@ -32,8 +39,7 @@ def demo(n_sessions: int, *, as_json: bool) -> None:
     """
     with open_work() as work:
         latest = work.latest_session()
-        sessions = work.calendar.window(latest, n_sessions)
-        require_partitions(work, sessions)
+        sessions = _newest(work, latest, n_sessions)
         registry, profiles = Registry(work.settings), list(work.settings.manifest.active_profiles)
         print_synthetic_banner(work.settings)
         data = _checked("data cycle", run_data(registry, sessions), quiet=as_json)
@@ -43,6 +49,19 @@ def demo(n_sessions: int, *, as_json: bool) -> None:
         click.secho(f"given up: {sentence}", fg="yellow", err=True)
     if data.exit_code:
         click.get_current_context().exit(data.exit_code)
+
+
+def _newest(work: Work, latest: date, n: int) -> list[date]:
+    """Return the newest sessions that have a partition.
+
+    Raises:
+        click.BadParameter: there are not as many.
+    """
+    start = work.settings.manifest.lakehouse.start_session
+    if n > (most := work.calendar.count(start, latest)):
+        said = f"{n} sessions are more than the {most} since lakehouse.start_session {start}"
+        raise click.BadParameter(said, param_hint="'--sessions'")
+    return work.calendar.window(latest, n)
 
 
 def _checked(step: str, outcome: RunOutcome, *, quiet: bool) -> RunOutcome:
