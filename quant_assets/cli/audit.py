@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json
+from quant_assets.cli.common import json_option, nothing, open_work, print_json
 from quant_assets.errors import DataWrong
 from quant_assets.flows.data_audit import AuditFinding, audit_data
 
@@ -20,6 +20,16 @@ class _DamagedError(DataWrong):
         told = (f"{one.table}: {one.what}" if one.table else one.what for one in damages)
         mends = dict.fromkeys(one.mend for one in damages)
         super().__init__(f"{'; '.join(told)}. Mend: {'; '.join(mends)}.")
+
+
+def _tell(findings: Sequence[AuditFinding]) -> None:
+    """Print a line per finding; tables of which the same is to be said share one."""
+    same: dict[tuple[str, str, str], list[str]] = {}
+    for one in findings:
+        same.setdefault((one.severity, one.what, one.mend), []).append(one.table)
+    for (severity, what, mend), tables in same.items():
+        names = f"{', '.join(tables)}: " if tables != [""] else ""
+        click.echo(f"{severity:5} {names}{what}" + (f" (mend: {mend})" if mend else ""))
 
 
 @click.group()
@@ -58,11 +68,12 @@ def data(*, peek: bool, quick: bool, as_json: bool) -> None:
     """Hash every file; look for lost ones, altered words, what is missing, stale or drifted, orphans, rejected rows."""
     with open_work() as work:
         findings = audit_data(work, peek=peek, quick=quick)
+        sound = nothing(work, "nothing to report")
     if as_json:
         print_json([asdict(one) for one in findings])
-    for one in () if as_json else findings:
-        click.echo(f"{one.severity:5} {one.table:24} {one.what}" + (f" (mend: {one.mend})" if one.mend else ""))
+    else:
+        _tell(findings)
     if broken := [one for one in findings if one.severity == "error"]:
         raise _DamagedError(broken)
     if not findings and not as_json:
-        click.echo("nothing to report")
+        click.echo(sound)

@@ -8,14 +8,15 @@ import click
 
 from quant_assets.cli.common import (
     json_option,
+    nothing,
     open_work,
     parse_day,
     print_json,
-    print_table,
     print_words,
     session_options,
     sessions_from,
 )
+from quant_assets.cli.tabular import print_table
 from quant_assets.flows.confirming import breaks as find_breaks
 from quant_assets.flows.confirming import confirm as write_word
 from quant_assets.flows.confirming import said, sentence, to_build
@@ -34,10 +35,11 @@ def list_(session: str | None, sessions: str | None, *, as_json: bool) -> None:
     with open_work() as work:
         span = sessions_from(work, session, sessions) if session or sessions else None
         rows = [asdict(one) | {"may_be_a_move": one.may_be_a_move} for one in find_breaks(work, span)]
+        none = nothing(work, "no price breaks")
     if as_json:
         print_json(rows)
     elif not rows:
-        click.echo("no price breaks")
+        click.echo(none)
     else:
         print_table([{**row, "session": str(row["session"]), "con_id": str(row["con_id"])} for row in rows])
 

@@ -6,14 +6,8 @@ from typing import Any
 import click
 import polars as pl
 
-from quant_assets.cli.common import (
-    json_option,
-    open_work,
-    parse_day,
-    print_json,
-    print_synthetic_banner,
-    print_table,
-)
+from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_synthetic_banner
+from quant_assets.cli.tabular import print_table
 
 
 @click.group()

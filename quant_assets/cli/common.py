@@ -2,24 +2,20 @@
 
 import json
 import logging
-import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from typing import Any, TypeVar
 
 import click
-import polars as pl
 
 from quant_assets.control.progress import PROGRESS_LOGGER
+from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import ConfigurationError, NotASessionError
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.settings import Settings
-
-_PLAIN_WIDTH = 160
-"""Columns of a table that goes to a file or a pipe."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,7 +72,16 @@ def span_from(sessions: str | None) -> tuple[date | None, date | None]:
     if not sessions:
         return None, None
     first, _, last = sessions.partition("..")
-    begins, ends = parse_day(first), parse_day(last or first)
+    return span_of(first, last or first)
+
+
+def span_of(first: str, last: str) -> tuple[date, date]:
+    """Parse the two ends of a range.
+
+    Raises:
+        NotASessionError: an end is no date, or the range is reversed.
+    """
+    begins, ends = parse_day(first), parse_day(last)
     if ends < begins:
         raise NotASessionError(f"{begins}..{ends}", "the range is reversed; write the earlier session first")
     return begins, ends
@@ -155,24 +160,6 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(rows: Sequence[dict[str, Any]] | pl.DataFrame, title: str = "", right: Collection[str] = ()) -> None:
-    """Print rows as a table that fits the terminal; numbers stand right, and so do the columns named in `right`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
-    table = Table(title=title or None, title_justify="left", title_style="bold")
-    for name, dtype in frame.schema.items():
-        table.add_column(name, justify="right" if dtype.is_numeric() or name in right else "left", overflow="fold")
-    for row in frame.iter_rows():
-        table.add_row(*("" if value is None else _shown(value) for value in row))
-    Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)
-
-
 def print_synthetic_banner(settings: Settings) -> None:
     """Say that prices are invented, wherever a person reads numbers made from them."""
     manifest = settings.manifest
@@ -180,6 +167,12 @@ def print_synthetic_banner(settings: Settings) -> None:
         click.secho(
             "SYNTHETIC MARKET: every price below is invented; no instrument of it exists.", fg="yellow", err=True
         )
+
+
+def nothing(work: Work, sentence: str) -> str:
+    """Return what to say where there is nothing to show: the sentence, or that there could not be anything yet."""
+    is_empty = not work.lake.curated.partitions(UNIVERSE)
+    return "nothing is published yet: `quant flow data`" if is_empty else sentence
 
 
 def print_words(lines: Sequence[Any], tell: Callable[[Any], str], *, as_json: bool) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 import polars as pl
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner, print_table
+from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner
 from quant_assets.cli.flow import counted, run_alpha, run_data
+from quant_assets.cli.tabular import print_table
 from quant_assets.domain.tables import REPORTS, WEIGHTS
 from quant_assets.errors import QuantAssetsError
 from quant_assets.flows.work import Work

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from quant_assets.cli.common import Finite, parse_day, print_json, print_table
+from quant_assets.cli.common import Finite, print_json, span_of
+from quant_assets.cli.tabular import print_table
 from quant_assets.control.stopping import until_stopped
+from quant_assets.errors import NotASessionError
 from quant_assets.flows.gate import open_market
 from quant_assets.settings.manifest import ReplayConfig
 
@@ -98,11 +100,16 @@ def events(*, first: str, last: str, seed: int, as_json: bool) -> None:
     """List what is planted in the synthetic market: halts, gaps, bad prints, splits, dividends, listings."""
     from quant_assets.gateway.synthetic import SyntheticMarket
 
-    planted = SyntheticMarket(seed=seed).planted_events(parse_day(first), parse_day(last))
+    market, span = SyntheticMarket(seed=seed), span_of(first, last)
+    if not market.hours.between(*span):
+        raise NotASessionError(f"{first}..{last}", "the market is closed in the range", market.hours.nearest(*span))
+    planted = market.planted_events(*span)
     if as_json:
         print_json(planted.to_dicts())
+    elif planted.is_empty():
+        click.echo(f"nothing is planted in {first}..{last}")
     else:
-        print_table(planted)
+        print_table(planted, spare=["con_id"])
 
 
 @gateway.command()

@@ -4,8 +4,10 @@ from typing import Any
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_table
+from quant_assets.cli.common import json_option, nothing, open_work, print_json
+from quant_assets.cli.tabular import print_table
 from quant_assets.domain.tables import table
+from quant_assets.errors.base import number_of
 from quant_assets.flows.catalog import refresh_catalog
 
 _SIGNS = {"available": "#", "degraded": "o", "missing": ".", "pending": "?"}
@@ -25,12 +27,16 @@ def health(dataset: str | None, *, every: bool, as_json: bool) -> None:
     chosen = table(dataset).name if dataset else None
     with open_work() as work:
         catalog = refresh_catalog(work, full=True)
+        none = nothing(work, "no table holds anything")
     tables = {name: one for name, one in catalog["tables"].items() if chosen in (None, name)}
     instruments = {} if chosen else catalog["instruments"]
     if as_json:
         print_json({"as_of": catalog["latest_expected_session"], "tables": tables, "instruments": instruments})
         return
     published = {name: one for name, one in tables.items() if one["n_partitions"] or chosen}
+    if not published:
+        click.echo(none)
+        return
     print_table([_row(name, one) for name, one in published.items()], title=f"as of {_as_of(catalog)}")
     judged = [one for one in instruments.values() if "conditions" in one]
     shown = sorted(judged, key=lambda one: (one["data_quality_score"] or 0.0, one["symbol"]))[
@@ -41,7 +47,8 @@ def health(dataset: str | None, *, every: bool, as_json: bool) -> None:
         signs = ", ".join(f"{sign} {word}" for word, sign in _SIGNS.items())
         rest = len(judged) - len(shown)
         print_table([_instrument(one) for one in shown], title=f"{days[0]}..{days[-1]}, a sign per session: {signs}")
-        click.echo(f"and {rest} instruments with higher scores (--all shows them)" if rest else "")
+        if rest:
+            click.echo(f"and {number_of(rest, 'instrument')} with higher scores (--all shows them)")
 
 
 def _as_of(catalog: dict[str, Any]) -> str:

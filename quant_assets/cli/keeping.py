@@ -8,8 +8,9 @@ from datetime import date
 import click
 
 from quant_assets.assets.cycles import ALPHA, DATA
-from quant_assets.cli.common import Finite, json_option, open_work, print_json, print_table, span_from
+from quant_assets.cli.common import Finite, json_option, open_work, print_json, span_from
 from quant_assets.cli.flow import finish
+from quant_assets.cli.tabular import print_table
 from quant_assets.domain.tables import ALL, BY_NAME
 from quant_assets.errors import CorruptCopyError
 from quant_assets.flows.care import runs_of

@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_table, settings_of_command
+from quant_assets.cli.common import json_option, open_work, print_json, settings_of_command
+from quant_assets.cli.tabular import print_table
 
 _FAILED = 2
 

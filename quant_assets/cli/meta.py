@@ -2,7 +2,8 @@
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_synthetic_banner, print_table
+from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_synthetic_banner
+from quant_assets.cli.tabular import print_table
 from quant_assets.domain.run_files import REPORT, WEIGHTS_RECORD
 
 

@@ -17,7 +17,7 @@ _stage = click.argument("stage", type=click.Choice([STAGE]), default=STAGE)
 
 @click.command()
 @_stage
-@click.option("--reason", default="", metavar="TEXT", help="Told to whoever asks, and kept in the audit log.")
+@click.option("--reason", default="", metavar="TEXT", help="Told by `quant status`, and kept in the audit log.")
 @json_option
 def pause(stage: str, reason: str, *, as_json: bool) -> None:
     """Hold a stage before its next request to TWS; requests in flight are answered first.
@@ -64,6 +64,8 @@ def state_of(work: Work, stage: str) -> dict[str, object]:
         "stage": stage,
         "is_running": is_running,
         "asked": asked.request if asked else None,
+        "asked_at": asked.requested_at if asked else None,
+        "reason": asked.reason if asked else "",
         "phase": status.phase if status else None,
         "is_complete": bool(status and status.is_complete),
         "candidate_count": status.candidate_count if status else 0,

@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_table, session_options, sessions_from
+from quant_assets.cli.common import json_option, open_work, print_json, session_options, sessions_from
 from quant_assets.cli.flow import require_partitions
+from quant_assets.cli.tabular import print_table
 from quant_assets.flows.plan import CyclePlan, plan_cycle
 
 

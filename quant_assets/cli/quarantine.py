@@ -8,13 +8,14 @@ import click
 
 from quant_assets.cli.common import (
     json_option,
+    nothing,
     open_work,
     print_json,
-    print_table,
     print_words,
     session_options,
     sessions_from,
 )
+from quant_assets.cli.tabular import print_table
 from quant_assets.flows.overriding import Action, Exhibit, exhibit, override, rejected, said
 
 _SHORT = ("id", "symbol", "ts", "close", "volume", "rule", "verdict", "evidence")
@@ -36,13 +37,17 @@ def quarantine() -> None:
 def list_(session: str | None, sessions: str | None, symbol: str, rule: str, verdict: str, *, as_json: bool) -> None:
     """List quarantined rows of sessions; the newest closed session when none is named."""
     with open_work() as work:
-        rows = rejected(work, sessions_from(work, session, sessions), symbol=symbol, rule=rule, verdict=verdict)
+        chosen = sessions_from(work, session, sessions)
+        rows = rejected(work, chosen, symbol=symbol, rule=rule, verdict=verdict)
+        span = f"{chosen[0]}..{chosen[-1]}" if len(chosen) > 1 else str(chosen[0])
+        none = nothing(work, f"no row of {span} {'like that ' if symbol or rule or verdict else ''}is in quarantine")
     if as_json:
         print_json(rows)
     elif not rows:
-        click.echo("no row of these is in quarantine")
+        click.echo(none)
     else:
-        print_table([{**{name: row[name] for name in _SHORT}, "ts": f"{row['ts']:%Y-%m-%d %H:%M:%S}Z"} for row in rows])
+        shown = [{**{name: row[name] for name in _SHORT}, "ts": f"{row['ts']:%Y-%m-%d %H:%M:%S}Z"} for row in rows]
+        print_table(shown, title=f"In quarantine of {span}")
 
 
 @quarantine.command()

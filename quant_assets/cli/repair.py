@@ -6,11 +6,13 @@ from typing import Any
 import click
 import polars as pl
 
-from quant_assets.cli.common import json_option, open_work, parse_day, print_json, print_table, span_from
+from quant_assets.cli.common import json_option, nothing, open_work, parse_day, print_json, span_from
 from quant_assets.cli.flow import finish, run_data
+from quant_assets.cli.tabular import print_table
 from quant_assets.domain.tables import UNIVERSE
+from quant_assets.errors.base import number_of
 from quant_assets.flows.accepting import accept as accept_hole
-from quant_assets.flows.care import DATA_TABLES, RepairPlan, repair_plan
+from quant_assets.flows.care import DATA_TABLES, RepairPlan, repair_plan, spans_of
 from quant_assets.flows.damage import damaged_results, set_aside
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.damage import Damage
@@ -40,10 +42,14 @@ def repair(context: click.Context, sessions: str | None, *, known: bool, dry_run
         for one in () if as_json else damaged:
             click.echo(f"{one}; it {'would go' if dry_run else 'went'} to data/aside, and is computed again")
         plan = repair_plan(work, *span_from(sessions))
+        sound = nothing(work, "nothing to repair")
         registry = Registry(work.settings)
         stretches = plan.stretches(work.calendar.all_sessions, asks_known=known)
     if dry_run or not stretches:
-        _tell(plan, known=known, as_json=as_json)
+        if as_json:
+            print_json({"missing": plan.missing, "holes": plan.holes.to_dicts()})
+        else:
+            _tell(work, plan, sound, known=known)
         return
     finish([run_data(registry, stretch, is_repair=True, asks_known=known) for stretch in stretches], as_json=as_json)
 
@@ -58,18 +64,18 @@ def _damaged(work: Work, sessions: str | None) -> list[Damage]:
     return damaged_results(work, named, DATA_TABLES)
 
 
-def _tell(plan: RepairPlan, *, known: bool, as_json: bool) -> None:
-    if as_json:
-        print_json({"missing": plan.missing, "holes": plan.holes.to_dicts()})
-        return
-    click.echo(f"missing: {', '.join(map(str, plan.missing))}" if plan.missing else "no session is missing")
+def _tell(work: Work, plan: RepairPlan, sound: str, *, known: bool) -> None:
+    spans = spans_of(plan.missing, work.calendar.all_sessions)
+    found = f"{number_of(len(plan.missing), 'session')} missing: {', '.join(spans)}"
+    if spans:
+        click.echo(found)
     fate = "asked for once more" if known else "left alone"
     for is_known, title in ((False, "holes to ask for again"), (True, f"known holes, {fate}")):
         holes = plan.holes.filter(pl.col("is_known") == is_known).drop("is_known", "con_id")
         if not holes.is_empty():
-            print_table(holes, title=title)
+            print_table(holes, title, spare=["asked_at", "outcome"])
     if not plan.sessions_of(asks_known=known):
-        click.echo("nothing to repair")
+        click.echo(sound)
     if not known and plan.holes["is_known"].any():
         click.echo(
             "known holes: `quant repair --known` asks for them once more; `quant repair accept` puts on record that "

@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, parse_day, parse_instant, print_json, print_table
+from quant_assets.cli.common import json_option, open_work, parse_day, parse_instant, print_json
+from quant_assets.cli.tabular import print_table
 
 
 @click.command()

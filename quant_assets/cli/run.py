@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quant_assets.cli.common import Finite, json_option, open_work, print_json, print_synthetic_banner, print_table
+from quant_assets.cli.common import Finite, json_option, open_work, print_json, print_synthetic_banner
+from quant_assets.cli.tabular import print_table
 from quant_assets.domain.run_files import REPORT
 from quant_assets.errors import VerificationError
 from quant_assets.settings import Settings
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _SHORT = 12
 _ROWS = 40
+_SPARE = ("con_id", "weight_after", "slippage", "commission")
+"""Columns of targets that a narrow terminal does without."""
 
 
 @click.group()
@@ -54,7 +57,7 @@ def list_(*, as_json: bool) -> None:
     elif runs.is_empty():
         click.echo("no runs yet: `quant flow all` makes one")
     else:
-        print_table(runs)
+        print_table(runs.drop("path"))
 
 
 @run.command()
@@ -160,6 +163,8 @@ def targets(
     With --net-liquidation alone the account starts from cash; otherwise positions come from --positions, or from the
     newest published ones.
     """
+    if as_json and as_csv:
+        raise click.UsageError("give --json or --csv, not both")
     from quant_assets.flows.targets import FROM_CASH, account_from_file, account_from_lake, targets_of
 
     with open_work() as work:
@@ -178,7 +183,8 @@ def targets(
         told = {"run_id": found_run.run_id, "from": held.told, "summary": found.summary(), "unpriced": found.unpriced}
         print_json({**told, "targets": found.frame.to_dicts()})
     else:
-        print_table(found.frame, title=f"Targets of {found_run.run_id}, from {held.told}: an estimate, not an order")
+        title = f"Targets of {found_run.run_id}, from {held.told}: an estimate, not an order"
+        print_table(found.frame, title, spare=_SPARE)
         for name, value in found.summary().items():
             click.echo(f"  {name:16} {value:,.6g}" if isinstance(value, float) else f"  {name:16} {value}")
     if found.unpriced:

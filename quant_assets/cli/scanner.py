@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from quant_assets.cli.common import json_option, print_json, print_table, settings_of_command
+from quant_assets.cli.common import json_option, print_json, settings_of_command
+from quant_assets.cli.tabular import print_table
 
 
 @click.group()

@@ -1,8 +1,11 @@
 """`quant sql`: the lakehouse in SQL."""
 
 import click
+import polars as pl
 
-from quant_assets.cli.common import open_work, parse_instant, print_json, print_synthetic_banner, print_table
+from quant_assets.cli.common import open_work, parse_instant, print_json, print_synthetic_banner
+from quant_assets.cli.tabular import print_table
+from quant_assets.errors.base import number_of
 
 _LIMIT = 40
 
@@ -22,8 +25,11 @@ def sql(query: str | None, *, list_tables: bool, as_of: str | None, as_json: boo
     from quant_assets.flows.readers import sql_as_of
     from quant_assets.lakehouse.query import run_sql
 
+    if as_json and as_csv:
+        raise click.UsageError("give --json or --csv, not both")
     if list_tables or not query:
-        print_table([{"table": one.name, "zone": one.zone, "a row is": one.grain} for one in ALL])
+        answer = pl.DataFrame([{"table": one.name, "zone": one.zone, "a row is": one.grain} for one in ALL])
+        _print(answer, answer.height, as_json=as_json, as_csv=as_csv)
         return
     with open_work() as work:
         print_synthetic_banner(work.settings)
@@ -33,11 +39,16 @@ def sql(query: str | None, *, list_tables: bool, as_of: str | None, as_json: boo
             click.echo(f"as of {parse_instant(as_of):%Y-%m-%d %H:%M:%S}Z: {told}", err=True)
         else:
             answer = run_sql(work.layout, query)
+    _print(answer, _LIMIT, as_json=as_json, as_csv=as_csv)
+
+
+def _print(answer: pl.DataFrame, limit: int, *, as_json: bool, as_csv: bool) -> None:
+    """Print all rows for programs, and at most `limit` of them for people."""
     if as_csv:
         click.echo(answer.write_csv(), nl=False)
     elif as_json:
         print_json(answer.to_dicts())
     else:
-        print_table(answer.head(_LIMIT))
-        if answer.height > _LIMIT:
-            click.echo(f"… {answer.height - _LIMIT} more rows; use --csv or --json for all", err=True)
+        print_table(answer.head(limit))
+        if answer.height > limit:
+            click.echo(f"… {number_of(answer.height - limit, 'more row')}; use --csv or --json for all", err=True)

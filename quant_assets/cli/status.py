@@ -1,13 +1,18 @@
 """`quant status`: what is published, how fresh it is, and what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
+from typing import Any
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner, print_table
+from quant_assets.cli.common import json_option, nothing, open_work, print_json, print_synthetic_banner
 from quant_assets.cli.pause import state_of
+from quant_assets.cli.tabular import print_table
 from quant_assets.domain.certificates import Certificate
+from quant_assets.errors.base import number_of
+from quant_assets.flows.care import spans_of
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import published_certificates
 from quant_assets.flows.discover import set_aside
@@ -48,14 +53,25 @@ def status(*, missing: bool, as_json: bool) -> None:
             }
             for name, entry in catalog["tables"].items()
         ]
-        print_table(rows, title=f"Latest closed session: {catalog['latest_expected_session']}")
+        print_table(rows, f"Latest closed session: {catalog['latest_expected_session']}", spare=["content id", "zone"])
         _tell_certificates(published_certificates(work, _SHOWN))
+        if empty := nothing(work, ""):
+            click.echo(empty)
         if missing:
-            for name, entry in catalog["tables"].items():
-                for session in entry["missing_sessions"]:
-                    click.echo(f"{name} lacks {session}")
+            _tell_missing(work, catalog["tables"])
             for sentence in _given_up(work):
                 click.echo(f"given up: {sentence}")
+
+
+def _tell_missing(work: Work, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Name the missing sessions of each table, in ranges; tables that lack the same share a line."""
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for name, entry in tables.items():
+        lacking.setdefault(tuple(entry["missing_sessions"]), []).append(name)
+    for missing, names in lacking.items():
+        if missing:
+            spans = spans_of([date.fromisoformat(one) for one in missing], work.calendar.all_sessions)
+            click.echo(f"{', '.join(names)}: {number_of(len(missing), 'session')} missing: {', '.join(spans)}")
 
 
 def _given_up(work: Work) -> list[str]:
@@ -90,11 +106,15 @@ def _tell_certificates(found: Sequence[Certificate]) -> None:
 
 def _tell_ingestion(state: dict[str, object]) -> None:
     """Say what the ingestion does, where it does something or ended badly."""
+    why = f" ({state['reason']})" if state["reason"] else ""
     if since := state["paused_since"]:
-        click.secho(f"ingestion is paused since {since:%Y-%m-%d %H:%M} UTC; `quant resume` lets it go on", fg="yellow")
+        said = f"ingestion is paused since {since:%Y-%m-%d %H:%M} UTC{why}; `quant resume` lets it go on"
+        click.secho(said, fg="yellow")
     elif state["is_running"]:
         click.echo("ingestion is running")
     elif state["asked"] == "pause":
-        click.secho("a pause of the ingestion stands; the next run waits, until `quant resume`", fg="yellow")
+        since = f"{state['asked_at']:%Y-%m-%d %H:%M} UTC{why}"
+        said = f"a pause of the ingestion stands since {since}; the next run waits, until `quant resume`"
+        click.secho(said, fg="yellow")
     elif state["health_check"] == "error":
         click.secho("the last ingestion stopped; the next run asks only for what is not committed", fg="yellow")

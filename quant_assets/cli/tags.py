@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json, print_table
+from quant_assets.cli.common import json_option, open_work, print_json
+from quant_assets.cli.tabular import print_table
 from quant_assets.errors import VerificationError
 
 

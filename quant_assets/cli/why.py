@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quant_assets.cli.common import json_option, parse_day, print_json, print_table
+from quant_assets.cli.common import json_option, parse_day, print_json
 from quant_assets.cli.run import layout, opened
+from quant_assets.cli.tabular import print_table
 
 if TYPE_CHECKING:
     from quant_assets.flows.alpha.why import Explanation

@@ -12,6 +12,11 @@ def listed(items: Iterable[object], limit: int = 12) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
+def number_of(count: int, noun: str) -> str:
+    """Render a count with its noun, which takes an s unless it is one: `1 session`, `2,000 sessions`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 class QuantAssetsError(Exception):
     """Base of all errors that quant_assets raises on purpose."""
 

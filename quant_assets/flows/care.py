@@ -179,3 +179,8 @@ def runs_of(sessions: Sequence[date], calendar_sessions: Sequence[date]) -> list
         else:
             stretches.append([session])
     return stretches
+
+
+def spans_of(sessions: Sequence[date], calendar_sessions: Sequence[date]) -> list[str]:
+    """Write sessions as options take them: `A..B` for a stretch without a session between, a lone one as itself."""
+    return [f"{one[0]}..{one[-1]}" if len(one) > 1 else str(one[0]) for one in runs_of(sessions, calendar_sessions)]

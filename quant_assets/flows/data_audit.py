@@ -15,9 +15,10 @@ from quant_assets.domain.differences import Difference
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, ALL, BAR_ACCOUNTING, QUARANTINE_TWS_BARS, Table
 from quant_assets.domain.toxic import REAL_MOVE, VERDICTS
 from quant_assets.errors import CorruptFileError
+from quant_assets.errors.base import listed
 from quant_assets.flows.anchors import doubts
 from quant_assets.flows.breaks import MEND, every_break
-from quant_assets.flows.care import DATA_TABLES
+from quant_assets.flows.care import DATA_TABLES, spans_of
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import Examined, examined, published_sessions
 from quant_assets.flows.compact import prove_copies
@@ -69,7 +70,7 @@ def audit_data(work: Work, *, peek: bool = False, quick: bool = False) -> list[A
         *manifests,
         *(AuditFinding("error", one.table.name, str(one), mend_of(one)) for one in damaged),
         *([] if quick else _copies(work, damaged)),
-        *(found for table in ALL for found in _of_table(table, catalog["tables"][table.name])),
+        *(found for table in ALL for found in _of_table(work, table, catalog["tables"][table.name])),
         *_words(work),
         *_stale(sessions),
         *_drifted(work, certificates, {(one.table.name, one.partition.session) for one in damaged}),
@@ -108,13 +109,14 @@ def _copies(work: Work, damaged: Sequence[Damage]) -> Iterator[AuditFinding]:
             yield AuditFinding("error", one.table, what, f"quant lake compact --month {one.month}")
 
 
-def _of_table(table: Table, entry: dict[str, Any]) -> Iterator[AuditFinding]:
+def _of_table(work: Work, table: Table, entry: dict[str, Any]) -> Iterator[AuditFinding]:
     """Tell what is missing, and whether the table is behind the calendar."""
     if table not in DATA_TABLES:
         return
     holds = entry["n_partitions"] > 0
     if lacking := entry["missing_sessions"]:
-        what = f"lacks {len(lacking)}: {', '.join(lacking[:_SHOWN])}"
+        spans = spans_of([date.fromisoformat(one) for one in lacking], work.calendar.all_sessions)
+        what = f"lacks {len(lacking)}: {listed(spans, _SHOWN)}"
         yield AuditFinding("warn", table.name, what if holds else f"is empty, and {what}", _fill(table, holds=holds))
     if holds and (behind := entry["sessions_behind"]):
         yield AuditFinding("warn", table.name, f"is {behind} sessions behind", "quant flow data")
@@ -141,7 +143,7 @@ def _stale(sessions: Iterable[Examined]) -> Iterator[AuditFinding]:
             days.setdefault((name, source), []).append(one.certificate.session)
     for (name, source), found in days.items():
         what = f"was made from an older {source}: {_some(found)}"
-        yield AuditFinding("warn", name, what, f"quant flow data --sessions {found[0]}..{found[-1]}")
+        yield AuditFinding("warn", name, what, _each("quant flow data", spans_of(found, work.calendar.all_sessions)))
 
 
 def _drifted(
@@ -226,8 +228,9 @@ def _minutes(work: Work) -> Iterator[AuditFinding]:
     if lost:
         days = sorted(lost)
         what = f"{n_lost} minutes that nothing explains in {_some(days, lost)}"
-        mend = f"quant repair --sessions {days[0]}..{days[-1]}; quant repair accept for what nobody has"
-        yield AuditFinding("warn", BAR_ACCOUNTING.name, what, mend)
+        mend = _each("quant repair", spans_of(days, work.calendar.all_sessions))
+        accept = "quant repair accept --session S --symbol EXCHANGE:SYMBOL --why … for what nobody has"
+        yield AuditFinding("warn", BAR_ACCOUNTING.name, what, f"{mend}; {accept}")
     for text, session in ended.items():
         mend = "look in TWS whether they still trade; quant flow data fetches their histories again"
         yield AuditFinding("warn", BAR_ACCOUNTING.name, f"{session}: {text}", mend)
@@ -307,6 +310,11 @@ def _remembered(work: Work) -> dict[str, Seen]:
         }
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def _each(command: str, spans: Sequence[str]) -> str:
+    """Return the command for every stretch: over all of them it would fetch what is missing between, too."""
+    return listed((f"{command} --sessions {span}" for span in spans), _SHOWN)
 
 
 def _some(sessions: list[date], words: Mapping[date, str] | None = None) -> str:

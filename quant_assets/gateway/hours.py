@@ -58,6 +58,11 @@ class TradingHours:
         """Return the ordinals of the sessions from `first` to `last`, both included."""
         return range(self.ordinal_on_or_after(first), self.ordinal_on_or_before(last) + 1)
 
+    def nearest(self, first: date, last: date) -> list[date]:
+        """Return the sessions before and after a range that holds none."""
+        around = (self.ordinal_on_or_before(first), self.ordinal_on_or_after(last))
+        return [self.session(ordinal) for ordinal in around if 0 <= ordinal < len(self.sessions)]
+
     def opened_before(self, instant: datetime) -> int:
         """Return how many sessions opened before `instant`; the last of them is this number less one."""
         return int(np.searchsorted(self.opens, instant.timestamp()))

@@ -179,7 +179,10 @@ def test_the_commands_write_the_request_and_say_what_runs(tmp_path, monkeypatch)
     wish = read_control("ingestion", lab.lake.layout.lakehouse)
     assert wish
     assert (wish.request, wish.reason) == ("pause", "quiet please")
-    assert "a pause of the ingestion stands" in CliRunner().invoke(status, catch_exceptions=False).output
+    standing = f"a pause of the ingestion stands since {wish.requested_at:%Y-%m-%d %H:%M} UTC (quiet please); the next run waits"
+    assert standing in CliRunner().invoke(status, catch_exceptions=False).output
+    asked = json.loads(CliRunner().invoke(status, ["--json"], catch_exceptions=False).stdout)["ingestion"]
+    assert (asked["paused_since"], asked["asked_at"], asked["reason"]) == (None, str(wish.requested_at), "quiet please")
     result = CliRunner().invoke(resume, ["--json"], catch_exceptions=False)
     told = json.loads(result.output)
     assert (told["is_running"], told["asked"]) == (False, "resume")

@@ -139,7 +139,7 @@ def test_a_single_date_is_that_session_alone(holed: Project) -> None:
 
 
 def test_nothing_published_means_nothing_missing(tmp_path: Path) -> None:
-    assert "nothing to repair" in Project(tmp_path).quant("repair").stdout
+    assert Project(tmp_path).ok("repair") == "nothing is published yet: `quant flow data`\n"
 
 
 def forge(project: Project, session: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 import quant_assets
-from quant_assets.domain.tables import Table
+from quant_assets.domain.tables import CANDIDATES, Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError, NotPublishedError, StaleInputsError
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.copies import FEW, MonthCopies, Sourced, has_copies
@@ -300,7 +300,8 @@ def _equal(before: pl.DataFrame, after: pl.DataFrame, name: str) -> bool:
 
 
 def _materialize(table: Table, partition: Partition) -> str:
+    cycle = "alpha" if partition.profile and table.name != CANDIDATES.name else "data"
     return (
         f"Run `dagster asset materialize -m quant_assets.definitions --select {table.producer} "
-        f"--partition '{partition.key}'`, or `quant flow {'alpha' if partition.profile else 'data'}`."
+        f"--partition '{partition.key}'`, or `quant flow {cycle}`."
     )

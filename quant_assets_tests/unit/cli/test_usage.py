@@ -3,38 +3,13 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 
-from quant_assets.cli import cli
 from quant_assets.cli.common import parse_instant
-from quant_assets.errors import ConfigurationError, QuantAssetsError
+from quant_assets.domain.tables import ALL
+from quant_assets.errors import ConfigurationError
 from quant_assets_tests.builders import instant
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    """An empty data directory and a small configuration of a user's own."""
-    monkeypatch.setenv("QUANT_CONFIGS", str(tmp_path / "configs"))
-    monkeypatch.setenv("QUANT_DATA", str(tmp_path / "data"))
-    (tmp_path / "configs" / "lists").mkdir(parents=True)
-    (tmp_path / "configs" / "lists" / "a.yaml").write_text("symbols: [NYSE:QEND]\n")
-    manifest = {
-        "default_profile": "p",
-        "profiles": {"p": {"discovery": {"lists": ["a"]}}},
-        "lakehouse": {"start_session": "2026-01-02"},
-    }
-    (tmp_path / "configs" / "manifest.json").write_text(json.dumps(manifest))
-    return tmp_path
-
-
-def quant(*words: str, code: int = 0) -> str:
-    """Return what a command says on both streams, or the sentence of its error."""
-    done = CliRunner().invoke(cli, words)
-    if isinstance(done.exception, QuantAssetsError):
-        assert done.exception.exit_code == code
-        return str(done.exception)
-    assert done.exit_code == code, done.output
-    return done.output
+from quant_assets_tests.unit.cli.house import house as house  # noqa: PLC0414 - a fixture
+from quant_assets_tests.unit.cli.house import quant
 
 
 @pytest.mark.parametrize("n", ["0", "-3"])
@@ -62,3 +37,29 @@ def test_an_instant_has_a_time_zone_or_is_the_end_of_a_day():
     assert parse_instant(" 2026-11-27 ") == instant("2026-11-27 23:59:59.999999")
     with pytest.raises(ConfigurationError, match="'yesterday' is none"):
         parse_instant("yesterday")
+
+
+def test_the_list_of_tables_is_json_where_json_is_asked_for(house):
+    assert [one["table"] for one in json.loads(quant("sql", "--json", "--tables"))] == [one.name for one in ALL]
+    assert quant("sql", "--csv", "--tables").splitlines()[0] == "table,zone,a row is"
+
+
+@pytest.mark.parametrize("words", [("sql", "SELECT 1"), ("run", "targets", "2026-01-05-p-0000000000")])
+def test_two_forms_at_once_are_refused(house, words):
+    assert "give --json or --csv, not both" in quant(*words, "--json", "--csv", code=2)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "why"),
+    [
+        ("2026-01-09", "2026-01-05", "the range is reversed"),
+        ("2026-01-10", "2026-01-11", "Nearest sessions: 2026-01-09, 2026-01-12"),
+        ("1980-01-02", "1980-12-31", "Nearest sessions: 1990-01-02"),
+    ],
+)
+def test_planted_events_of_no_session_are_refused(first, last, why):
+    assert why in quant("gateway", "events", "--first", first, "--last", last, code=2)
+
+
+def test_sessions_without_planted_events_are_said_to_have_none():
+    assert quant("gateway", "events", "--first", "2021-10-05", "--last", "2021-10-05").startswith("nothing is planted")

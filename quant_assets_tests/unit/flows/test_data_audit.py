@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
@@ -78,7 +78,7 @@ def test_a_revision_with_a_bad_print_is_drift_stale_and_newly_toxic_once(lab):
     lab.lake.raw.append(RAW_TWS_BARS, AT, spoiled, "b9")
     ((severity, what, mend),) = of(lab, CURATED_TWS_1M_BARS.name)
     assert (severity, what) == ("warn", f"was made from an older raw_tws_bars: {SESSION}")
-    assert mend == f"quant flow data --sessions {SESSION}..{SESSION}"
+    assert mend == f"quant flow data --sessions {SESSION}"
     with lab.at(after(SESSION) + timedelta(hours=1)) as work:
         Curator(work).minute_bars(SESSION)
     drifted = of(lab, CURATED_TWS_1M_BARS.name)
@@ -102,6 +102,22 @@ def test_after_a_wipe_every_table_that_should_hold_the_session_is_named(lab):
     assert set(found.values()) == {(f"is empty, and lacks 1: {SESSION}", "quant lake rebuild")}
 
 
+def test_what_lies_between_holes_is_not_part_of_the_mend(lab):
+    """Four sessions are missing between two with holes; a range over both would fetch them as well."""
+    rows = lab.lake.curated.read(BAR_ACCOUNTING, AT)
+    *missing, later = (date(2024, 3, day) for day in (15, 18, 19, 20, 21))
+    for day in (SESSION, later):
+        holed = rows.with_columns(
+            session=pl.lit(day), kind=pl.lit("unexplained"), reason=pl.lit("unexplained"), minutes=pl.lit(3, pl.Int64)
+        )
+        lab.lake.curated.write(BAR_ACCOUNTING, Partition(day), holed, watermark="2030-01-01T00:00:00+00:00")
+    with lab.at(after(later)) as work:
+        found = {one.what: one.mend for one in audit_data(work) if one.table == BAR_ACCOUNTING.name}
+    (mend,) = (mend for what, mend in found.items() if "nothing explains" in what)
+    assert mend.startswith(f"quant repair --sessions {SESSION}, quant repair --sessions {later}; quant repair accept")
+    assert f"lacks 4: {missing[0]}..{missing[-1]}" in found
+
+
 def test_minutes_that_nothing_explains_and_a_certificate_beyond_the_limits_are_named(lab):
     rows = lab.lake.curated.read(BAR_ACCOUNTING, AT)
     lost = rows.with_columns(kind=pl.lit("unexplained"), reason=pl.lit("unexplained"), minutes=pl.lit(3, pl.Int64))
@@ -109,7 +125,9 @@ def test_minutes_that_nothing_explains_and_a_certificate_beyond_the_limits_are_n
     lab.lake.curated.write(BAR_ACCOUNTING, AT, spoiled, watermark="2030-01-01T00:00:00+00:00")
     ((severity, what, mend),) = [one for one in of(lab, BAR_ACCOUNTING.name) if "drifted" not in one[1]]
     assert (severity, what) == ("warn", f"3 minutes that nothing explains in {SESSION} (QMKT 3)")
-    assert mend.startswith(f"quant repair --sessions {SESSION}..{SESSION}")
+    assert mend.startswith(
+        f"quant repair --sessions {SESSION}; quant repair accept --session S --symbol EXCHANGE:SYMBOL"
+    )
     with lab.at(after(SESSION)) as work:
         assert certify(work, SESSION).is_committed
     lab.lakehouse = {"max_unexplained": 0.001}
