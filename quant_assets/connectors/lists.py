@@ -1,12 +1,12 @@
 """Static symbol lists: small YAML files that name what to look at."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from quant_assets.errors import ConfigurationError, UnknownNameError
+from quant_assets.errors import ConfigurationError, UnknownNameError, UnsafeNameError
 from quant_assets.settings.names import safe_name, split_qualified
 
 
@@ -24,27 +24,32 @@ def load_list(configs: Path, name: str) -> SymbolList:
 
     Raises:
         UnknownNameError: there is no such list.
-        UnsafeNameError: a symbol has characters that must not reach a path.
-        ConfigurationError: the file is malformed.
+        UnsafeNameError: its name has characters that must not reach a path.
+        ConfigurationError: the file is malformed, or names what must not reach a path; tells every such entry.
     """
-    loaded = SymbolList.model_validate(_load(configs / "lists", "symbol list", name, SymbolList))
-    for symbol in loaded.symbols:
-        split_qualified(symbol)
-    return loaded
-
-
-def _load(directory: Path, kind: str, name: str, model: type[BaseModel]) -> dict[str, Any]:
-    path = directory / f"{safe_name(kind, name)}.yaml"
+    path = configs / "lists" / f"{safe_name('symbol list', name)}.yaml"
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        model.model_validate(raw)
+        loaded = SymbolList.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UnknownNameError(kind, name, (file.stem for file in directory.glob("*.yaml"))) from None
+        raise UnknownNameError("symbol list", name, (file.stem for file in path.parent.glob("*.yaml"))) from None
     except yaml.YAMLError as error:
         raise ConfigurationError(str(path), f"not valid YAML: {error}.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}, key {key!r}", f"{first['msg']} (got {first['input']!r}).") from None
-    assert isinstance(raw, dict)
-    return raw
+        told = [f"key {_key(one['loc'])!r}: {one['msg']} (got {one['input']!r})" for one in error.errors()]
+        raise ConfigurationError(str(path), f"{'; '.join(told)}.") from None
+    if refused := list(_refused(loaded.symbols)):
+        raise ConfigurationError(str(path), f"{'; '.join(refused)}.", "Write EXCHANGE:SYMBOL, as NASDAQ:AAPL.")
+    return loaded
+
+
+def _key(place: Sequence[int | str]) -> str:
+    return ".".join(map(str, place))
+
+
+def _refused(symbols: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with each symbol that must not reach a path."""
+    for place, symbol in enumerate(symbols):
+        try:
+            split_qualified(symbol)
+        except UnsafeNameError as error:
+            yield f"key {_key(('symbols', place))!r}, {symbol!r}: {str(error).removesuffix('.')}"

@@ -29,7 +29,7 @@ class Problem:
 
     severity: Severity
     where: str
-    """Profile and key, or section and key."""
+    """Profiles and key, or section and key."""
     what: str
 
 
@@ -40,12 +40,13 @@ def audit_manifest(work: Work) -> list[Problem]:
         ConfigurationError: the manifest itself cannot be read; nothing else can be said then.
     """
     problems = [*_house(work)]
+    shared: dict[tuple[Severity, str, str], list[str]] = {}
     for name, profile in work.settings.manifest.active_profiles.items():
-        problems += [
-            Problem(severity, f"{name}: {key}", what)
-            for check in (_lists, _scanners, _screens, _caps, _selection)
-            for severity, key, what in check(work, name, profile)
-        ]
+        for check in (_lists, _scanners, _screens, _caps, _selection):
+            for problem in check(work, name, profile):
+                shared.setdefault(problem, []).append(name)
+    for (severity, key, what), names in shared.items():
+        problems.append(Problem(severity, f"{', '.join(names)}: {key}", what))
     for name, profile in work.settings.manifest.meta_profiles.items():
         problems += [Problem(severity, f"{name}: {key}", what) for severity, key, what in _sleeves(work, profile)]
     return sorted(problems, key=lambda one: (one.severity, one.where, one.what))

@@ -97,6 +97,30 @@ def test_every_problem_is_told_and_not_the_first(project):
     assert shown.count("error: ") == sum(one.startswith("error") for one in told)
 
 
+LIST = """\
+description: five entries
+symbols: [QMKT,
+  "arca:qmkt",
+  NYSE:QEND, "NYSE:a/b"]
+"""
+
+
+def test_every_bad_entry_of_a_list_is_told_once_with_its_place(project, tmp_path):
+    project({"profiles": {"p": {"discovery": {"lists": ["a"]}}, "q": {"discovery": {"lists": ["a"]}}}})
+    file = tmp_path / "configs" / "lists" / "a.yaml"
+    file.write_text(LIST)
+    (only,) = problems()
+    assert only["where"] == "p, q: discovery.lists"
+    assert only["what"].startswith(
+        f"{file}: key 'symbols.1', 'arca:qmkt': 'arca' is not a legal exchange: allowed are "
+    )
+    assert "; key 'symbols.3', 'NYSE:a/b': 'a/b' is not a legal symbol: allowed are " in only["what"]
+    file.write_text("symbols: [NYSE:A, 7, 8]\ntitle: x\n")
+    (only,) = problems()
+    for key in ("symbols.1", "symbols.2", "title"):
+        assert f"key {key!r}: " in only["what"]
+
+
 def test_a_budget_that_pacing_alone_exceeds_is_told_with_the_figure(project):
     symbols = [f"NYSE:Q{letter}{other}" for letter in "ABCDEFGH" for other in "ABCDEFGHIJKL"]
     project({"budgets": {"daily_minutes": 1}}, {"a": {"symbols": symbols}})
