@@ -9,6 +9,7 @@ from quant_assets.cli.common import json_option, open_work, parse_day, print_jso
 from quant_assets.cli.tabular import print_table
 from quant_assets.domain.run_files import REPORT, REPORT_TEXT
 from quant_assets.errors import ConfigurationError, VerificationError
+from quant_assets.errors.base import number_of
 
 if TYPE_CHECKING:
     from quant_assets.flows.backtest import History
@@ -29,7 +30,7 @@ class _Default(click.Group):
 def backtest() -> None:
     """Walk the whole alpha cycle of a profile forward through past sessions.
 
-    quant backtest --profile hrp --sessions 2014-09-02..2017-09-01 --bars daily.parquet --sectors sectors.csv
+    quant backtest run --profile hrp --sessions 2014-09-02..2017-09-01 --bars daily.parquet --sectors sectors.csv
     """
 
 
@@ -111,7 +112,7 @@ def _show_plan(rows: list[tuple[Any, ...]], as_json: bool) -> None:  # noqa: FBT
     if as_json:
         print_json(told)
     else:
-        print_table(told, title=f"{len(told)} folds; nothing was decided")
+        print_table(told, title=f"{number_of(len(told), 'fold')}; nothing was decided")
 
 
 @backtest.command(name="list")
@@ -145,6 +146,6 @@ def verify(name: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"backtest": name, "verified": not problems, "problems": problems})
     if problems:
-        raise VerificationError(name, problems)
+        raise VerificationError(name, problems, "Backtest")
     if not as_json:
         click.secho(f"verified: {name}; run the same command again to compute it anew", fg="green")

@@ -13,8 +13,8 @@ from quant_assets.cli.common import (
     parse_day,
     print_json,
     print_words,
-    session_options,
     sessions_from,
+    span_options,
 )
 from quant_assets.cli.tabular import print_table
 from quant_assets.flows.confirming import breaks as find_breaks
@@ -28,10 +28,10 @@ def breaks() -> None:
 
 
 @breaks.command("list")
-@session_options
+@span_options("every session")
 @json_option
 def list_(session: str | None, sessions: str | None, *, as_json: bool) -> None:
-    """List the breaks of sessions with their evidence, and what people said; of all sessions when none is named."""
+    """List the breaks of sessions with their evidence, and what people said."""
     with open_work() as work:
         span = sessions_from(work, session, sessions) if session or sessions else None
         rows = [asdict(one) | {"may_be_a_move": one.may_be_a_move} for one in find_breaks(work, span)]

@@ -63,12 +63,28 @@ def sessions_from(work: Work, session: str | None, sessions: str | None) -> list
     return [work.calendar.require_closed(parse_day(session), now) if session else work.latest_session()]
 
 
-def span_from(sessions: str | None) -> tuple[date | None, date | None]:
+def span_options(everything: str) -> Callable[[F], F]:
+    """Add `--session` and `--sessions`, which narrow a command that otherwise looks at everything."""
+
+    def add(function: F) -> F:
+        single = click.option("--session", metavar="YYYY-MM-DD", help="One session.")
+        several = click.option("--sessions", metavar="A..B", help=f"A closed range; {everything} when left out.")
+        return single(several(function))
+
+    return add
+
+
+def span_from(session: str | None, sessions: str | None) -> tuple[date | None, date | None]:
     """Return the ends of a range such as `A..B`; a single date is that day alone, and nothing at all has no ends.
 
     Raises:
         NotASessionError: an end is no date, or the range is reversed.
+        click.UsageError: both options were given.
     """
+    if session and sessions:
+        raise click.UsageError("give --session or --sessions, not both")
+    if session:
+        return span_of(session, session)
     if not sessions:
         return None, None
     first, _, last = sessions.partition("..")
@@ -167,6 +183,15 @@ def print_synthetic_banner(settings: Settings) -> None:
         click.secho(
             "SYNTHETIC MARKET: every price below is invented; no instrument of it exists.", fg="yellow", err=True
         )
+
+
+def confirmed(question: str) -> bool:
+    """Ask; an input that ends, or Ctrl-C, is no answer, and therefore a no."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False
 
 
 def nothing(work: Work, sentence: str) -> str:

@@ -7,7 +7,7 @@ import click
 import polars as pl
 
 from quant_assets.cli.common import json_option, open_work, print_json, print_synthetic_banner
-from quant_assets.cli.flow import counted, run_alpha, run_data
+from quant_assets.cli.flow import cost, counted, run_alpha, run_data
 from quant_assets.cli.tabular import print_table
 from quant_assets.domain.tables import REPORTS, WEIGHTS
 from quant_assets.errors import QuantAssetsError
@@ -95,7 +95,7 @@ def _show(work: Work, session: date, outcomes: list[RunOutcome], *, as_json: boo
         return
     print_table(shown.filter(pl.col("weight %") > 0), title=f"Weights of {session}, profile {profile}")
     click.echo(f"cash: {100 * (1 - float(weights['weight'].abs().sum())):.2f} %")
-    click.echo(f"{requests} TWS requests, {rewritten} rows written")
+    click.echo(cost(requests, rewritten))
     click.echo(f"report: {_near(report)}")
     click.secho("next: `make ui` opens the lineage, the checks and the pictures in Dagster's UI", fg="green")
 

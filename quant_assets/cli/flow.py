@@ -17,6 +17,7 @@ from quant_assets.cli.common import (
 )
 from quant_assets.domain.tables import CERTIFIED_SESSIONS
 from quant_assets.errors import GIVEN_UP_CODE, ConfigurationError
+from quant_assets.errors.base import number_of
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.registry import Registry, RunOutcome, range_of
@@ -170,8 +171,13 @@ def _joined(first: RunOutcome, second: RunOutcome) -> RunOutcome:
 
 def counted(outcome: RunOutcome) -> str:
     """Say in a line what a run cost: requests, rows, and the stages that were not computed because nothing changed."""
-    text = f"{outcome.requests} TWS requests, {outcome.rewritten} rows written"
+    text = cost(outcome.requests, outcome.rewritten)
     return f"{text}; from the cache: {', '.join(outcome.cached)}" if outcome.cached else text
+
+
+def cost(requests: int, rows: int) -> str:
+    """Say what was asked and written."""
+    return f"{number_of(requests, 'TWS request')}, {number_of(rows, 'row')} written"
 
 
 def finish(outcomes: Sequence[RunOutcome], *, as_json: bool) -> None:

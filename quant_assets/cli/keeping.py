@@ -8,11 +8,12 @@ from datetime import date
 import click
 
 from quant_assets.assets.cycles import ALPHA, DATA
-from quant_assets.cli.common import Finite, json_option, open_work, print_json, span_from
+from quant_assets.cli.common import Finite, confirmed, json_option, open_work, print_json, span_from, span_options
 from quant_assets.cli.flow import finish
 from quant_assets.cli.tabular import print_table
 from quant_assets.domain.tables import ALL, BY_NAME
 from quant_assets.errors import CorruptCopyError
+from quant_assets.errors.base import number_of
 from quant_assets.flows.care import runs_of
 from quant_assets.flows.compact import compact_months, due_months, prove_copies
 from quant_assets.flows.damage import check_sources, damaged_results, set_aside
@@ -107,7 +108,7 @@ def wipe(*, silver: bool, gold: bool, bronze: str, yes: bool, dry_run: bool, as_
     zones += OBSERVED if bronze else ()
     with open_work() as work:
         plan = wipe_plan(work, zones, bronze)
-        total = f"{sum(one.files for one in plan)} files, {sum(one.bytes for one in plan):,} bytes"
+        total = f"{number_of(sum(one.files for one in plan), 'file')}, {sum(one.bytes for one in plan):,} bytes"
         if not as_json:
             print_table([asdict(one) for one in plan if one.files], title=f"{' and '.join(zones)}: {total}")
         if not dry_run:
@@ -121,16 +122,17 @@ def wipe(*, silver: bool, gold: bool, bronze: str, yes: bool, dry_run: bool, as_
 
 
 @click.command()
-@click.option("--sessions", metavar="A..B", help="A range; every session that was observed when left out.")
+@span_options("every session that was observed")
 @dry_run_option
 @json_option
-def rebuild(sessions: str | None, *, dry_run: bool, as_json: bool) -> None:
+def rebuild(session: str | None, sessions: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Compute silver and gold from bronze; TWS is asked nothing, and equal inputs give equal content ids.
 
     Every file is hashed before. Lost or altered bronze is refused; damaged silver and gold go to data/aside.
     """
+    span = span_from(session, sessions)
     with open_work() as work:
-        found = rebuildable(work, *span_from(sessions))
+        found = rebuildable(work, *span)
         check_sources(work, found)
         damaged = damaged_results(work, found)
         stretches = runs_of(found, work.calendar.all_sessions)
@@ -198,7 +200,7 @@ def _is_confirmed(question: str) -> bool:
     """
     if not sys.stdin.isatty():
         raise click.UsageError("this removes files, and nobody is there to ask: give --yes")
-    return click.confirm(question, err=True)
+    return confirmed(question)
 
 
 def _show(rows: Sequence[dict[str, object]], nothing: str, *, as_json: bool) -> None:

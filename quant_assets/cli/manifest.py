@@ -6,6 +6,7 @@ import click
 
 from quant_assets.cli.common import json_option, open_work, print_json, settings_of_command
 from quant_assets.cli.tabular import print_table
+from quant_assets.errors.base import number_of
 
 _FAILED = 2
 
@@ -35,7 +36,8 @@ def audit(context: click.Context, *, as_json: bool) -> None:
         for one in problems:
             click.secho(f"{one.severity}: {one.where}: {one.what}", fg="red" if one.severity == "error" else "yellow")
         warnings = len(problems) - len(errors)
-        click.echo(f"{len(names)} active profiles ({', '.join(names)}): {len(errors)} errors, {warnings} warnings")
+        counted = f"{number_of(len(errors), 'error')}, {number_of(warnings, 'warning')}"
+        click.echo(f"{number_of(len(names), 'active profile')} ({', '.join(names)}): {counted}")
     if errors:
         context.exit(_FAILED)
 

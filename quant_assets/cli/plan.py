@@ -7,6 +7,7 @@ import click
 from quant_assets.cli.common import json_option, open_work, print_json, session_options, sessions_from
 from quant_assets.cli.flow import require_partitions
 from quant_assets.cli.tabular import print_table
+from quant_assets.errors.base import number_of
 from quant_assets.flows.plan import CyclePlan, plan_cycle
 
 
@@ -31,9 +32,10 @@ def plan(session: str | None, sessions: str | None, profile: str | None, *, as_j
 
 def _show(made: CyclePlan) -> None:
     span = f"{made.sessions[0]} to {made.sessions[-1]}" if len(made.sessions) > 1 else str(made.sessions[0])
-    print_table(_rows(made), title=f"{len(made.sessions)} sessions, {span}, {made.n_instruments} instruments")
+    counted = number_of(len(made.sessions), "session"), span, number_of(made.n_instruments, "instrument")
+    print_table(_rows(made), title=", ".join(counted))
     per_window = f"{made.budget.requests_per_window} requests per {made.budget.window_s / 60:g} minutes"
-    click.echo(f"{made.n_requests} requests, {_duration(made.pacing_s)} of pacing at {per_window}")
+    click.echo(f"{number_of(made.n_requests, 'request')}, {_duration(made.pacing_s)} of pacing at {per_window}")
     click.echo(f"at most {_size(made.wire_bytes)} on the wire, about {_size(made.disk_bytes)} on disk")
     if not made.n_requests:
         click.secho("nothing to ask: every answer is there already", fg="green")

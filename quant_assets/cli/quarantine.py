@@ -158,6 +158,9 @@ def _say(action: Action, row: str, why: str, by: str, *, dry_run: bool, as_json:
     if as_json:
         print_json({**line, "dry_run": dry_run})
         return
+    if not line["is_new"]:
+        click.echo(f"nothing is written, it is said already: {_sentence(line)}")
+        return
     would = "would be written" if dry_run else "is written"
     effect = "enters silver, marked warn," if action == "release" else "stays out of silver"
     click.echo(f"{line['row']} {effect} when its session is curated again; {line['who']}'s word {would}")

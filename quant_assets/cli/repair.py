@@ -1,12 +1,13 @@
 """`quant repair`: fetch what is missing, whole sessions and holes inside them, and build what stands on it."""
 
 import getpass
+from datetime import date
 from typing import Any
 
 import click
 import polars as pl
 
-from quant_assets.cli.common import json_option, nothing, open_work, parse_day, print_json, span_from
+from quant_assets.cli.common import json_option, nothing, open_work, parse_day, print_json, span_from, span_options
 from quant_assets.cli.flow import finish, run_data
 from quant_assets.cli.tabular import print_table
 from quant_assets.domain.tables import UNIVERSE
@@ -20,12 +21,14 @@ from quant_assets.registry import Registry
 
 
 @click.group(invoke_without_command=True)
-@click.option("--sessions", metavar="A..B", help="Look in this range; else from the first published session on.")
+@span_options("from the first published session on")
 @click.option("--known", is_flag=True, help="Ask for known holes as well, once more.")
 @click.option("--dry-run", is_flag=True, help="Name the sessions and the holes, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.pass_context
-def repair(context: click.Context, sessions: str | None, *, known: bool, dry_run: bool, as_json: bool) -> None:
+def repair(
+    context: click.Context, session: str | None, sessions: str | None, *, known: bool, dry_run: bool, as_json: bool
+) -> None:
     """Run the data cycle where a table lacks a session, or a session lacks minutes that nothing explains.
 
     TWS is asked for just those, also where its answers agree and the daily volume contradicts them. What was asked so
@@ -35,13 +38,14 @@ def repair(context: click.Context, sessions: str | None, *, known: bool, dry_run
     """
     if context.invoked_subcommand:
         return
+    span = span_from(session, sessions)
     with open_work() as work:
-        damaged = _damaged(work, sessions)
+        damaged = _damaged(work, *span)
         if not dry_run:
             set_aside(work, damaged)
         for one in () if as_json else damaged:
             click.echo(f"{one}; it {'would go' if dry_run else 'went'} to data/aside, and is computed again")
-        plan = repair_plan(work, *span_from(sessions))
+        plan = repair_plan(work, *span)
         sound = nothing(work, "nothing to repair")
         registry = Registry(work.settings)
         stretches = plan.stretches(work.calendar.all_sessions, asks_known=known)
@@ -54,13 +58,11 @@ def repair(context: click.Context, sessions: str | None, *, known: bool, dry_run
     finish([run_data(registry, stretch, is_repair=True, asks_known=known) for stretch in stretches], as_json=as_json)
 
 
-def _damaged(work: Work, sessions: str | None) -> list[Damage]:
+def _damaged(work: Work, first: date | None, last: date | None) -> list[Damage]:
     """Return the damaged files of the data cycle in the sessions that were named; nothing where none are."""
-    if not sessions:
+    if first is None or last is None:
         return []
-    first, last = span_from(sessions)
-    inside = [one.session for one in work.lake.curated.partitions(UNIVERSE)]
-    named = {session for session in inside if (first or session) <= session <= (last or session)}
+    named = {one.session for one in work.lake.curated.partitions(UNIVERSE) if first <= one.session <= last}
     return damaged_results(work, named, DATA_TABLES)
 
 

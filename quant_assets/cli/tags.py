@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from quant_assets.cli.common import json_option, open_work, print_json
+from quant_assets.cli.common import confirmed, json_option, open_work, print_json
 from quant_assets.cli.tabular import print_table
 from quant_assets.errors import VerificationError
+from quant_assets.errors.base import number_of
 
 
 class _TagGroup(click.Group):
@@ -100,7 +101,7 @@ def verify(name: str, *, as_json: bool) -> None:
         counts = Counter(one.verdict for one in findings)
         click.echo(", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "the tag names nothing")
     if lost:
-        raise VerificationError(f"tag {name}", [f"{one.table}[{one.partition}] {one.what}" for one in lost])
+        raise VerificationError(name, [f"{one.table}[{one.partition}] {one.what}" for one in lost], "Tag")
 
 
 @tag.command()
@@ -112,7 +113,8 @@ def delete(name: str, *, yes: bool) -> None:
 
     with open_work() as work:
         found = read_tag(work, name)
-        if not yes:
-            click.confirm(f"forget {name}, which names {found.n_partitions} partitions?", abort=True)
+        if not yes and not confirmed(f"forget {name}, which names {number_of(found.n_partitions, 'partition')}?"):
+            click.echo("nothing was forgotten")
+            return
         delete_tag(work, name)
     click.echo(f"{name} is forgotten")

@@ -10,6 +10,8 @@ from typing import Literal
 
 import polars as pl
 
+from quant_assets.errors.base import number_of
+
 Colour = Literal["GREEN", "YELLOW", "RED"]
 
 WEIGHTS: Mapping[str, float] = {
@@ -153,19 +155,19 @@ def verdict(
     """
     red, yellow = [], []
     if unreadable:
-        red.append(f"{len(unreadable)} files cannot be read, first: {unreadable[0]}")
+        red.append(f"{number_of(len(unreadable), 'file')} cannot be read, first: {unreadable[0]}")
     if score_ is None:
         yellow.append("nothing is published, so nothing is known")
     if sessions_behind:
-        (red if sessions_behind > _RED_BEHIND else yellow).append(f"{sessions_behind} sessions behind")
-    counts = {
-        "sessions missing": missing,
-        "sessions degraded": degraded,
-        f"minutes that nothing explains in the newest {WINDOW} sessions": unexplained,
-        "minutes accepted as lost": accepted,
-        "sessions that begin another price basis, and nothing explains it": broken,
-    }
-    yellow += [f"{count} {what}" for what, count in counts.items() if count]
+        (red if sessions_behind > _RED_BEHIND else yellow).append(f"{number_of(sessions_behind, 'session')} behind")
+    counts = (
+        (missing, "session", "missing"),
+        (degraded, "session", "degraded"),
+        (unexplained, "minute", f"that nothing explains in the newest {WINDOW} sessions"),
+        (accepted, "minute", "accepted as lost"),
+        (broken, "session", "on another price basis than before, and nothing explains it"),
+    )
+    yellow += [f"{number_of(count, noun)} {what}" for count, noun, what in counts if count]
     if score_ is not None and score_ < _YELLOW_SCORE:
         (red if score_ < _RED_SCORE else yellow).append(f"quality score {score_:.4f}")
     return Verdict("RED" if red else "YELLOW" if yellow else "GREEN", (*red, *yellow))

@@ -57,7 +57,6 @@ import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +64,7 @@ from quant_assets.errors.base import DataWrong as DataWrong
 from quant_assets.errors.base import FixConfiguration as FixConfiguration
 from quant_assets.errors.base import QuantAssetsError as QuantAssetsError
 from quant_assets.errors.base import RetryLater as RetryLater
-from quant_assets.errors.base import listed
+from quant_assets.errors.base import listed, suggestion
 from quant_assets.errors.data import LOTS_OFF as LOTS_OFF
 from quant_assets.errors.data import BrokenChainError as BrokenChainError
 from quant_assets.errors.data import CorruptCopyError as CorruptCopyError
@@ -169,13 +168,11 @@ class ConfigurationError(FixConfiguration):
 
 
 class UnknownNameError(FixConfiguration):
-    """A name that nothing here is called; suggests the nearest one."""
+    """A name that nothing here is called, or nothing of which something holds; suggests the nearest one."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], what: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        near = get_close_matches(str(name), self.known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {listed(self.known) or 'none'}.")
+        super().__init__(f"There is no {kind} {name!r}{what and ' ' + what}. {suggestion(name, self.known)}")
 
 
 class NotInRunError(FixConfiguration):

@@ -1,6 +1,7 @@
 """The trunk of the error tree: what a caller should do next."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import ClassVar
 
 
@@ -12,9 +13,16 @@ def listed(items: Iterable[object], limit: int = 12) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
+def suggestion(name: object, known: Sequence[str]) -> str:
+    """Render what a wrong name may have meant, and what is known."""
+    near = get_close_matches(str(name), known, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {listed(known) or 'none'}."
+
+
 def number_of(count: int, noun: str) -> str:
-    """Render a count with its noun, which takes an s unless it is one: `1 session`, `2,000 sessions`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """Render a count with its noun, which takes an s unless it is one: `1 session`, `2 sessions`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 class QuantAssetsError(Exception):

@@ -112,7 +112,7 @@ class NotPublishedError(DataWrong):
 
     def __init__(self, table: str, partition: str, mend: str) -> None:
         self.table, self.partition = table, partition
-        super().__init__(f"{table}[{partition}] is not published. {mend}")
+        super().__init__(f"{table}{partition and f'[{partition}]'} is not published. {mend}")
 
 
 class MissingSessionsError(DataWrong):
@@ -222,11 +222,11 @@ class SnapshotExistsError(DataWrong):
 
 
 class VerificationError(DataWrong):
-    """A finished run does not equal what it claims to be."""
+    """A finished run, a backtest or a tag does not equal what it claims to be."""
 
-    def __init__(self, run_id: str, problems: Sequence[str]) -> None:
-        self.run_id, self.problems = run_id, tuple(problems)
-        super().__init__(f"Run {run_id!r} failed verification: {listed(problems)}.")
+    def __init__(self, name: str, problems: Sequence[str], kind: str = "Run") -> None:
+        self.name, self.problems = name, tuple(problems)
+        super().__init__(f"{kind} {name!r} failed verification: {listed(problems)}.")
 
 
 class InfeasibleError(DataWrong):

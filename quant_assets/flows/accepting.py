@@ -80,8 +80,8 @@ def accept(
     names = named.join(open_, on="con_id").with_columns(pl.format("{}:{}", "exchange", "symbol").alias("name"))
     fitting = names.filter((pl.col("symbol") == symbol) | (pl.col("name") == symbol))
     if fitting.height != 1:
-        kind = "instrument with accepted minutes" if takes_back else "instrument with unexplained minutes"
-        raise UnknownNameError(f"{kind} on {session}", symbol, names["name" if fitting.height else "symbol"])
+        what = f"with {'accepted' if takes_back else 'unexplained'} minutes on {session}"
+        raise UnknownNameError("instrument", symbol, names["name" if fitting.height else "symbol"], what)
     row = fitting.row(0, named=True)
     body = {
         "session": str(session),

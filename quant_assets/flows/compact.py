@@ -30,7 +30,7 @@ def due_months(work: Work, month: str = "") -> list[Month]:
     found = [one for table in ALL for one in months(work.lake.curated, table)]
     known = sorted({one.month for one in found})
     if month and month not in known:
-        raise UnknownNameError("month with published sessions", month, known)
+        raise UnknownNameError("month", month, known, "with published sessions")
     asked = [one for one in found if one.sessions and month in ("", one.month)]
     return [one for one in asked if one.is_due or (month and not _proof(work, one).equal)]
 

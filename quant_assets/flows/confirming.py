@@ -333,7 +333,7 @@ def _broken(work: Work, session: date, symbol: str) -> pl.DataFrame:
     if not windows:
         work.lake.curated.read(ADJUSTMENT_FACTORS, Partition(session), ["con_id"])
     found = _rows(work, [session])
-    con_id, _ = _named(work, session, symbol, found.select("con_id").unique(), "instrument with a price break")
+    con_id, _ = _named(work, session, symbol, found.select("con_id").unique(), "with a price break")
     mine = found.filter(pl.col("con_id") == con_id)
     moves = mine.drop_nulls("close_before")
     if moves.is_empty():
@@ -345,18 +345,19 @@ def _broken(work: Work, session: date, symbol: str) -> pl.DataFrame:
 
 def _confirmed(work: Work, session: date, symbol: str) -> pl.DataFrame:
     moves = real_moves(work, [session])
-    con_id, name = _named(work, session, symbol, moves.select("con_id"), "instrument with a confirmed move")
+    con_id, name = _named(work, session, symbol, moves.select("con_id"), "with a confirmed move")
     return moves.filter(pl.col("con_id") == con_id).with_columns(symbol=pl.lit(name))
 
 
-def _named(work: Work, session: date, symbol: str, those: pl.DataFrame, kind: str) -> tuple[int, str]:
+def _named(work: Work, session: date, symbol: str, those: pl.DataFrame, what: str) -> tuple[int, str]:
     """Return con_id and symbol of the one of some instruments that has a name, then or in a later window."""
     places = [Partition(session), *_windows(work, [session])]
     members = work.lake.curated.read_many(UNIVERSE, places, ["con_id", "symbol", "exchange"])
     named = members.join(those, on="con_id").with_columns(pl.format("{}:{}", "exchange", "symbol").alias("name"))
     fitting = named.filter((pl.col("symbol") == symbol) | (pl.col("name") == symbol))
     if fitting["con_id"].n_unique() != 1:
-        raise UnknownNameError(f"{kind} on {session}", symbol, {*named["name" if fitting.height else "symbol"]})
+        known = {*named["name" if fitting.height else "symbol"]}
+        raise UnknownNameError("instrument", symbol, known, f"{what} on {session}")
     return fitting.select("con_id", "symbol").row(0)
 
 

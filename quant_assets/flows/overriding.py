@@ -166,7 +166,7 @@ def override(work: Work, action: Action, name: str, *, by: str, why: str, dry_ru
     """Write down that somebody releases or confirms a row; it takes effect when the session is curated again.
 
     Returns:
-        What was written, or would be.
+        What was written, or would be; with `is_new` False the word that says so already, and nothing is written.
 
     Raises:
         UnknownNameError: see `find`.
@@ -189,7 +189,11 @@ def override(work: Work, action: Action, name: str, *, by: str, why: str, dry_ru
         "who": by,
         "why": why,
     }
-    if dry_run:
-        return {"event": f"quarantine_{action}", "symbol": row["symbol"], **body}
     event = f"quarantine_{action}"
-    return say(work.words, work.audit, event, run_id=work.run_id, symbol=row["symbol"], body=body)
+    before = [line for line in said(work, row["session"]) if _is_about(line, row)]
+    if before and (before[-1]["event"], before[-1]["values_hash"]) == (event, body["values_hash"]):
+        return {**before[-1], "is_new": False}
+    if dry_run:
+        return {"event": event, "symbol": row["symbol"], **body, "is_new": True}
+    line = say(work.words, work.audit, event, run_id=work.run_id, symbol=row["symbol"], body=body)
+    return {**line, "is_new": True}

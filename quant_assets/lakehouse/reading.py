@@ -131,8 +131,9 @@ def resolve_symbols(
         known |= set(members)
         found |= {name: con_id for name in left if (con_id := _con_id(members, name)) is not None}
     if not known:
-        span = f"{sessions[0]}..{sessions[-1]}" if sessions else "no session"
-        raise NotPublishedError(UNIVERSE.name, span, "Run `quant flow data` for these sessions.")
+        span = f"{sessions[0]}..{sessions[-1]}" if sessions else ""
+        mend = "Run `quant flow data` for these sessions." if sessions else "Run `quant flow data`."
+        raise NotPublishedError(UNIVERSE.name, span, mend)
     for name in names.values():
         if name not in found:
             raise UnknownNameError("instrument", name, known)

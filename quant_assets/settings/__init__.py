@@ -139,7 +139,7 @@ def _from_variables(env: Mapping[str, str]) -> Iterable[tuple[str, Any, str]]:
 
 def _assignment(text: str) -> tuple[str, Any, str]:
     key, is_given, value = text.partition("=")
-    if not is_given or not key.strip() or "." not in key:
+    if not is_given or not key.strip():
         raise ConfigurationError(f"option --set {text}", "it is no assignment.", "Write --set risk.max_weight=0.1.")
     return key.strip(), _parsed(value), f"option --set {key.strip()}"
 

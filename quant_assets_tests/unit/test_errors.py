@@ -77,6 +77,12 @@ SAMPLES = [
         ["'defualt'", "Did you mean 'default'?", "fast"],
     ),
     (errors.UnknownNameError("profile", "zzz", []), ["'zzz'", "none"]),
+    (
+        errors.UnknownNameError("instrument", "QFIA", [], f"with a price break on {DAY}"),
+        ["There is no instrument 'QFIA' with a price break on 2024-01-02. Known: none."],
+    ),
+    (errors.NotPublishedError("universe", "", "Run it."), ["universe is not published. Run it."]),
+    (errors.VerificationError("t0", ["a differs"], "Tag"), ["Tag 't0' failed verification: a differs."]),
     (errors.UnsafeNameError("symbol", "../etc", "capitals"), ["../etc", "capitals"]),
     (errors.NotASessionError("2024-01-01", "New Year", [DAY]), ["2024-01-01", "New Year", "2024-01-02"]),
     (errors.FutureSessionError(DAY, date(2023, 12, 29)), ["2024-01-02", "2023-12-29"]),

@@ -72,10 +72,18 @@ def test_the_short_variable_wins_over_the_long_one(configs):
     ("assignment", "words"),
     [
         ("risk.max_weight=2", ["option --set risk.max_weight", "less than or equal to 1", "got 2"]),
-        ("risk.max_wight=0.1", ["option --set risk.max_wight", "not permitted"]),
-        ("rsk.max_weight=0.1", ["option --set rsk.max_weight", "no section 'rsk'", "Known: budgets"]),
+        ("risk.max_wight=0.1", ["option --set risk.max_wight", "no such key. Did you mean 'max_weight'? Known: "]),
+        ("tws.prt=7", ["option --set tws.prt, key 'tws.prt'", "no such key. Did you mean 'port'? Known: "]),
+        (
+            "rsk.max_weight=0.1",
+            ["option --set rsk.max_weight", "no section 'rsk'. Did you mean 'risk'? Known: budgets"],
+        ),
         ("risk.max_weight", ["no assignment"]),
-        ("max_weight=1", ["no assignment"]),
+        ("max_weight=1", ["option --set max_weight", "no section 'max_weight'"]),
+        (
+            "default_profile=nope",
+            ["option --set default_profile: there is no profile 'nope'. Known: main, other, alias"],
+        ),
         ("profiles.main.risk={}", ["no section 'profiles'"]),
         ("risk.method.name=hrp", ["profiles.main.risk.method"]),
     ],
@@ -85,6 +93,15 @@ def test_a_wrong_assignment_is_named(configs, assignment, words):
         _ = settings(configs(), assignment).manifest
     for word in words:
         assert word in str(refused.value)
+
+
+def test_a_key_without_a_section_can_be_set(configs):
+    here = configs()
+    assert settings(here, "default_profile=other").manifest.default_profile == "other"
+    assert (
+        origin(settings(here, "default_profile=other").explain(), "default_profile")[1]
+        == "option --set default_profile"
+    )
 
 
 ENV = "QUANT__QUALITY__SEVERITIES__OHLC_ORDER"

@@ -82,9 +82,9 @@ def test_a_manifest_that_is_no_object(manifest, text):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"lakehose": {}}, ["'lakehose'", "not permitted"]),
-        ({"lakehouse": {"calender": []}}, ["'lakehouse.calender'", "not permitted"]),
-        ({"profiles": {"default": {"data": {"lookback": 3}}}}, ["profiles.default.data.lookback", "not permitted"]),
+        ({"lakehose": {}}, ["'lakehose'", "no such key"]),
+        ({"lakehouse": {"calender": []}}, ["'lakehouse.calender'", "no such key"]),
+        ({"profiles": {"default": {"data": {"lookback": 3}}}}, ["profiles.default.data.lookback", "no such key"]),
         ({"tws": {"mode": "paper"}}, ["'tws.mode'", "'replay' or 'live'", "'paper'"]),
         ({"tws": {"port": 0}}, ["'tws.port'", "greater than or equal to 1"]),
         ({"tws": {"port": "x"}}, ["'tws.port'", "integer", "'x'"]),

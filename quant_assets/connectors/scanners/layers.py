@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from quant_assets.connectors.scanners.model import Scanner
 from quant_assets.errors import ConfigurationError, UnknownNameError
+from quant_assets.errors.base import suggestion
+from quant_assets.settings.manifest.base import legal_keys
 from quant_assets.settings.manifest.loading import merged
 from quant_assets.settings.names import safe_name
 from quant_assets.settings.nested import leaves
@@ -138,7 +140,7 @@ def _refusal(root: Path, name: str, error: ValidationError, origins: Mapping[str
     file = next((origins[one] for one in paths if one in origins), f"{name}.yaml")
     where = f"{root / file}" + (f", key {key!r}" if key else "")
     if first["type"] == "extra_forbidden":
-        return ConfigurationError(where, "there is no such key.", f"Known: {', '.join(_legal(location[:-1]))}.")
+        return ConfigurationError(where, "there is no such key.", suggestion(location[-1], _legal(location[:-1])))
     problem = first["msg"].removeprefix("Value error, ")
     told = "" if isinstance(first["input"], dict | Scanner) else f" (got {first['input']!r})"
     return ConfigurationError(where, f"{problem}{told}.")
@@ -146,17 +148,7 @@ def _refusal(root: Path, name: str, error: ValidationError, origins: Mapping[str
 
 def _legal(location: list[str]) -> list[str]:
     """Return the keys that a mapping of the model may have."""
-    model: Any = Scanner
-    for part in location:
-        kinds = _models(model.model_fields[part].annotation) if part in model.model_fields else []
-        model = kinds[0] if kinds else model
-    return sorted([*model.model_fields, *([_BASE] if model is Scanner else [])])
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in getattr(annotation, "__args__", ()) for model in _models(inner)]
+    return sorted([*legal_keys(Scanner, location), *([] if location else [_BASE])])
 
 
 def _keys(value: Any, key: str = "") -> Iterator[str]:

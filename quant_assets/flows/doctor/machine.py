@@ -13,7 +13,8 @@ import yaml
 from quant_assets.clock import ManualClock
 from quant_assets.control.locks import holder_of
 from quant_assets.domain.calendar import day_start
-from quant_assets.errors import QuantAssetsError
+from quant_assets.errors import ConfigurationError, QuantAssetsError
+from quant_assets.errors.base import number_of
 from quant_assets.flows.discover import load_sources
 from quant_assets.flows.doctor.checks import Check, size_text
 from quant_assets.flows.plan import plan_cycle
@@ -32,13 +33,20 @@ def configuration(work: Work) -> Check:
     try:
         manifest, sources = work.settings.manifest, load_sources(work)
     except QuantAssetsError as error:
-        return Check(name, "fail", str(error), f"Mend {work.settings.configs}; `quant manifest audit` checks it again.")
+        return Check(name, "fail", str(error), f"Mend {_place(work, error)}; `quant manifest audit` checks it again.")
     if not sources.named and not sources.scanners:
         mend = "Name a list of configs/lists in discovery.lists of a profile."
         return Check(name, "fail", "no active profile names a list or a scanner", mend)
     names = len({one.name for one in sources.named})
-    found = f"{len(manifest.active_profiles)} profiles, {names} listed names, tws.mode {manifest.tws.mode}"
-    return Check(name, "pass", found)
+    counted = number_of(len(manifest.active_profiles), "profile"), number_of(names, "listed name")
+    return Check(name, "pass", f"{', '.join(counted)}, tws.mode {manifest.tws.mode}")
+
+
+def _place(work: Work, error: QuantAssetsError) -> str:
+    """Return where somebody mends the configuration: a variable or an option that is at fault, else the directory."""
+    where = error.where if isinstance(error, ConfigurationError) else ""
+    origins = [one for one in work.settings.origins.values() if where.startswith(one)]
+    return origins[0] if origins else str(work.settings.configs)
 
 
 def client_library() -> Check:

@@ -16,6 +16,7 @@ from quant_assets.domain import venues
 from quant_assets.domain.completeness import unit_of
 from quant_assets.domain.instruments import may_be_lots, minute_series
 from quant_assets.errors import LOTS_OFF, PacingError, QuantAssetsError, SourceUnavailableError
+from quant_assets.errors.base import number_of
 from quant_assets.flows.doctor.checks import Check
 from quant_assets.flows.work import Work
 from quant_assets.settings.names import split_qualified
@@ -172,7 +173,7 @@ async def _details(patient: Patient, client: TwsClient) -> Check:
     if len(found) == 1:
         return Check("contract details", "pass", names)
     mend = f"Write EXCHANGE:SYMBOL, so that {patient.symbol} means one instrument."
-    return Check("contract details", "warn", f"{len(found)} instruments: {names}", mend)
+    return Check("contract details", "warn", f"{number_of(len(found), 'instrument')}: {names}", mend)
 
 
 async def _bars(patient: Patient, client: TwsClient) -> Check:

@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from quant_assets.errors import ConfigurationError
+from quant_assets.errors.base import suggestion
+from quant_assets.settings.manifest.base import legal_keys
 from quant_assets.settings.manifest.profile import PROFILE_SECTIONS
 from quant_assets.settings.manifest.whole import Manifest
 from quant_assets.settings.nested import leaves
@@ -46,13 +48,18 @@ def load_manifest(
         ConfigurationError: the file is absent, is no JSON, or a key or value is wrong; names file, key and what is
             legal.
     """
-    expanded = _expand(_overridden(_read_json(path), overrides or {}, origins or {}), path, overrides or {})
+    overridden = _overridden(_read_json(path), overrides or {}, origins or {})
+    expanded = _expand(overridden, path, overrides or {}, origins or {})
     try:
         return Manifest.model_validate(expanded)
     except ValidationError as error:
         first = error.errors()[0]
         key = _key(first["loc"])
         where = _to_blame(key, path, overrides or {}, origins or {})
+        if first["type"] == "extra_forbidden":
+            *place, name = first["loc"]
+            known = suggestion(name, legal_keys(Manifest, place))
+            raise ConfigurationError(f"{where}, key {key!r}", "there is no such key.", known) from None
         told = (
             ""
             if isinstance(first["input"], dict) and len(str(first["input"])) > _SHOWN
@@ -74,7 +81,7 @@ def _to_blame(key: str, path: Path, overrides: Mapping[str, Any], origins: Mappi
 
 def _is_wrong(key: str, path: Path, overrides: Mapping[str, Any]) -> bool:
     try:
-        Manifest.model_validate(_expand(_overridden(_read_json(path), overrides, {}), path, overrides))
+        Manifest.model_validate(_expand(_overridden(_read_json(path), overrides, {}), path, overrides, {}))
     except ValidationError as error:
         return any(_key(one["loc"]) == key for one in error.errors())
     return False
@@ -172,14 +179,16 @@ def _overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any], origins: M
     for section, values in overrides.items():
         if section not in legal:
             where = next((origin for key, origin in origins.items() if key.split(".")[0] == section), "override")
-            raise ConfigurationError(where, f"there is no section {section!r}.", f"Known: {', '.join(sorted(legal))}.")
+            raise ConfigurationError(where, f"there is no section {section!r}.", suggestion(section, sorted(legal)))
         if section not in PROFILE_SECTIONS:
             held = result.get(section, {})
             result[section] = merged(held, values) if isinstance(held, dict) or not isinstance(values, dict) else held
     return result
 
 
-def _expand(raw: Mapping[str, Any], path: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _expand(
+    raw: Mapping[str, Any], path: Path, overrides: Mapping[str, Any], origins: Mapping[str, str]
+) -> dict[str, Any]:
     """Merge `defaults` below and overrides above every profile, and turn string profiles into aliases."""
     result = dict(raw)
     defaults = result.pop("defaults", {})
@@ -205,9 +214,8 @@ def _expand(raw: Mapping[str, Any], path: Path, overrides: Mapping[str, Any]) ->
     for key in ("default_profile", "production_profile"):
         name = result.setdefault(key, result.get("default_profile", "default"))
         if not isinstance(name, str) or name not in declared:
-            raise ConfigurationError(
-                f"{path}, key {key!r}", f"there is no profile {name!r}.", f"Known: {', '.join(declared)}."
-            )
+            where = origins.get(key, f"{path}, key {key!r}")
+            raise ConfigurationError(where, f"there is no profile {name!r}.", suggestion(name, [*declared]))
     return result
 
 

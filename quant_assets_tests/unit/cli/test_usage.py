@@ -1,15 +1,24 @@
 """What a person mistypes is told as that, with exit code 2 and the way out, and never as a traceback."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
 
 import pytest
 
-from quant_assets.cli.common import parse_instant
+from quant_assets.cli.common import parse_instant, span_from
 from quant_assets.domain.tables import ALL
 from quant_assets.errors import ConfigurationError
+from quant_assets.errors.base import number_of
 from quant_assets_tests.builders import instant
 from quant_assets_tests.unit.cli.house import house as house  # noqa: PLC0414 - a fixture
 from quant_assets_tests.unit.cli.house import quant
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("n", ["0", "-3"])
@@ -63,3 +72,43 @@ def test_planted_events_of_no_session_are_refused(first, last, why):
 
 def test_sessions_without_planted_events_are_said_to_have_none():
     assert quant("gateway", "events", "--first", "2021-10-05", "--last", "2021-10-05").startswith("nothing is planted")
+
+
+@pytest.mark.parametrize("words", [("repair",), ("lake", "rebuild"), ("breaks", "list")])
+def test_a_session_or_a_range_narrows_and_both_are_refused(house, words):
+    span = "2026-01-05..2026-01-06"
+    assert "not both" in quant(*words, "--session", "2026-01-05", "--sessions", span, code=2)
+    assert "'2026-13-01' is no session" in quant(*words, "--session", "2026-13-01", code=2)
+    assert "--session YYYY-MM-DD" in quant(*words, "--help")
+
+
+def test_a_session_is_the_range_of_that_day():
+    assert span_from("2026-01-05", None) == span_from(None, "2026-01-05") == (date(2026, 1, 5), date(2026, 1, 5))
+    assert span_from(None, "2026-01-05..2026-01-09") == (date(2026, 1, 5), date(2026, 1, 9))
+    assert span_from(None, None) == (None, None)
+
+
+def test_an_answer_that_never_comes_is_a_no(house):
+    """Ctrl-D at the question of a terminal: nothing was removed, and nothing else is said."""
+    master, terminal = pty.openpty()
+    start = "from quant_assets.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, "lake", "wipe"], cwd=ROOT, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal
+    )
+    os.close(terminal)
+    os.write(master, b"\x04")
+    told, _ = process.communicate(timeout=120)
+    os.close(master)
+    assert process.returncode == 0
+    assert told.decode().splitlines()[-1] == "nothing was removed"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 sessions"), (1, "1 session"), (2, "2 sessions"), (1500, "1500 sessions")]
+)
+def test_one_is_no_plural(number, text):
+    assert number_of(number, "session") == text
+
+
+def test_the_audit_of_one_profile_speaks_of_one(house):
+    assert quant("manifest", "audit").startswith("1 active profile (p): 0 errors, ")

@@ -77,7 +77,7 @@ def test_every_problem_is_told_and_not_the_first(project):
         "error p: discovery.lists There is no symbol list 'nowhere'",
         "error p: discovery.lists list 'empty' is empty",
         "warning p: discovery.lists list 'twice' names twice: NYSE:A",
-        "no such key. Known: base_preset",
+        "no such key. Did you mean 'limit'? Known: base_preset",
         "error p: discovery.scanners There is no scanner 'nobody'",
         "error p: discovery.scanners scanner 'tv' asks TradingView",
         "'tv' asks tradingview, and candidates are screened over the lakehouse",

@@ -45,7 +45,7 @@ def work(tmp_path):
 
 def test_a_good_configuration_is_counted(work):
     check = machine.configuration(work)
-    assert (check.status, check.found) == ("pass", "1 profiles, 2 listed names, tws.mode replay")
+    assert (check.status, check.found) == ("pass", "1 profile, 2 listed names, tws.mode replay")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,21 @@ def test_a_wrong_configuration_fails_and_everything_that_needs_it_is_skipped(tmp
     rest = {check.name: check.status for check in checks}
     assert rest["client library"] == "pass"
     assert {rest[name] for name in ("disk space", "calendar", "locks", "port", "market data")} == {"skip"}
+
+
+@pytest.mark.parametrize(
+    ("env", "assignments", "mend"),
+    [
+        ({"QUANT_TWS_PORT": "many"}, (), "Mend environment variable QUANT_TWS_PORT; "),
+        ({}, ("tws.prt=7",), "Mend option --set tws.prt; "),
+    ],
+)
+def test_what_set_a_wrong_value_is_what_has_to_be_mended(tmp_path, env, assignments, mend):
+    made = house(tmp_path)
+    settings = Settings.from_env(env, data=made.data, configs=made.configs, assignments=assignments)
+    check = machine.configuration(work_of(settings))
+    assert check.status == "fail"
+    assert check.mend.startswith(mend)
 
 
 def test_a_missing_manifest_is_a_failure_and_no_crash(tmp_path):

@@ -200,7 +200,7 @@ def test_certificate_health_and_audit_name_the_instrument(lived):
         assert set(lived.lab.lake.curated.read(CERTIFIED_SESSIONS, Partition(day))["degraded"]) == {""}
     summary = {row["symbol"]: row for row in lived.store.get_data_quality_summary(None, BEFORE, LATER).to_dicts()}
     assert summary["QFID"]["health"] == "YELLOW"
-    assert "1 sessions that begin another price basis, and nothing explains it" in summary["QFID"]["reasons"]
+    assert "1 session on another price basis than before, and nothing explains it" in summary["QFID"]["reasons"]
     assert "basis" not in summary["QMKT"]["reasons"]
     with lived.lab.at(after(LATER)) as work:
         told = [one for one in audit_data(work) if one.table == "adjustment_factors"]

@@ -44,7 +44,7 @@ def test_a_table_in_numbers(catalog, lakehouse, layout):
         "data_quality_parts": {"coverage": 0.75, "freshness": 0.5, "sound": 1.0},
         "data_quality_score": round((0.40 * 0.75 + 0.20 * 0.5 + 0.15 * 1.0) / 0.75, 4),
         "health": "RED",
-        "reasons": ["quality score 0.7333", "2 sessions behind", "1 sessions missing"],
+        "reasons": ["quality score 0.7333", "2 sessions behind", "1 session missing"],
     }
 
 

@@ -69,6 +69,19 @@ def test_a_word_ends_with_the_values_that_it_was_about(lab):
     assert [row["id"] for row in rows(lab, rule="toxic_price")] == [toxic["id"]]
 
 
+def test_a_word_that_stands_is_not_written_again(lab):
+    (toxic,) = rows(lab, rule="toxic_price")
+    first = say(lab, "release", toxic["id"])
+    curated(lab)
+    again = say(lab, "release", toxic["id"])
+    assert (first["is_new"], again["is_new"]) == (True, False)
+    assert again["timestamp"] == first["timestamp"]
+    assert say(lab, "confirm", toxic["id"])["is_new"], "another word is one"
+    assert say(lab, "release", toxic["id"])["is_new"], "and so is the first one after it"
+    with lab.at(after(NEXT)) as work:
+        assert len(work.words.lines()) == 3
+
+
 def test_a_row_that_silver_forbids_cannot_be_released(lab):
     (broken,) = rows(lab, rule="ohlc_order")
     with pytest.raises(HardRuleError, match="ohlc_order"):

@@ -126,7 +126,7 @@ def test_a_break_of_the_price_basis_degrades_its_session_and_is_a_reason():
     assert days["condition"].to_list() == ["degraded", "available"]
     told = instrument_quality(days)[1]
     assert told["health"] == "YELLOW"
-    assert "1 sessions that begin another price basis, and nothing explains it" in told["reasons"]
+    assert "1 session on another price basis than before, and nothing explains it" in told["reasons"]
 
 
 def accounting(session, con_id, **minutes):
@@ -190,7 +190,7 @@ def test_an_instrument_whose_exchange_was_closed_lacks_nothing(store):
     [
         ({"score_": 1.0, "sessions_behind": 0}, "GREEN", []),
         ({"score_": 1.0, "sessions_behind": None}, "GREEN", []),
-        ({"score_": 0.96, "sessions_behind": 1}, "YELLOW", ["1 sessions behind"]),
+        ({"score_": 0.96, "sessions_behind": 1}, "YELLOW", ["1 session behind"]),
         ({"score_": 0.9, "sessions_behind": 0}, "YELLOW", ["score 0.90"]),
         ({"score_": None, "sessions_behind": None}, "YELLOW", ["nothing is published"]),
         ({"score_": 0.7961, "sessions_behind": 0}, "RED", ["quality score 0.7961"]),
@@ -202,7 +202,7 @@ def test_an_instrument_whose_exchange_was_closed_lacks_nothing(store):
         (
             {"score_": 1.0, "sessions_behind": 0, "missing": 2, "degraded": 1},
             "YELLOW",
-            ["2 sessions missing", "1 sessions degraded"],
+            ["2 sessions missing", "1 session degraded"],
         ),
     ],
 )
@@ -401,7 +401,7 @@ def test_a_delisted_instrument_is_complete_up_to_its_last_day(store):
         "explained": 1.0,
         "unwarned": 1.0,
     }
-    assert "1 sessions behind" in found[101]["reasons"]
+    assert "1 session behind" in found[101]["reasons"]
 
 
 def daily(session, con_id):
