@@ -285,6 +285,7 @@ def test_the_report_is_offline_and_tells_the_essentials(finished):
     text = run.read("reports/report.md").decode()
     assert "| NYSE:S105 | returns | zero_variance |" in text
     assert run.read("plots/weights.png").startswith(b"\x89PNG")
+    assert "Blue is together, rust against each other" in html
 
 
 def test_the_report_escapes_what_vendors_write(tmp_path):
@@ -305,5 +306,8 @@ def test_two_instruments_and_a_lot_of_cash_make_a_report_too(tmp_path, method):
     world = scenario.world(n=2, method=method)
     run = build(world, Layout(tmp_path))
     assert run.read_json("data/weights.json")["cash"] == pytest.approx(0.5)  # two clusters of one at 25 %
-    assert "stays in cash" in run.read("reports/report.html").decode()
+    html = run.read("reports/report.html").decode()
+    assert "stays in cash" in html
+    assert re.search(f"<td>duality gap</td><td>{method} offers none</td><td[^>]*>does not apply</td>", html)
+    assert re.search(r"<td>invested</td>.*>holds</td>", html)
     assert not errors(verify_run(Layout(tmp_path), run.run_id))
