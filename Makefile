@@ -27,7 +27,11 @@ LONG := $(T)/e2e $(T)/chaos $(T)/mutations \
 # What pip has to agree with; a change of either file installs again.
 PINS := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt -e
-STATE := data/.dagster/initialised
+
+# One data directory, one lakehouse, one Dagster history; a path may contain spaces.
+DATA := $(or $(QUANT_DATA),data)
+SPACE := $(subst ,, )
+STATE := $(subst $(SPACE),\ ,$(DATA))/.dagster/initialised
 SPAN := $(if $(SESSION),--session $(SESSION)) $(if $(SESSIONS),--sessions $(SESSIONS))
 
 ##@ Start here
@@ -36,7 +40,7 @@ SPAN := $(if $(SESSION),--session $(SESSION)) $(if $(SESSIONS),--sessions $(SESS
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@printf '\nSESSION=YYYY-MM-DD, SESSIONS=A..B and PROFILE=name narrow the flows; QUANT_DATA moves the data.\n'
+	@printf '\nSESSION=YYYY-MM-DD, SESSIONS=A..B and PROFILE=name narrow the flows; QUANT_DATA moves the data, and Dagster'\''s history with it.\n'
 
 .PHONY: setup
 setup: $(VENV)/.run $(STATE) ## make the environment and the Dagster instance
@@ -141,10 +145,12 @@ clean: ## remove caches and build leftovers
 clean-env: ## remove the environment; the next target makes it again
 	@rm -rf $(VENV)
 
+# Named one by one: QUANT_DATA may be a directory that other things live in.
+OURS := lakehouse aside artifacts export .dagster
 .PHONY: clean-data
-clean-data: ## remove everything below data/, bars included; asks for CONFIRM=yes
-	@test "$(CONFIRM)" = yes || { echo "this removes the lakehouse, all runs and Dagster's history: make clean-data CONFIRM=yes" >&2; exit 2; }
-	@find data -mindepth 1 -maxdepth 1 ! -name README.md -exec chmod -R u+w {} + -exec rm -rf {} +
+clean-data: ## remove lakehouse, runs and history of QUANT_DATA (else data/), bars included; asks for CONFIRM=yes
+	@test "$(CONFIRM)" = yes || { echo "this removes the lakehouse, all runs and Dagster's history in $(DATA): make clean-data CONFIRM=yes" >&2; exit 2; }
+	@find "$(DATA)" -mindepth 1 -maxdepth 1 \( $(OURS:%=-name % -o) -false \) -exec chmod -R u+w {} + -exec rm -rf {} +
 
 # ---------------------------------------------------------------- how the environment comes to be
 
@@ -188,6 +194,6 @@ $(VENV)/.dev: $(BIN)/python $(PINS)
 
 # Two processes that meet a fresh instance at once corrupt it, so it is made here, by one.
 $(STATE): | $(VENV)/.run
-	@mkdir -p $(@D)
+	@mkdir -p "$(DATA)/.dagster"
 	@$(BIN)/python -c "from quant_assets.registry import open_instance; open_instance().__enter__()"
-	@touch $@
+	@touch "$(DATA)/.dagster/initialised"

@@ -5,15 +5,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from quant_assets.control.locks import hold
 from quant_assets.errors import GIVEN_UP_CODE, INTERRUPTED, DefectError
 from quant_assets.flows.budget import OVER_BUDGET
 from quant_assets.flows.given_up import GIVEN_UP, sentences
 from quant_assets.flows.tracking import NOT_TRACKED
-from quant_assets.lakehouse.layout import Partition
-from quant_assets.settings import Settings
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.settings import Settings, data_directory
 from quant_assets.settings.environment import names_dagster_home
+
+_OPENING_S: Final = 60.0
+"""Making a fresh instance takes seconds on a slow disk; opening one that is there, none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +110,18 @@ def _partition_tags(first: Partition, last: Partition) -> dict[str, str]:
 
 
 def open_instance(root: Path | None = None) -> AbstractContextManager[Any]:
-    """Open the instance of DAGSTER_HOME, else of dagster.yaml in the working directory, else one that does not last."""
+    """Open the instance of DAGSTER_HOME, else of dagster.yaml in the working directory, else one that does not last.
+
+    Two processes that meet a fresh one at once corrupt it for good, so one at a time opens it.
+    """
     import dagster as dg
 
     root = root or Path.cwd()
     if names_dagster_home():
         return dg.DagsterInstance.get()
     if (root / "dagster.yaml").is_file():
-        return dg.DagsterInstance.from_config(str(root))
+        with hold("dagster", Layout(data_directory()).history, wait_s=_OPENING_S):
+            return dg.DagsterInstance.from_config(str(root))
     return dg.DagsterInstance.ephemeral()
 
 

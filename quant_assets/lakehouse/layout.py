@@ -58,6 +58,11 @@ class Layout:
         return self.aside / f"{relative}.{at:%Y%m%dT%H%M%S%f}"
 
     @property
+    def history(self) -> Path:
+        """Dagster's own: runs, events, schedules and logs."""
+        return self.data / ".dagster"
+
+    @property
     def catalog(self) -> Path:
         """Summary of every table."""
         return self.metadata / "catalog.json"

@@ -81,7 +81,7 @@ class Settings:
             origins[key] = origin
         file = env.get("CANDIDATES_FILE")
         return cls(
-            data=(data or Path(env.get("QUANT_DATA") or "data")).absolute(),
+            data=data.absolute() if data else data_directory(env),
             configs=(configs or Path(env.get("QUANT_CONFIGS") or "configs")).absolute(),
             overrides=overrides,
             origins=origins,
@@ -126,6 +126,12 @@ class Settings:
             raise ConfigurationError(str(self.data), "the data directory cannot be written.", "Set QUANT_DATA.")
 
 
+def data_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the data directory that the environment names, whatever else is wrong with the environment."""
+    env = os.environ if environ is None else environ  # noqa: TID251 - this package is where it is read
+    return Path(env.get("QUANT_DATA") or "data").absolute()
+
+
 def _from_variables(env: Mapping[str, str]) -> Iterable[tuple[str, Any, str]]:
     """Yield key, value and origin of every variable that is set; long names first, so that short ones win."""
     for name in sorted(env):
@@ -160,4 +166,4 @@ def _put(tree: dict[str, Any], path: list[str], value: Any, origin: str) -> None
     tree[path[-1]] = value
 
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "data_directory"]

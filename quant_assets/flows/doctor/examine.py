@@ -49,7 +49,7 @@ def examine(
         configured,
         machine.client_library(),
         machine.data_directory(work),
-        machine.dagster_instance(root or Path.cwd(), home),
+        machine.dagster_instance(work, root or Path.cwd(), home),
     ]
     broken = {check.name for check in checks if check.status == "fail"}
     remote = (*CONNECTION, *QUESTIONS)

@@ -129,20 +129,26 @@ def locks(work: Work) -> Check:
     return Check("locks", "warn", who, "Wait for that process; a lock frees itself when its process ends.")
 
 
-def dagster_instance(root: Path, home: str | None) -> Check:
+def dagster_instance(work: Work, root: Path, home: str | None) -> Check:
     """Look whether the instance's databases were made, by one process; two that meet a fresh one corrupt it."""
     name, mend = "Dagster instance", "Run `make setup` once in the project's directory."
+    config = (Path(home) if home else root) / "dagster.yaml"
     try:
-        base = Path(home) if home else _base_of(root / "dagster.yaml")
+        base = Path(home) if home and not config.is_file() else _base_of(config, work)
     except (OSError, yaml.YAMLError, KeyError, TypeError) as cause:
-        found = f"{root / 'dagster.yaml'} does not say where it is ({type(cause).__name__})"
+        found = f"{config} does not say where it is ({type(cause).__name__})"
         return Check(name, "warn", found, "Work in the project's directory, or set DAGSTER_HOME.")
     missing = [file for file in _DAGSTER_FILES if not (base / file).is_file()]
     if missing:
         return Check(name, "warn", f"{base} is not initialised: no {', '.join(missing)}", mend)
+    if base != work.layout.history:
+        apart = "Let no other data directory use it: unset DAGSTER_HOME and name no storage in dagster.yaml."
+        return Check(name, "warn", f"{base} is not in {work.settings.data}", apart)
     return Check(name, "pass", str(base))
 
 
-def _base_of(config: Path) -> Path:
-    storage = yaml.safe_load(config.read_text(encoding="utf-8"))["storage"]
-    return config.parent.absolute() / str(storage["sqlite"]["base_dir"])
+def _base_of(config: Path, work: Work) -> Path:
+    said = yaml.safe_load(config.read_text(encoding="utf-8"))
+    if "storage" in said:
+        return config.parent.absolute() / str(said["storage"]["sqlite"]["base_dir"])
+    return work.layout.history if "instance_class" in said else config.parent.absolute()

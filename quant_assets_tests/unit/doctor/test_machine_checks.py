@@ -1,10 +1,12 @@
 """The checks that need no TWS: each way in which this machine is not ready, with its mend."""
 
 import json
+import shutil
 from collections import namedtuple
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -15,8 +17,11 @@ from quant_assets.flows.doctor.checks import size_text
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.plan import plan_cycle
 from quant_assets.flows.work import Work
+from quant_assets.registry import open_instance
 from quant_assets.settings import Settings
 from quant_assets_tests.unit.flows.lab import Lab, after, window
+
+ROOT = Path(__file__).parents[3]
 
 
 def house(root: Path, **sections: object) -> Settings:
@@ -157,21 +162,34 @@ def test_locks_name_their_holder(work):
     assert machine.locks(work).status == "pass"
 
 
-def test_dagsters_instance_is_looked_for_and_not_made(tmp_path):
-    assert machine.dagster_instance(tmp_path, None).status == "warn"
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"sqlite": {"base_dir": "data/.dagster"}}}))
-    check = machine.dagster_instance(tmp_path, None)
+def test_dagsters_instance_is_looked_for_and_not_made(work, tmp_path):
+    assert machine.dagster_instance(work, tmp_path, None).status == "warn", "no dagster.yaml"
+    shutil.copy(ROOT / "dagster.yaml", tmp_path)
+    check = machine.dagster_instance(work, tmp_path, None)
     assert (check.status, check.mend) == ("warn", "Run `make setup` once in the project's directory.")
-    assert not (tmp_path / "data").exists()
+    assert str(work.settings.data / ".dagster") in check.found
+    assert not (work.settings.data / ".dagster").exists()
 
 
-def test_an_instance_that_the_product_made_is_recognised(tmp_path):
-    from quant_assets.registry import open_instance
-
-    (tmp_path / "dagster.yaml").write_text(
-        yaml.safe_dump({"storage": {"sqlite": {"base_dir": str(tmp_path / "state")}}, "telemetry": {"enabled": False}})
-    )
+def test_an_instance_that_the_product_made_is_recognised(work, tmp_path, monkeypatch):
+    shutil.copy(ROOT / "dagster.yaml", tmp_path)
+    monkeypatch.setenv("QUANT_DATA", str(work.settings.data))
     with open_instance(tmp_path):
         pass
-    assert machine.dagster_instance(tmp_path, None).status == "pass"
-    assert machine.dagster_instance(tmp_path / "elsewhere", str(tmp_path / "state")).status == "pass"
+    made = str(work.settings.data / ".dagster")
+    for root, home in ((tmp_path, None), (tmp_path / "elsewhere", str(tmp_path))):
+        check = machine.dagster_instance(work, root, home)
+        assert (check.status, check.found) == ("pass", made), home
+
+
+def test_an_instance_apart_from_the_data_directory_may_be_shared(work, tmp_path):
+    """Its runs may be another lakehouse's, and automation decides from them."""
+    (tmp_path / "history of all").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "history of all")):
+        pass
+    check = machine.dagster_instance(work, tmp_path, str(tmp_path / "history of all"))
+    assert check.status == "warn"
+    assert str(tmp_path / "history of all") in check.found
+    assert str(work.settings.data) in check.found
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"sqlite": {"base_dir": "history of all"}}}))
+    assert machine.dagster_instance(work, tmp_path, None) == check
