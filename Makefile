@@ -63,8 +63,9 @@ test-browser: $(VENV)/.test ## open the UI and the report in headless Chromium a
 	@$(BIN)/python -m pytest -q quant_assets_tests/browser
 
 .PHONY: ui
-ui: setup-quietly ## open Dagster's UI on http://127.0.0.1:3000
+ui: setup-quietly ## open Dagster's UI on http://127.0.0.1:3000, and let its automation work
 	@echo "lineage: http://$(HOST):$(PORT)/asset-groups   (Ctrl-C stops it)"
+	@echo "its sensors and schedules work by themselves: they fetch what is missing and make portfolios; see Automation"
 	@PYTHONWARNINGS="ignore:Function" $(BIN)/dagster dev --host $(HOST) --port $(PORT) --workspace workspace.yaml --log-level warning
 
 ##@ Cycles
