@@ -72,7 +72,7 @@ def audit_data(work: Work, *, peek: bool = False, quick: bool = False) -> list[A
         *([] if quick else _copies(work, damaged)),
         *(found for table in ALL for found in _of_table(work, table, catalog["tables"][table.name])),
         *_words(work),
-        *_stale(sessions),
+        *_stale(work, sessions),
         *_drifted(work, certificates, {(one.table.name, one.partition.session) for one in damaged}),
         *_refused(certificates),
         *_minutes(work),
@@ -135,7 +135,7 @@ def _words(work: Work) -> Iterator[AuditFinding]:
         yield AuditFinding(severity, "", f"{where}: {one.detail}", _RESTORE if one.is_tampering else "")
 
 
-def _stale(sessions: Iterable[Examined]) -> Iterator[AuditFinding]:
+def _stale(work: Work, sessions: Iterable[Examined]) -> Iterator[AuditFinding]:
     """Tell which tables were computed from something that a newer state has replaced, table by table."""
     days: dict[tuple[str, str], list[date]] = {}
     for one in sessions:

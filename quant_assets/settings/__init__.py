@@ -128,7 +128,7 @@ class Settings:
 
 def data_directory(environ: Mapping[str, str] | None = None) -> Path:
     """Return the data directory that the environment names, whatever else is wrong with the environment."""
-    env = os.environ if environ is None else environ  # noqa: TID251 - this package is where it is read
+    env = of_process() if environ is None else environ
     return Path(env.get("QUANT_DATA") or "data").absolute()
 
 
