@@ -18,6 +18,7 @@ from quant_assets.cli.common import (
 from quant_assets.domain.tables import CERTIFIED_SESSIONS
 from quant_assets.errors import GIVEN_UP_CODE, ConfigurationError
 from quant_assets.errors.base import number_of
+from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.registry import Registry, RunOutcome, range_of
@@ -124,10 +125,10 @@ def _brought_up_to_date(registry: Registry, sessions: Sequence[date], outcome: R
     from quant_assets.flows.care import runs_of
     from quant_assets.flows.dimension import outdated_dimensions
 
-    with open_work() as work:
-        later = [session for session in outdated_dimensions(work, sessions[0]) if session not in sessions]
-        certified = [session for session in later if work.lake.curated.exists(CERTIFIED_SESSIONS, Partition(session))]
-        calendar = work.calendar.all_sessions
+    work = Work(registry.settings, TwsGate(registry.settings))
+    later = [session for session in outdated_dimensions(work, sessions[0]) if session not in sessions]
+    certified = [session for session in later if work.lake.curated.exists(CERTIFIED_SESSIONS, Partition(session))]
+    calendar = work.calendar.all_sessions
     for assets, due in ((DIMENSION, later), (["certified_sessions"], certified)):
         for span in runs_of(due, calendar):
             outcome = _joined(outcome, registry.run(assets, *range_of(span)))
