@@ -17,6 +17,7 @@ from quant_assets.domain.tables import (
     INSTRUMENTS,
     QUARANTINE_TWS_BARS,
     RAW_TWS_BARS,
+    UNIVERSE,
 )
 from quant_assets.flows.care import DATA_TABLES
 from quant_assets.flows.certify import certify
@@ -106,6 +107,8 @@ def test_what_lies_between_holes_is_not_part_of_the_mend(lab):
     """Four sessions are missing between two with holes; a range over both would fetch them as well."""
     rows = lab.lake.curated.read(BAR_ACCOUNTING, AT)
     *missing, later = (date(2024, 3, day) for day in (15, 18, 19, 20, 21))
+    members = lab.lake.curated.read(UNIVERSE, AT).with_columns(session=pl.lit(later))
+    lab.lake.curated.write(UNIVERSE, Partition(later), members)
     for day in (SESSION, later):
         holed = rows.with_columns(
             session=pl.lit(day), kind=pl.lit("unexplained"), reason=pl.lit("unexplained"), minutes=pl.lit(3, pl.Int64)
