@@ -51,7 +51,7 @@ def repair(
         stretches = plan.stretches(work.calendar.all_sessions, asks_known=known)
     if dry_run or not stretches:
         if as_json:
-            print_json({"missing": plan.missing, "holes": plan.holes.to_dicts()})
+            print_json({"missing": plan.missing, "outdated": list(plan.outdated), "holes": plan.holes.to_dicts()})
         else:
             _tell(work, plan, sound, known=known)
         return
@@ -71,6 +71,9 @@ def _tell(work: Work, plan: RepairPlan, sound: str, *, known: bool) -> None:
     found = f"{number_of(len(plan.missing), 'session')} missing: {', '.join(spans)}"
     if spans:
         click.echo(found)
+    if plan.outdated:
+        spans = spans_of(list(plan.outdated), work.calendar.all_sessions)
+        click.echo(f"instruments to bring up to date, without a request: {', '.join(spans)}")
     fate = "asked for once more" if known else "left alone"
     for is_known, title in ((False, "holes to ask for again"), (True, f"known holes, {fate}")):
         holes = plan.holes.filter(pl.col("is_known") == is_known).drop("is_known", "con_id")

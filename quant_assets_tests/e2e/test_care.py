@@ -36,7 +36,7 @@ def test_stretches_end_where_a_session_lies_between() -> None:
 
 def test_missing_sessions_are_named_and_then_built(holed: Project) -> None:
     told = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}", "--dry-run", "--json")
-    assert json.loads(told.stdout) == {"missing": ["2026-11-13", "2026-11-16"], "holes": []}
+    assert json.loads(told.stdout) == {"missing": ["2026-11-13", "2026-11-16"], "outdated": [], "holes": []}
     before = holed.tables()
     mended = holed.quant("repair", "--sessions", f"{FIRST}..{LAST}", "--json")
     assert mended.returncode == 0, mended.stderr

@@ -33,7 +33,7 @@ def test_it_says_that_nothing_is_published(house, words):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (("repair", "--dry-run"), {"missing": [], "holes": []}),
+        (("repair", "--dry-run"), {"missing": [], "outdated": [], "holes": []}),
         (("audit", "data"), []),
         (("breaks", "list"), []),
         (("quarantine", "list"), []),

@@ -4,8 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from quant_assets.assets.cycles import DIMENSION
+from quant_assets.cli import cli
 from quant_assets.domain.instruments import history
 from quant_assets.domain.tables import EXCHANGES, EXECUTION, INSTRUMENTS, RAW_INSTRUMENTS, UNIVERSE
 from quant_assets.errors import UnknownNameError
@@ -197,6 +199,9 @@ def test_what_a_backfill_tells_makes_every_later_dimension_outdated_until_it_is_
     with backfilled.at(after(SESSION)) as work:
         assert stale_tables(work, later[0]) == [(name, "raw_instruments") for name in DIMENSION]
         assert list(repair_plan(work).outdated) == later
+    where = {"QUANT_DATA": str(backfilled.root / "data"), "QUANT_CONFIGS": str(backfilled.root / "configs")}
+    said = CliRunner().invoke(cli, ["repair", "--dry-run"], env=where, catch_exceptions=False).output
+    assert f"instruments to bring up to date, without a request: {later[0]}..{later[-1]}" in said
     built(backfilled, [later[2]])
     assert dimension(backfilled, later[2])["valid_from"].unique().to_list() == [first], (
         "no other has to be built before"
