@@ -51,6 +51,13 @@ def write_text(target: Path, text: str) -> None:
         staged.write_text(text, encoding="utf-8")
 
 
+def sweep_staged(directory: Path) -> None:
+    """Remove what killed writers left beside their targets; call it under the lock of the writers."""
+    if directory.is_dir():
+        for leftover in directory.glob(f"{STAGED}*"):
+            leftover.unlink(missing_ok=True)
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -11,9 +11,9 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.control.files import write_text
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, WEIGHTS, Table
 from quant_assets.flows.work import Work
-from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.orphans import daily_reports
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from quant_assets.control.files import write_text
 from quant_assets.domain.accounting import is_unexplained, mass_delisting
 from quant_assets.domain.certificates import Certificate
 from quant_assets.domain.differences import Difference
@@ -28,7 +29,6 @@ from quant_assets.flows.work import Work
 from quant_assets.lakehouse.compaction import months
 from quant_assets.lakehouse.copies import month_of
 from quant_assets.lakehouse.damage import Damage, damages
-from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.orphans import orphans
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from quant_assets.connectors.base import Contract, Held, Holdings
+from quant_assets.control.files import replacing
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import ACCOUNTS, POSITIONS, UNIVERSE
 from quant_assets.errors import CorruptFileError
@@ -20,7 +21,6 @@ from quant_assets.flows.ingest.ledger import throttle_of
 from quant_assets.flows.publishing import Published, publish_frame
 from quant_assets.flows.work import OpenSource, Work
 from quant_assets.lakehouse.content import combined_id
-from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.layout import Partition
 
 SOURCE = "positions"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from quant_assets.control.files import write_text
 from quant_assets.domain.tables import ALL, BY_NAME, Table
 from quant_assets.errors import ConfigurationError, CorruptFileError, DamagedSourcesError, UnknownNameError
 from quant_assets.flows.damage import mend_of
 from quant_assets.flows.past import open_past
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.damage import damages
-from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Partition
 
 Verdict = Literal["same", "proved", "damaged", "differs"]

@@ -16,10 +16,10 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.control.files import write_text
 from quant_assets.domain.health import WEIGHTS, WINDOW, freshness, instrument_parts, score, verdict
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS, UNIVERSE, Table
 from quant_assets.errors import CorruptFileError, NotPublishedError
-from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.health import Hours, instrument_days, observed_since, unexplained_minutes
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.proof import prove

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import polars as pl
 
+from quant_assets.control.files import naming_full_disk, replacing, sweep_staged
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.copies import KEY, Source, has_copies, is_proven, month_of, note_proven
-from quant_assets.lakehouse.files import naming_full_disk, replacing, sweep_staged
 from quant_assets.lakehouse.footer import MEND
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.proof import ALTERED

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from quant_assets.control.files import write_text
 from quant_assets.domain.tables import Table
 from quant_assets.errors import DiskFullError
-from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.layout import Layout, Partition
 
 

@@ -20,9 +20,9 @@ from typing import IO, Any, cast
 
 import polars as pl
 
+from quant_assets.control.files import write_text
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptCopyError, CorruptFileError
-from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.footer import read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.pages import Chunk, Stretch, chunk_of, read_plain

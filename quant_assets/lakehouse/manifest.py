@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quant_assets.control.files import naming_full_disk, sweep_staged, write_text
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.files import naming_full_disk, sweep_staged, write_text
 from quant_assets.lakehouse.footer import Footer, instant_text, read_footer
 from quant_assets.lakehouse.lines import GrowingLines
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
+from quant_assets.control.files import write_text
 from quant_assets.domain.tables import UNIVERSE
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.work import Work
-from quant_assets.lakehouse.files import write_text
 
 NAME = "candidates.json"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from quant_assets.control.files import write_text
 from quant_assets.errors import ConfigurationError
-from quant_assets.lakehouse.files import write_text
 from quant_assets.lakehouse.runs import RunDirectory
 
 DATA = "data/"

@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.control.files import replacing
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.runs.directory import pretty, sha256
 from quant_assets.lakehouse.runs.identity import canonical
 

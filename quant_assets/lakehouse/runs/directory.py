@@ -13,10 +13,10 @@ from typing import Any
 import polars as pl
 
 from quant_assets.clock import Clock
+from quant_assets.control.files import replacing
 from quant_assets.control.locks import hold
 from quant_assets.domain.run_files import INPUTS, JUDGED, MANIFEST, RESOLVED
 from quant_assets.errors import CorruptFileError, SnapshotExistsError, UnsafeNameError
-from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.layout import locks_beside
 
 _MEND = "Restore the run directory from a backup, or remove it and materialize the snapshot again."

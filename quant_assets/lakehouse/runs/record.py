@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from quant_assets.clock import Clock
+from quant_assets.control.files import replacing
 from quant_assets.domain.run_files import LOG
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.files import replacing
 from quant_assets.lakehouse.runs.directory import RunDirectory, sha256
 from quant_assets.lakehouse.runs.identity import canonical
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 import polars as pl
 
 from quant_assets.clock import Clock, SystemClock
+from quant_assets.control.files import replacing, sweep_staged
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
-from quant_assets.lakehouse.files import replacing, sweep_staged
 from quant_assets.lakehouse.footer import Footer, read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.listing import newest_below, partitions_below, sessions_below
