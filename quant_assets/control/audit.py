@@ -211,9 +211,18 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield number, bytes and whether they end in a newline, of the log as it is when the first is asked for.
+
+    A line that is being appended shows page by page: beyond the size of that moment it would be read in two parts.
+    """
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
+        left = os.fstat(file.fileno()).st_size
+        for number, found in enumerate(file, start=1):
+            raw = found[:left]
             yield number, raw.rstrip(b"\n"), raw.endswith(b"\n")
+            left -= len(raw)
+            if not left:
+                return
 
 
 def _judge(number: int, raw: bytes, expected: str, *, is_ended: bool) -> tuple[ChainFinding | None, str]:

@@ -153,6 +153,27 @@ def test_several_processes_write_one_chain(log):
         assert [line["rows"] for line in read(log.path) if line["run_id"] == str(name)] == list(range(60))
 
 
+def test_the_end_of_a_line_that_was_half_there_is_no_line_of_its_own(log, monkeypatch):
+    """A line that crosses a page becomes visible in two steps; here the second comes while the first is judged."""
+    log.record("first")
+    whole_until = log.path.stat().st_size
+    log.record("second")
+    second = log.path.read_bytes()[whole_until:]
+    os.truncate(log.path, whole_until + len(second) // 2)
+    real = json.loads
+
+    def loads(raw):
+        if second.startswith(raw):
+            with log.path.open("ab") as file:
+                file.write(second[len(raw) :])
+        return real(raw)
+
+    monkeypatch.setattr(audit.json, "loads", loads)
+    assert [(finding.line, finding.problem) for finding in verify(log.path)] == [(2, "torn")]
+    assert verify(log.path) == []
+    assert [line["event"] for line in read(log.path)] == ["first", "second"]
+
+
 def test_kill_9_while_writing_leaves_a_log_that_goes_on(log):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     endless = APPEND_MANY.replace("range(60)", "range(10**9)")
