@@ -161,7 +161,7 @@ class Gateway:
 
     def client_ids(self) -> set[int]:
         """Return the client ids in use."""
-        return {session.client_id for session in self.sessions if session.client_id >= 0}
+        return {session.client_id for session in self.sessions if session.client_id >= 0 and not session.is_closing}
 
     def mutes(self, kind: MomentKind) -> bool:
         """Return whether requests of this kind get no answer at present."""

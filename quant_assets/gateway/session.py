@@ -51,6 +51,8 @@ class Session(Speaker):
 
     def data_received(self, data: bytes) -> None:
         """Handle every whole frame that has arrived, until the connection is being closed."""
+        if self.is_closing:
+            return
         self._frames.feed(data)
         try:
             while not self.is_closing and (payload := self._frames.next_frame()) is not None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _PIECES = 20
 """In which a slow answer is sent."""
+_LINGER_S = 2.0
+"""Real seconds in which a client may hang up too before it is cut off."""
 
 
 class Speaker(asyncio.Protocol):
@@ -25,6 +27,7 @@ class Speaker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stalled = False
+        self._is_hanging_up = False
         self._behind: bytearray | None = None
         """What waits while a slow answer is on its way; None while there is none."""
         self.version = 0
@@ -32,12 +35,23 @@ class Speaker(asyncio.Protocol):
     @property
     def is_closing(self) -> bool:
         """Whether nothing can be said any more."""
-        return self._transport is None or self._transport.is_closing()
+        return self._transport is None or self._is_hanging_up or self._transport.is_closing()
 
     def close(self, *, abort: bool = False) -> None:
-        """Close the connection: in order, or with a reset."""
-        if self._transport is not None:
-            (self._transport.abort if abort else self._transport.close)()
+        """Close the connection: in order, or at once, as the end of a process does.
+
+        In order means that the client reads all that was said. A socket that is closed over questions nobody read is
+        reset, and takes last words with it that are still on their way; so our side ends, and the client's is waited
+        for.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return
+        if abort:
+            self._transport.abort()
+        elif not self._is_hanging_up:
+            self._is_hanging_up = True
+            self._transport.write_eof()
+            asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
 
     def send(self, data: bytes) -> None:
         """Write, unless the connection is gone, or it or the gateway is frozen; wait behind a slow answer."""

@@ -20,7 +20,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from quant_assets.clock import ManualClock, ScaledClock
-from quant_assets.connectors.base import Contract
+from quant_assets.connectors.base import BarRequest, Contract
 from quant_assets.connectors.tws import (
     Need,
     Outcome,
@@ -47,6 +47,7 @@ from quant_assets.connectors.tws.patience import NEW_YORK, DailyWindow
 from quant_assets.errors import (
     BadRequestError,
     NoPermissionError,
+    PacingError,
     RetryLater,
     SourceTimeoutError,
     SourceUnavailableError,
@@ -265,6 +266,32 @@ def test_mode_01_too_many_messages_and_the_disconnection_after_them():
             assert_whole(await on.carry_out(CONTRACTS[:4]), CONTRACTS[:4])
             assert on.client.epoch == 2
             assert on.pacer.share < 1
+
+    run(scenario())
+
+
+def test_mode_01_what_tws_says_before_it_hangs_up_is_heard_when_a_write_meets_the_dead_line_first():
+    """The busy client has not read the complaint yet when its next questions find the connection reset."""
+
+    async def scenario() -> None:
+        requests = [BarRequest(contract, HOURS[WEEK[0]][1], "1 D") for contract in CONTRACTS[:4]]
+        async with scene({"fault": "rate_exceeded", "request": "history"}) as on:
+
+            async def ask(request: BarRequest) -> None:
+                async with on.pacer.slot(request):
+                    await on.client.bars(request)
+
+            first = asyncio.create_task(ask(requests[0]))
+            await asyncio.sleep(0)
+            while not on.strikes():
+                machine.sleep(0.002)  # noqa: ASYNC251 - the loop is to be busy until TWS has hung up
+            machine.sleep(0.05)  # noqa: ASYNC251 - until its words are here
+            on.running.call(lambda gateway: gateway.kick(abort=True))
+            rest = [asyncio.create_task(ask(request)) for request in requests[1:]]
+            ended = await asyncio.gather(first, *rest, return_exceptions=True)
+            assert isinstance(ended[0], PacingError), ended[0]
+            assert all(isinstance(one, LinkDownError) for one in ended[1:]), ended
+            assert on.pacer.share == 0.5
 
     run(scenario())
 

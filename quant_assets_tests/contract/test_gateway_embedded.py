@@ -3,14 +3,18 @@
 import asyncio
 import socket
 import threading
+import time
 
 import pytest
 
 from quant_assets.clock import ManualClock, ScaledClock
 from quant_assets.errors import ConfigurationError
+from quant_assets.gateway import speaker
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.rules import Rules
 from quant_assets.gateway.serve import serve
+from quant_assets.gateway.server import Gateway
+from quant_assets.gateway.wire import frame, message
 from quant_assets_tests.unit.gateway.clients import NOW, eventually, history, new_client, stock, synthetic
 
 
@@ -107,3 +111,40 @@ def test_a_port_in_use_is_a_configuration_error():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}.*Choose another port"):
             asyncio.run(serve(synthetic(), port=port))
+
+
+def greeted(gateway, client_id=1):
+    """A bare socket whose client id the gateway knows."""
+    line = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+    line.sendall(b"API\0" + frame(b"v157..176") + message(71, 2, client_id, ""))
+    while gateway.call(Gateway.client_ids) != {client_id}:
+        time.sleep(0.002)
+    return line
+
+
+def send_until_refused(line):
+    for _ in range(1000):
+        line.sendall(b"x")
+        time.sleep(0.002)
+
+
+def test_a_client_that_is_hung_up_on_reads_the_last_word_whatever_it_sends_meanwhile():
+    with EmbeddedGateway(synthetic, Rules.off(), ManualClock(NOW)) as gateway, greeted(gateway) as line:
+        gateway.call(lambda gateway: gateway.broadcast(1300, "Socket port has been reset"))
+        gateway.call(Gateway.kick)
+        assert gateway.call(Gateway.client_ids) == set(), "its id is free"
+        for _ in range(3):
+            line.sendall(message(49, 1))
+            time.sleep(0.02)
+        assert b"Socket port has been reset" in b"".join(iter(lambda: line.recv(4096), b""))
+        assert gateway.counts()["current_time"] == 0, "nobody answers any more"
+
+
+def test_a_client_that_never_hangs_up_is_cut_off(monkeypatch):
+    monkeypatch.setattr(speaker, "_LINGER_S", 0.05)
+    with EmbeddedGateway(synthetic, Rules.off(), ManualClock(NOW)) as gateway, greeted(gateway) as line:
+        gateway.call(Gateway.kick)
+        while gateway.call(lambda gateway: len(gateway.sessions)):
+            time.sleep(0.002)
+        with pytest.raises(ConnectionError):
+            send_until_refused(line)

@@ -8,7 +8,8 @@ import importlib
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import cache
 from itertools import pairwise, starmap
@@ -53,6 +54,8 @@ class _NoAccounts(logging.Filter):
         return True
 
 
+_AT_ONCE = 65536
+
 _ACCOUNT = re.compile(r"\b(?:DU|DF|U|F|I|DI)\d{5,9}[A-Z]?\b")
 """IBKR's account numbers: live and paper, individual and advisor's."""
 
@@ -75,7 +78,34 @@ def new_session() -> Any:
     session.client.MaxRequests = 0
     # Its own listener subscribes to the account summary after an outage.
     session.errorEvent.clear()
+    _hear_out(session.client.conn)
     return session
+
+
+def _hear_out(connection: Any) -> None:
+    """Let the connection read what came before its end.
+
+    TWS says why before it hangs up. When a write finds the line dead first, asyncio ends the connection with those
+    words unread, and "too many messages" would be any lost connection, after which nobody slows down.
+    """
+    lose = connection.connection_lost
+
+    def hear_out(error: Exception | None) -> None:
+        try:
+            if error and connection.transport:
+                for data in _unread(connection.transport.get_extra_info("socket")):
+                    connection.data_received(data)
+        finally:
+            lose(error)
+
+    connection.connection_lost = hear_out
+
+
+def _unread(line: Any) -> Iterator[bytes]:
+    """Yield what the system still holds of a connection; asyncio's view of a socket does not read, a duplicate does."""
+    with line.dup() as reader, suppress(OSError):
+        while data := reader.recv(_AT_ONCE):
+            yield data
 
 
 def to_library_contract(contract: Contract) -> Any:
