@@ -158,7 +158,7 @@ def contract_suite() -> Sequence[str]:
     tests = ROOT / "quant_assets_tests"
     names = (
         "test_tws_*.py",
-        "test_failure_modes*.py",
+        "failure_modes/test_*.py",
         "test_gateway_client.py",
         "test_gateway_faults.py",
         "test_recorder.py",

@@ -60,8 +60,8 @@ DEFECTS = {
     "a hard-coded 13:00-21:00 UTC session": [f"{HERE}::test_a_session_follows_daylight_saving_and_half_days"],
     "naive local timestamps": [f"{HERE}::test_every_instant_is_utc"],
     "an empty reply or a timeout treated as success": [
-        "contract/test_failure_modes.py::test_mode_03_a_request_that_never_ends_is_a_timeout_and_not_an_empty_answer",
-        "contract/test_failure_modes_data.py::test_mode_02_13_empty_no_data_no_permission_and_timeout_are_told_apart",
+        "contract/failure_modes/test_answers.py::test_mode_03_a_request_that_never_ends_is_a_timeout_and_not_an_empty_answer",
+        "contract/failure_modes/test_stored.py::test_mode_02_13_empty_no_data_no_permission_and_timeout_are_told_apart",
     ],
     "a default symbol when the universe is empty": [
         "unit/flows/test_ingestion.py::test_an_empty_universe_is_an_error_that_says_where_to_add",
