@@ -27,8 +27,8 @@ from quant_assets.lakehouse.layout import Layout
 from quant_assets.settings import Settings
 from quant_assets_tests.unit.connectors.tws_peer import error as error_message
 from quant_assets_tests.unit.connectors.tws_peer import frame
-from quant_assets_tests.unit.doctor.test_machine_checks import house
-from quant_assets_tests.unit.flows.test_schedules import with_session
+from quant_assets_tests.unit.doctor.house import house
+from quant_assets_tests.unit.flows.hours import with_session
 
 MAIN = "from quant_assets.cli import main; main()"
 REMOTE = ("port", "API handshake", "server version", "accounts", "clock", "contract details", "market data")

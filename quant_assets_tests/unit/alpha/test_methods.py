@@ -8,7 +8,7 @@ from quant_assets.domain.robustness import cvar
 from quant_assets.domain.verification import risk_contributions
 from quant_assets.errors import InfeasibleError, NotEnoughReturnsError
 from quant_assets.settings.manifest import RiskConfig
-from quant_assets_tests.unit.alpha.test_optimization import frame, returns, sectors, weights
+from quant_assets_tests.unit.alpha.problems import frame, returns, sectors, weights
 
 
 def risk(method: str, **limits: float) -> RiskConfig:

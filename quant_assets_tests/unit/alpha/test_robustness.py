@@ -12,7 +12,7 @@ from quant_assets.domain.robustness import (
 )
 from quant_assets.domain.verification import Finding, errors, turnover_of, verify_weights
 from quant_assets.settings.manifest import RiskConfig
-from quant_assets_tests.unit.alpha.test_optimization import frame, returns, weights
+from quant_assets_tests.unit.alpha.problems import frame, returns, weights
 
 FREE = polytope([], 1.0, 6)
 

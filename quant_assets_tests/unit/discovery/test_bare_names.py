@@ -14,7 +14,7 @@ from quant_assets.flows.plan import plan_cycle
 from quant_assets.gateway.market import Instrument
 from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Partition
-from quant_assets_tests.unit.discovery.test_discovery import House
+from quant_assets_tests.unit.discovery.house import House
 from quant_assets_tests.unit.flows.lab import SESSION, after
 
 TWIN = 999_000_001

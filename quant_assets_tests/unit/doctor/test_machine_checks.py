@@ -1,6 +1,5 @@
 """The checks that need no TWS: each way in which this machine is not ready, with its mend."""
 
-import json
 import shutil
 from collections import namedtuple
 from datetime import UTC, date, datetime
@@ -18,21 +17,10 @@ from quant_assets.flows.plan import plan_cycle
 from quant_assets.flows.work import Work
 from quant_assets.registry import open_instance
 from quant_assets.settings import Settings
+from quant_assets_tests.unit.doctor.house import house
 from quant_assets_tests.unit.flows.lab import Lab, after, window
 
 ROOT = Path(__file__).parents[3]
-
-
-def house(root: Path, **sections: object) -> Settings:
-    (root / "configs" / "lists").mkdir(parents=True, exist_ok=True)
-    (root / "configs" / "lists" / "short.yaml").write_text(yaml.safe_dump({"symbols": ["ARCA:QMKT", "NYSE:QHEA"]}))
-    manifest = {
-        "default_profile": "calm",
-        "profiles": {"calm": {"discovery": {"lists": ["short"]}}},
-        "defaults": {"data": {"lookback_sessions": 30, "min_sessions_floor": 20}},
-    }
-    (root / "configs" / "manifest.json").write_text(json.dumps(manifest | sections))
-    return Settings.from_env({}, data=root / "data", configs=root / "configs")
 
 
 def work_of(settings: Settings, now: datetime | None = None) -> Work:

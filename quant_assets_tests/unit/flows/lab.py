@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from quant_assets.clock import ScaledClock
+from quant_assets.clock import ManualClock, ScaledClock
 from quant_assets.domain.features import GROUPS, LABELS
 from quant_assets.domain.tables import (
     ALL,
@@ -124,6 +124,13 @@ class Lab:
     def content(self) -> dict[tuple[str, str], str]:
         """Return the content id of every table and partition."""
         return content(self.lake)
+
+
+@contextmanager
+def standing_at(lab: Lab, now: datetime) -> Iterator[Work]:
+    """A unit of work in which no time passes."""
+    with lab.at(now) as work:
+        yield replace(work, clock=ManualClock(now))
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ is restated, so nothing tells of a split.
 
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from typing import Any
 
 import polars as pl
 import pytest
 
 from quant_assets.domain.candidates import metrics
-from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
     CERTIFIED_SESSIONS,
@@ -28,43 +26,11 @@ from quant_assets.flows.adjust import EXPLAINED
 from quant_assets.flows.certify import certify
 from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
-from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR
-from quant_assets_tests.unit.flows.lab import SESSION, Lab, after
-
-FACTOR, SHARES = 80.0, 4.0
-BEFORE, BREAK = CALENDAR.previous(SESSION), SESSION
-LATER = CALENDAR.following(SESSION)
-DAYS = (BEFORE, BREAK, LATER)
-TECHNICALS = GROUPS["tv_technicals_1d", "v1"]
-PRICES = ("open", "high", "low", "close", "wap")
-
-
-class Broken(SyntheticMarket):
-    """The synthetic market, with one instrument's later prices on a basis that nothing explains."""
-
-    def minute_bars(self, instrument, start, end, what, as_of):
-        bars = super().minute_bars(instrument, start, end, what, as_of)
-        opened = CALENDAR.hours(BREAK).opens_at
-        return self._scaled(instrument, bars, pl.col("ts") >= opened)
-
-    def daily_bars(self, instrument, first, last, what, as_of):
-        bars = super().daily_bars(instrument, first, last, what, as_of)
-        return self._scaled(instrument, bars, pl.col("session") >= BREAK)
-
-    def _scaled(self, instrument, bars, later):
-        if instrument.symbol != "QFID":
-            return bars
-        changed = [pl.when(later).then(pl.col(name) * FACTOR).otherwise(name).alias(name) for name in PRICES]
-        volume = pl.when(later).then(pl.col("volume") / SHARES).otherwise("volume")
-        return bars.with_columns(*changed, volume.cast(bars.schema["volume"]).alias("volume"))
-
-
-@lru_cache(maxsize=1)
-def broken_market() -> Broken:
-    return Broken(7)
+from quant_assets_tests.unit.flows.broken import BEFORE, BREAK, DAYS, LATER, TECHNICALS, broken_market
+from quant_assets_tests.unit.flows.lab import Lab, after
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from quant_assets.flows.curate import Curator
 from quant_assets.flows.readers import feature_store
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import CALENDAR, both, universe
-from quant_assets_tests.unit.flows.lab import Lab, after
-from quant_assets_tests.unit.flows.test_breaks import BEFORE, BREAK, FACTOR, LATER, broken_market
-from quant_assets_tests.unit.flows.test_confirming import standing_at
+from quant_assets_tests.unit.flows.broken import BEFORE, BREAK, FACTOR, LATER, broken_market
+from quant_assets_tests.unit.flows.lab import Lab, after, standing_at
 
 NEXT = CALENDAR.following(LATER)
 STORED = (LATER, NEXT)

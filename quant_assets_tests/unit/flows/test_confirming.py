@@ -1,14 +1,13 @@
 """A person's word that a price break was a real move: from then on it is computed across, and as of before it is not."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 
-from quant_assets.clock import ManualClock
 from quant_assets.domain.breaks import on_one_basis
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
@@ -29,17 +28,11 @@ from quant_assets.flows.derive import publish_group
 from quant_assets.flows.readers import feature_store, sql_as_of
 from quant_assets.flows.tags import create_tag, verify_tag
 from quant_assets.lakehouse.layout import Partition
-from quant_assets_tests.unit.flows.lab import PER_MINUTE, Lab, after
-from quant_assets_tests.unit.flows.test_breaks import BEFORE, BREAK, DAYS, LATER, TECHNICALS, broken_market
+from quant_assets_tests.unit.flows.broken import BEFORE, BREAK, DAYS, LATER, TECHNICALS, broken_market
+from quant_assets_tests.unit.flows.lab import PER_MINUTE, Lab, after, standing_at
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STEPS = ("unexplained", "confirmed", "reopened")
-
-
-@contextmanager
-def standing_at(lab: Lab, now: datetime):
-    with lab.at(now) as work:
-        yield replace(work, clock=ManualClock(now))
 
 
 def built(lab: Lab, now: datetime) -> None:

@@ -42,8 +42,8 @@ from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import CON_ID, vintage
+from quant_assets_tests.unit.flows.hours import closing, without
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, daily, files, market, window
-from quant_assets_tests.unit.flows.test_schedules import closing, without
 
 AT = Partition(SESSION)
 

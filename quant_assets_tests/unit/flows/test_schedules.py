@@ -28,6 +28,7 @@ from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import RawStore
 from quant_assets_tests.builders import instant
+from quant_assets_tests.unit.flows.hours import closing, with_session, without
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, flow
 
 BEFORE = date(2024, 3, 13)
@@ -35,31 +36,6 @@ HALF_DAY = date(2024, 7, 3)
 PRESIDENTS = date(2024, 2, 19)
 """New York is closed, London is not."""
 SYMBOLS = ("ARCA:QMKT", "NYSE:QFID")
-
-
-def closing(day: date, at: str, known: TradingHours | None = None) -> TradingHours:
-    """New York as it is, or other hours, but for one close."""
-    known = known or trading_hours()
-    closes = np.where(known.sessions == np.datetime64(day), int(instant(f"{day} {at}").timestamp()), known.closes)
-    return replace(known, closes=closes, pauses=closes, resumes=closes)
-
-
-def without(day: date) -> TradingHours:
-    known = trading_hours()
-    kept = known.sessions != np.datetime64(day)
-    return TradingHours(
-        known.sessions[kept], known.opens[kept], known.closes[kept], known.pauses[kept], known.resumes[kept]
-    )
-
-
-def with_session(day: date) -> TradingHours:
-    known = trading_hours()
-    at = int(np.searchsorted(known.sessions, np.datetime64(day)))
-    opens, closes = (int(instant(f"{day} {clock}").timestamp()) for clock in ("14:30", "21:00"))
-    closed = np.insert(known.closes, at, closes)
-    return TradingHours(
-        np.insert(known.sessions, at, np.datetime64(day)), np.insert(known.opens, at, opens), closed, closed, closed
-    )
 
 
 def house(tmp_path, hours: TradingHours, symbols=SYMBOLS, **options) -> Lab:
