@@ -12,6 +12,7 @@ from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_BARS, RAW_TWS
 from quant_assets.errors import NotPublishedError
 from quant_assets.flows.breaks import jumps_id, with_max_jump
 from quant_assets.flows.confirming import as_input, heard, real_moves
+from quant_assets.flows.hours import told_hours
 from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.publishing import MAKE_INPUTS, Finding, Published, publish_frame, unchanged
 from quant_assets.flows.vintages import Vintages
@@ -95,6 +96,7 @@ class Adjuster:
         members = self._work.lake.curated.footer(UNIVERSE, Partition(session))
         return {
             **as_input(self._work, [session]),
+            **told_hours(self._work, session, [session] if before is None else [before, session]),
             "raw_tws_bars": raw.input_id(RAW_TWS_BARS, Partition(session)),
             "raw_tws_bars_before": raw.input_id(RAW_TWS_BARS, Partition(before)) if before else "",
             "raw_tws_daily_bars": combined_id(raw.input_id(RAW_TWS_DAILY_BARS, Partition(one)) for one in near),
