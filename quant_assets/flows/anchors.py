@@ -38,13 +38,14 @@ def doubts(work: Work) -> list[Doubt]:
 
 def _lost(work: Work) -> Iterator[Doubt]:
     """Yield one doubt per session of which words were taken away."""
-    lines = [line for _, line in numbered(work.layout.overrides)]
     told: dict[str, dict[tuple[str, str, str], str]] = {}
     for name, footer in _footers(work):
         for source in (_INPUT, BREAKS):
             if words := footer.inputs.get(source):
                 used = (source, footer.inputs.get("lookback", "1"), words)
                 told.setdefault(footer.partition, {}).setdefault(used, name)
+    # after the footers: what is said and acted on meanwhile is in the lines, and in no footer that was read
+    lines = [line for _, line in numbered(work.layout.overrides)]
     for session, used_there in sorted(told.items()):
         for (source, lookback, words), name in used_there.items():
             if words not in _ids(_about(work, lines, source, session, int(lookback))):

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from quant_assets.cli import cli
 from quant_assets.control.audit import verify
 from quant_assets.errors import DataWrong
+from quant_assets.flows import anchors
 from quant_assets.flows.anchors import doubts
 from quant_assets.flows.data_audit import audit_data
 from quant_assets_tests.unit.flows.lab import Lab, after
@@ -86,4 +87,26 @@ def test_a_word_that_came_after_the_curation_is_no_doubt(lab, row):
     say(lab, "confirm", row)
     assert doubted(lab) == []
     curated(lab)
+    assert doubted(lab) == []
+
+
+def test_a_word_that_is_said_and_acted_on_while_the_records_are_read_is_no_doubt(lab, row, monkeypatch):
+    """Between the reading of what was made and the reading of the words, whichever comes first."""
+    happened = []
+
+    def then_act(read):
+        def reads(of):
+            found = list(read(of))
+            if not happened:
+                happened.append(read)
+                say(lab, "release", row)
+                curated(lab)
+            return found
+
+        return reads
+
+    for name in ("_footers", "numbered"):
+        monkeypatch.setattr(anchors, name, then_act(getattr(anchors, name)))
+    assert doubted(lab) == []
+    assert happened
     assert doubted(lab) == []
