@@ -139,7 +139,7 @@ def rebuild(session: str | None, sessions: str | None, *, dry_run: bool, as_json
         runs = _finished_runs(work, found)
         registry = Registry(work.settings)
         if not dry_run:
-            set_aside(work, damaged)
+            damaged = set_aside(work, damaged)
     for one in () if as_json else damaged:
         click.echo(f"{one}; it {'would go' if dry_run else 'went'} to data/aside, and is computed again")
     if dry_run:

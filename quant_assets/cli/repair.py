@@ -42,7 +42,7 @@ def repair(
     with open_work() as work:
         damaged = _damaged(work, *span)
         if not dry_run:
-            set_aside(work, damaged)
+            damaged = set_aside(work, damaged)
         for one in () if as_json else damaged:
             click.echo(f"{one}; it {'would go' if dry_run else 'went'} to data/aside, and is computed again")
         plan = repair_plan(work, *span)

@@ -51,19 +51,26 @@ def damaged_results(work: Work, sessions: Collection[date], tables: Sequence[Tab
     return damages(work.lake, derived, lambda _, partition: partition.session in inside, progress=work.progress)
 
 
-def set_aside(work: Work, found: Sequence[Damage]) -> None:
+def set_aside(work: Work, found: Sequence[Damage]) -> list[Damage]:
     """Move damaged files of silver and gold out of the lakehouse, into data/aside, so that they are computed again.
+
+    Each is judged anew under the lock of its writers: what was published since is sound, and stays. Returns what went.
 
     Raises:
         LockHeldError: somebody is writing the table.
     """
-    for one in found:
-        file = work.layout.data / one.path
-        with hold(f"{one.table.name}.commit", work.layout.locks, wait_s=_WAIT_S, owner={"run": work.run_id}):
-            target = work.layout.set_aside(one.path, work.clock.now())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-        work.audit.record("set_aside", run_id=work.run_id, status="warn", path=one.path, why=one.why)
+    return [one for one in found if _set_aside(work, one)]
+
+
+def _set_aside(work: Work, one: Damage) -> bool:
+    with hold(f"{one.table.name}.commit", work.layout.locks, wait_s=_WAIT_S, owner={"run": work.run_id}):
+        if not damages(work.lake, [one.table], lambda _, partition: partition == one.partition):
+            return False
+        target = work.layout.set_aside(one.path, work.clock.now())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (work.layout.data / one.path).replace(target)
+    work.audit.record("set_aside", run_id=work.run_id, status="warn", path=one.path, why=one.why)
+    return True
 
 
 def forgotten(work: Work, table: Table) -> list[str]:

@@ -89,9 +89,10 @@ def damages(
         (progress or NullProgress()).task("prove files", total=len(hashed)) as task,
         ThreadPoolExecutor(_READERS) as readers,
     ):
-        for (one, _), wrong in zip(hashed, readers.map(_proved, hashed), strict=True):
+        for (one, footer), wrong in zip(hashed, readers.map(_proved, hashed), strict=True):
             task.advance(note=one.table.name)
-            found += [_damage(lake, one, wrong)] if wrong else []
+            still = _judged_anew(one, footer, wrong) if wrong else None
+            found += [_damage(lake, one, still)] if still else []
     return sorted([*lost, *found], key=lambda one: (one.table.name, one.path))
 
 
@@ -148,6 +149,25 @@ def _proved(item: tuple[_File, Footer]) -> CorruptFileError | None:
         return error
     is_own = (own.content_id, own.n_rows) == (footer.content_id, footer.n_rows)
     return None if is_own else CorruptFileError(one.path, "its footer is not the one that the manifest tells of", MEND)
+
+
+def _judged_anew(one: _File, footer: Footer, wrong: CorruptFileError) -> CorruptFileError | None:
+    """Return what is wrong with a file, unless it was published anew since its footer was looked up, and is sound.
+
+    Footers are looked up minutes before the last file is hashed. A batch is never published anew.
+    """
+    found: CorruptFileError | None = wrong
+    while found and not one.table.append_only:
+        try:
+            current = _footer(one)
+        except CorruptFileError as error:
+            return error
+        except FileNotFoundError:
+            return None
+        if current is None or current == footer:
+            return found if current else None
+        footer, found = current, _proved((one, current))
+    return found
 
 
 def _damage(lake: Lakehouse, one: _File, error: CorruptFileError) -> Damage:

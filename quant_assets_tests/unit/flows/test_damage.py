@@ -6,6 +6,7 @@ import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -18,9 +19,11 @@ from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
+    FEATURES_PRICE_1M_V1,
     INSTRUMENTS,
     QUARANTINE_TWS_BARS,
     RAW_TWS_BARS,
+    UNIVERSE,
     Table,
 )
 from quant_assets.errors import DamagedSourcesError, DataWrong
@@ -34,10 +37,11 @@ from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.slate import wipe
 from quant_assets.flows.tags import create_tag, verify_tag
+from quant_assets.lakehouse import damage as damage_of_files
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.garbage import Garbage
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.lakehouse.store import CuratedStore, Lakehouse
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content
 
 AT = Partition(SESSION)
@@ -384,3 +388,74 @@ def test_a_damaged_manifest_is_one_finding_and_its_files_are_whole(lab, table):
     assert what.startswith(f"{relative(lab, manifest)} is damaged, and no file is: line ")
     lab.lake.raw.reindex(table)
     assert audited(lab) == []
+
+
+# ------------------------------------------------------------ published meanwhile
+
+
+def republish(lab: Lab, table: Table, changed: pl.Expr) -> None:
+    """Another process publishes a partition anew, from other inputs."""
+    store = Lakehouse(Layout(lab.root / "data")).curated
+    footer = store.footer(table, AT)
+    rows = store.read(table, AT).with_columns(changed)
+    store.write(table, AT, rows, inputs={"bars": "others"}, watermark=footer.watermark)
+
+
+RETURNS = (FEATURES_PRICE_1M_V1, pl.col("ret_1") * 2)
+MEMBERS = (UNIVERSE, pl.lit("default;other").alias("profiles"))
+
+
+@pytest.fixture
+def meanwhile(lab, monkeypatch):
+    """Let something happen once, as soon as the first file is hashed: by then every footer has been looked up."""
+    events, one_at_a_time, real = [], Lock(), damage_of_files._proved
+
+    def proved(item):
+        with one_at_a_time:
+            while events:
+                events.pop()()
+        return real(item)
+
+    monkeypatch.setattr(damage_of_files, "_proved", proved)
+    return events
+
+
+def test_what_is_published_while_files_are_hashed_is_not_called_damaged(lab, meanwhile):
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        meanwhile.append(lambda: republish(lab, *RETURNS))
+        assert damaged_results(work, [SESSION]) == []
+        meanwhile.append(lambda: republish(lab, *MEMBERS))
+        check_sources(work, [SESSION])
+    assert meanwhile == []
+
+
+def test_what_is_altered_after_it_was_published_anew_is_damaged(lab, meanwhile):
+    path = lab.lake.layout.file(FEATURES_PRICE_1M_V1, AT)
+
+    def tamper() -> None:
+        republish(lab, *RETURNS)
+        told = {k.decode(): v.decode() for k, v in pq.read_metadata(path).metadata.items() if k != b"ARROW:schema"}
+        rows = pl.read_parquet(path, hive_partitioning=False).with_columns(pl.col("ret_1") + 1)
+        rows.write_parquet(path, metadata=told)
+
+    meanwhile.append(tamper)
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        (found,) = damaged_results(work, [SESSION])
+    assert str(found) == f"{relative(lab, path)} is damaged: {ALTERED}"
+
+
+@pytest.mark.parametrize("happens", ["published anew", "removed"])
+def test_what_is_sound_or_gone_by_the_time_it_would_go_is_not_set_aside(lab, happens):
+    path = lab.lake.layout.file(FEATURES_PRICE_1M_V1, AT)
+    sound = pl.read_parquet(path, hive_partitioning=False)
+    path.write_bytes(b"no Parquet")
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        found = damaged_results(work, [SESSION])
+        assert [one.path for one in found] == [relative(lab, path)]
+        path.unlink()
+        if happens == "published anew":
+            Lakehouse(Layout(lab.root / "data")).curated.write(FEATURES_PRICE_1M_V1, AT, sound)
+        assert set_aside(work, found) == []
+        assert path.exists() == (happens == "published anew")
+        assert not work.layout.aside.exists()
+        assert [one for one in read(work.layout.audit) if one["event"] == "set_aside"] == []
