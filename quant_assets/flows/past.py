@@ -137,6 +137,11 @@ class _PastCurated(CuratedStore):
         self.ensure(table, partition)
         return super().footer(table, partition)
 
+    def proved_footer(self, table: Table, partition: Partition) -> Footer | None:
+        """Return the same, of rows that are what it says."""
+        self.ensure(table, partition)
+        return super().proved_footer(table, partition)
+
     def exists(self, table: Table, partition: Partition) -> bool:
         """Return whether a partition could be known."""
         self.ensure(table, partition)

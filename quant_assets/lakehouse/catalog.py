@@ -22,7 +22,7 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS,
 from quant_assets.errors import CorruptFileError, NotPublishedError
 from quant_assets.lakehouse.health import Hours, instrument_days, observed_since, unexplained_minutes
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.proof import prove
+from quant_assets.lakehouse.proof import proved
 from quant_assets.lakehouse.store import Lakehouse
 
 
@@ -256,9 +256,7 @@ def _held(lakehouse: Lakehouse, table: Table, partition: Partition) -> Held:
     for file in _files(lakehouse, table, partition):
         size += file.stat().st_size
         try:
-            footer = manifest.lookup(file)
-            if footer and not manifest.describes(file):
-                prove(table, file, footer)
+            footer = proved(table, file, manifest)
         except CorruptFileError:
             unreadable.append(lakehouse.layout.relative(file))
         else:

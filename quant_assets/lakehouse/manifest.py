@@ -60,12 +60,20 @@ class Manifest:
         Raises:
             CorruptFileError: the manifest has nothing valid and the file's footer cannot be read.
         """
+        return self.standing(file)[0]
+
+    def standing(self, file: Path) -> tuple[Footer | None, bool]:
+        """Return the same, and whether the file is, by size and time, the one that was committed: of one look at it.
+
+        Raises:
+            CorruptFileError: the manifest has nothing valid and the file's footer cannot be read.
+        """
         try:
             stat = file.stat()
         except FileNotFoundError:
-            return None
+            return None, False
         entry = self._remembered(file)
-        return entry.footer if entry and entry.describes(stat) else read_footer(file)
+        return (entry.footer, True) if entry and entry.describes(stat) else (read_footer(file), False)
 
     def describes(self, file: Path) -> bool:
         """Return whether a file is, by size and time, the one that was committed last.

@@ -6,9 +6,33 @@ from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.content import content_id, set_id
 from quant_assets.lakehouse.footer import MEND, Footer, instant_text, known_range
+from quant_assets.lakehouse.manifest import Manifest
 from quant_assets.lakehouse.scanning import read_file
 
 ALTERED = "its rows are not what its footer says"
+
+
+def proved(table: Table, file: Path, manifest: Manifest) -> Footer | None:
+    """Return what stands in a file, None where there is none; its rows are hashed where it is not the committed one.
+
+    Another process may publish between the look and the hashing, so that what contradicts is looked at once more.
+
+    Raises:
+        FileNotFoundError: it was removed meanwhile.
+        CorruptFileError: it cannot be read, or its rows are not what its footer says.
+    """
+    footer, is_committed = manifest.standing(file)
+    while footer and not is_committed:
+        try:
+            prove(table, file, footer)
+        except CorruptFileError:
+            looked = footer
+            footer, is_committed = manifest.standing(file)
+            if not is_committed and footer == looked:
+                raise
+        else:
+            return footer
+    return footer
 
 
 def prove(table: Table, file: Path, footer: Footer) -> None:

@@ -18,7 +18,7 @@ from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.copies import FEW, MonthCopies, Sourced, has_copies
 from quant_assets.lakehouse.footer import Footer, instant_text, known_range
 from quant_assets.lakehouse.layout import Partition
-from quant_assets.lakehouse.proof import prove
+from quant_assets.lakehouse.proof import proved
 from quant_assets.lakehouse.scanning import of_instruments, read_file, read_files
 from quant_assets.lakehouse.store.base import Ready, StorageReport, Store
 
@@ -47,13 +47,10 @@ class CuratedStore(Store):
         Raises:
             CorruptFileError: it cannot be read, or its rows are not what its footer says.
         """
-        footer, file = self.footer(table, partition), self.layout.file(table, partition)
         try:
-            if footer and not self.manifest(table).describes(file):
-                prove(table, file, footer)
+            return proved(table, self.layout.file(table, partition), self.manifest(table))
         except FileNotFoundError:
             return None
-        return footer
 
     def exists(self, table: Table, partition: Partition) -> bool:
         """Return whether a partition is published."""

@@ -12,7 +12,9 @@ from quant_assets.clock import ManualClock
 from quant_assets.domain.tables import CANDIDATES
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.errors import CorruptFileError, NotPublishedError, ShapeError, StaleInputsError
+from quant_assets.lakehouse import manifest
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.manifest import Manifest
 from quant_assets.lakehouse.reading import plan_reads
 from quant_assets.lakehouse.store import CuratedStore, StorageReport
 from quant_assets_tests.builders import SESSION, curated_bars, instant, small_rows, small_table
@@ -368,3 +370,27 @@ def test_dates_of_partitions_are_those_of_the_directories(store):
     for day in (date(2024, 1, 10), date(2024, 1, 9)):
         store.write(TABLE, Partition(day), small_rows({1: 1.0}, session=day))
     assert [partition.key for partition in store.partitions(TABLE)] == ["2024-01-09", "2024-01-10"]
+
+
+@pytest.mark.parametrize("has_line", [True, False], ids=["with its line", "before its line"])
+@pytest.mark.parametrize("step", ["_remembered", "read_footer"])
+def test_a_commit_while_a_file_is_proved_is_no_damage(store, monkeypatch, step, has_line):
+    """Another process commits right after one step of the look; its line in the manifest may come a moment later."""
+    before = store.write(TABLE, AT, small_rows({1: 1.0})).content_id
+    if step == "read_footer":  # which is asked of what is not the file that was committed
+        os.utime(store.layout.file(TABLE, AT), ns=(1, 1))
+    owner = Manifest if step == "_remembered" else manifest
+    look, append, made = getattr(owner, step), Manifest.append, []
+
+    def looked(*args):
+        found = look(*args)
+        if not made:
+            made.append("begun")
+            with monkeypatch.context() as patch:
+                patch.setattr(Manifest, "append", append if has_line else lambda *_: None)
+                made.append(another(store).write(TABLE, AT, small_rows({1: 2.0}), watermark="2024-02-01").content_id)
+        return found
+
+    monkeypatch.setattr(owner, step, looked)
+    assert store.proved_footer(TABLE, AT).content_id in (before, made[1])
+    assert store.proved_footer(TABLE, AT).content_id == made[1] != before
