@@ -7,6 +7,7 @@ QuantAssetsError                     exit code
 │   ├── PacingError                       asked too fast; retry after .retry_after_s
 │   ├── ScannerUnavailableError           TradingView is down, silent, or asked too often
 │   ├── LockHeldError                     another process holds the lock; names its holder
+│   ├── ChangingLakeError                 others committed at every look, so that no state could be named
 │   └── DiskFullError                     no space to commit a file; what stood before still stands
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
 │   ├── ConfigurationError                a file, key or value is wrong
@@ -142,6 +143,17 @@ class LockHeldError(RetryLater):
         super().__init__(
             f"{name!r} is in use by another run ({who}); waited {waited_s:g} s. "
             "Run again when it has finished; the lock frees itself when that process ends."
+        )
+
+
+class ChangingLakeError(RetryLater):
+    """Others committed at every look, so that no state of the lakehouse could be named."""
+
+    def __init__(self, tables: Sequence[str]) -> None:
+        self.tables = list(tables)
+        super().__init__(
+            f"The lakehouse changed at every look: {', '.join(self.tables)}. "
+            "Run again when what is writing has finished, or pause the ingestion with `quant pause`."
         )
 
 

@@ -7,8 +7,15 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from quant_assets.control.files import write_text
+from quant_assets.control.locks import hold
 from quant_assets.domain.tables import ALL, BY_NAME, Table
-from quant_assets.errors import ConfigurationError, CorruptFileError, DamagedSourcesError, UnknownNameError
+from quant_assets.errors import (
+    ChangingLakeError,
+    ConfigurationError,
+    CorruptFileError,
+    DamagedSourcesError,
+    UnknownNameError,
+)
 from quant_assets.flows.damage import mend_of
 from quant_assets.flows.past import open_past
 from quant_assets.flows.work import Work
@@ -59,6 +66,9 @@ class _Named(NamedTuple):
     content: str
 
 
+_WAIT_S = 10.0
+_LOOKS = 5
+"""How often a state is looked at before somebody else's commits are left to end first."""
 _AS_OF_TAG = "replaced since; computed again as of the tag"
 
 
@@ -68,19 +78,15 @@ def planned_tag(work: Work, name: str) -> Tag:
     Raises:
         ConfigurationError: the name is taken.
         DamagedSourcesError: a file does not hold what was committed, so nothing can be named after it.
+        ChangingLakeError: others commit so often that no state of it can be told.
         UnsafeNameError: it is no name for a file.
     """
-    path = work.layout.tag(name)
-    if path.exists():
-        made = read_tag(work, name).created_at
-        raise ConfigurationError(
-            f"tag {name!r}", f"it names a state of {made:%Y-%m-%d %H:%M} UTC already.", "Choose another name."
-        )
+    _require_free(work, name)
     if found := [one for one in damages(work.lake, ALL, progress=work.progress) if one.kind == "damaged"]:
         mends = " ".join(dict.fromkeys(f"Mend: {mend_of(one)}." for one in found))
         raise DamagedSourcesError(f"Tag {name!r} would name damaged files", [str(one) for one in found], mends)
-    named = {table.name: dict(_standing(work, table)) for table in ALL}
-    return Tag(name, work.clock.now(), {table: ids for table, ids in named.items() if ids})
+    instant, ids = _state(work)
+    return Tag(name, instant, {table: found for table, found in ids.items() if found})
 
 
 def create_tag(work: Work, name: str) -> Tag:
@@ -88,13 +94,45 @@ def create_tag(work: Work, name: str) -> Tag:
 
     Raises:
         ConfigurationError: the name is taken.
-        DamagedSourcesError: see `planned_tag`.
+        DamagedSourcesError, ChangingLakeError: see `planned_tag`.
+        LockHeldError: somebody else is writing a tag.
         UnsafeNameError: it is no name for a file.
     """
     tag = planned_tag(work, name)
-    write_text(work.layout.tag(name), tag.to_text())
+    with hold("tags", work.layout.locks, wait_s=_WAIT_S, owner={"run": work.run_id}):
+        _require_free(work, name)
+        write_text(work.layout.tag(name), tag.to_text())
     work.audit.record("tag_created", run_id=work.run_id, status="ok", rows=tag.n_partitions)
     return tag
+
+
+def _require_free(work: Work, name: str) -> None:
+    if work.layout.tag(name).exists():
+        made = read_tag(work, name).created_at
+        raise ConfigurationError(
+            f"tag {name!r}", f"it names a state of {made:%Y-%m-%d %H:%M} UTC already.", "Choose another name."
+        )
+
+
+def _state(work: Work) -> tuple[datetime, dict[str, dict[str, str]]]:
+    """Return an instant and what stood at it, as table → partition → content id: equal before the instant and after.
+
+    Raises:
+        ChangingLakeError: something changed at every look.
+    """
+    before = _looked_at(work)
+    for _ in range(_LOOKS):
+        instant = work.clock.now()
+        after = _looked_at(work)
+        if before == after:
+            return instant, after
+        changed = sorted(name for name in after if after[name] != before[name])
+        before = after
+    raise ChangingLakeError(changed)
+
+
+def _looked_at(work: Work) -> dict[str, dict[str, str]]:
+    return {table.name: dict(_standing(work, table)) for table in ALL}
 
 
 def _standing(work: Work, table: Table) -> Iterator[tuple[str, str]]:

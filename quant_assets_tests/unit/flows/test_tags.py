@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 import polars as pl
 import pytest
@@ -13,14 +14,22 @@ from quant_assets.clock import ManualClock
 from quant_assets.domain.differences import difference
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import BY_NAME, CURATED_TWS_1M_BARS, RAW_TWS_BARS, RAW_TWS_DAILY_BARS
-from quant_assets.errors import ConfigurationError, UnknownNameError, UnsafeNameError, VerificationError
+from quant_assets.errors import (
+    ChangingLakeError,
+    ConfigurationError,
+    UnknownNameError,
+    UnsafeNameError,
+    VerificationError,
+)
+from quant_assets.flows import tags
 from quant_assets.flows.certify import certify
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.drift import drift
 from quant_assets.flows.revisions import revisions
 from quant_assets.flows.tags import create_tag, list_tags, read_tag, verify_tag
-from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.runs import RunDirectory, RunLog
+from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.builders import CALENDAR, vintage
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content
 
@@ -135,6 +144,71 @@ def test_what_cannot_be_proved_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("QUANT_CONFIGS", str(lab.root / "configs"))
     with pytest.raises(VerificationError, match=r"raw_tws_bars\[2024-03-14\]"):
         CliRunner().invoke(cli, ["lake", "tag", "verify", "before"], catch_exceptions=False, standalone_mode=False)
+
+
+def arrives(lab: Lab, batch: str, at: datetime) -> None:
+    """Another process commits an answer that it was given at an instant."""
+    store = Lakehouse(Layout(lab.root / "data")).raw
+    row = store.read(RAW_TWS_BARS, AT).head(1)
+    more = row.with_columns(
+        pl.col("volume") + len(store.batches(RAW_TWS_BARS, AT)),
+        pl.lit(batch).alias("batch_id"),
+        pl.lit(f"{batch}-000").alias("request_id"),
+        pl.lit(at).cast(RAW_TWS_BARS.schema["ingested_at"]).alias("ingested_at"),
+    )
+    store.append(RAW_TWS_BARS, AT, more, batch)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """What happens after bronze was looked at, and before silver is: once per look."""
+    events, real = [], tags._standing
+
+    def standing(work, table):
+        yield from real(work, table)
+        if table is RAW_TWS_BARS and events:
+            events.pop(0)()
+
+    monkeypatch.setattr(tags, "_standing", standing)
+    return events
+
+
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_an_answer_that_comes_while_a_state_is_named_is_in_it_or_came_later(tmp_path, looks, n_before):
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT",))
+    lab.run([SESSION])
+    with lab.at(LATE) as work:
+        looks += [lambda: None] * n_before
+        looks.append(lambda: arrives(lab, "b9", work.clock.now()))
+        tagged = create_tag(work, "busy")
+        assert looks == []
+        arrives(lab, "b10", work.clock.now())
+        later = content(lab.lake)["raw_tws_bars", AT.key]
+    with lab.at(LATE + timedelta(days=1)) as work:
+        verdicts = {(one.table, one.partition): one.verdict for one in verify_tag(work, "busy")}
+    assert tagged.tables["raw_tws_bars"][AT.key] != later
+    assert verdicts.pop(("raw_tws_bars", AT.key)) == "proved"
+    assert set(verdicts.values()) == {"same"}
+
+
+def test_a_lakehouse_that_changes_at_every_look_is_not_named(tmp_path, looks):
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT",))
+    lab.run([SESSION])
+    with lab.at(LATE) as work:
+        looks += [partial(arrives, lab, f"b{number}", LATE) for number in range(50)]
+        with pytest.raises(ChangingLakeError, match="raw_tws_bars"):
+            create_tag(work, "busy")
+        assert list_tags(work) == []
+
+
+def test_a_name_that_is_taken_while_a_state_is_looked_at_is_not_given_twice(tmp_path, looks):
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT",))
+    lab.run([SESSION])
+    with lab.at(LATE) as work, lab.at(LATE + timedelta(hours=1)) as other:
+        looks.append(lambda: create_tag(other, "evening"))
+        with pytest.raises(ConfigurationError, match="Choose another name"):
+            create_tag(work, "evening")
+        assert read_tag(work, "evening").created_at >= LATE + timedelta(hours=1)
 
 
 def test_names_are_taken_once_and_are_safe(told):
