@@ -64,7 +64,7 @@ class Discovery:
         work, partition = self._work, Partition(session)
         self._require_given(session)
         if standing := standing_universe(work, session, self._sources.config_id):
-            return standing
+            return self._exported(standing, session)
         is_latest = session == work.latest_session()
         observed = UNIVERSE.empty() if is_latest else self._observed(session)
         live_skipped = [] if is_latest else self._skip_live(session, observed)
@@ -87,7 +87,12 @@ class Discovery:
         told = self._record(session, frame, parts, live_skipped)
         findings = [set_aside.finding(aside)]
         published = publish_frame(work, UNIVERSE, partition, frame, inputs=inputs, findings=findings, metadata=told)
-        export(work, session, frame)
+        return self._exported(published, session)
+
+    def _exported(self, published: Published, session: date) -> Published:
+        """Export what stands; whoever dies between the commit and the export leaves that to the next run."""
+        if published.is_committed:
+            export(self._work, session, self._work.lake.curated.read(UNIVERSE, Partition(session)))
         return published
 
     def _require_given(self, session: date) -> None:

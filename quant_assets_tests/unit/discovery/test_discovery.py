@@ -16,6 +16,7 @@ from quant_assets.errors import (
     ScannerUnavailableError,
     UnknownNameError,
 )
+from quant_assets.flows.discover import discovery
 from quant_assets.flows.discover.resolution import resolve_candidates
 from quant_assets.lakehouse.layout import Partition
 from quant_assets_tests.builders import instant
@@ -223,6 +224,36 @@ def test_a_file_replaces_lists_and_scanners(tmp_path):
     assert (row["sources"], json.loads(row["metadata"])) == ("file:mine.json", {"file:mine.json": {"why": "a hunch"}})
     assert published.metadata["candidates_from"] == f"file: {tmp_path / 'mine.json'}"
     assert house.events("discovered")[0]["candidates_from"].startswith("file: ")
+
+
+@pytest.mark.parametrize("left", ["nothing", "the one before"])
+def test_who_is_killed_between_the_universe_and_its_export_leaves_the_export_to_the_next_run(
+    tmp_path, monkeypatch, left
+):
+    house = House(tmp_path)
+    export = tmp_path / "data" / "export" / str(SESSION) / "candidates.json"
+    if left == "the one before":
+        house.symbols = ("ARCA:QMKT",)
+        house.discover()
+        house.symbols = ("ARCA:QMKT", "NYSE:QFID")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(discovery, "export", killed)
+        with pytest.raises(KeyboardInterrupt):
+            house.discover()
+    assert export.exists() == (left == "the one before")
+    assert house.discover().metadata["served_from"] == "inputs unchanged"
+    told = json.loads(export.read_text(encoding="utf-8"))["candidates"]
+    assert [one["con_id"] for one in told] == house.universe()["con_id"].to_list()
+    assert [one["symbol"] for one in told] == [
+        f"{one['exchange']}:{one['symbol']}" for one in house.universe().to_dicts()
+    ]
+    before = export.stat().st_ino, export.stat().st_mtime_ns
+    house.discover()
+    assert (export.stat().st_ino, export.stat().st_mtime_ns) == before
 
 
 def test_an_export_can_be_handed_over_as_it_is(tmp_path):
