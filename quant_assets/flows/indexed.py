@@ -132,8 +132,7 @@ def _previous(work: Work, partition: Partition) -> Previous | None:
     if not older:
         return None
     newest = max(older, key=lambda one: one.session)
-    frame, footer = work.lake.curated.read(WEIGHTS, newest), work.lake.curated.footer(WEIGHTS, newest)
-    assert footer is not None
+    frame, footer = work.lake.curated.read_standing(WEIGHTS, newest)
     return Previous(
         newest.session, frame["run_id"][0], footer.content_id, dict(frame.select("con_id", "weight").rows())
     )

@@ -44,9 +44,9 @@ def resolve_candidates(work: Work, session: date, profile: str, run_id: str = ""
         found = ResolvedCandidates(origin, given.where, pl.DataFrame(wanted, schema=schema), given.content_id)
     else:
         at = Partition(session, name)
-        frame, footer = work.lake.curated.read(CANDIDATES, at), work.lake.curated.footer(CANDIDATES, at)
+        frame, footer = work.lake.curated.read_standing(CANDIDATES, at)
         where = f"{CANDIDATES.name}[{at.key}]"
-        found = ResolvedCandidates("table", where, frame, footer.content_id if footer else "")
+        found = ResolvedCandidates("table", where, frame, footer.content_id)
     work.audit.record(
         "candidates_resolved",
         run_id=work.run_id,

@@ -70,6 +70,20 @@ class CuratedStore(Store):
         except FileNotFoundError:
             raise NotPublishedError(table.name, partition.key, _materialize(table, partition)) from None
 
+    def read_standing(self, table: Table, partition: Partition) -> tuple[pl.DataFrame, Footer]:
+        """Return one published partition and what is known of it, both of the same content.
+
+        Raises:
+            NotPublishedError: it does not exist.
+            CorruptFileError: see `read`.
+        """
+        before = self.footer(table, partition)
+        while True:  # each further turn takes another commit by somebody else
+            frame, after = self.read(table, partition), self.footer(table, partition)
+            if before and after and before.content_id == after.content_id:
+                return frame, after
+            before = after
+
     def read_many(
         self,
         table: Table,

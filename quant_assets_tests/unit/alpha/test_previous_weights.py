@@ -41,6 +41,29 @@ def test_the_newest_older_session_of_the_same_profile_counts(tmp_path):
     assert indexed._previous(made, Partition(DAYS[0], "default")) is None
 
 
+@pytest.mark.parametrize("step", ["read", "footer"])
+def test_weights_that_are_published_meanwhile_are_taken_with_their_own_content_id(tmp_path, monkeypatch, step):
+    """The run before is computed again while this one looks at it: its weights are part of a run's identity."""
+    made = work(tmp_path, max_turnover=0.2)
+    publish(made, DAYS[0], "default", {101: 0.1})
+    at = Partition(DAYS[0], "default")
+    said, look = {made.lake.curated.footer(WEIGHTS, at).content_id: 0.1}, getattr(CuratedStore, step)
+
+    def looked(store, *args):
+        found = look(store, *args)
+        if store is made.lake.curated and len(said) == 1:
+            again = SimpleNamespace(lake=SimpleNamespace(curated=CuratedStore(Layout(tmp_path))))
+            said[""] = 0.0
+            publish(again, DAYS[0], "default", {101: 0.2})
+            said[again.lake.curated.footer(WEIGHTS, at).content_id] = 0.2
+        return found
+
+    monkeypatch.setattr(CuratedStore, step, looked)
+    found = indexed._previous(made, Partition(DAYS[1], "default"))
+    assert len(said) == 3
+    assert found.weights == {101: said[found.content_id]}
+
+
 def test_without_a_limit_no_run_depends_on_another(tmp_path):
     made = work(tmp_path)
     publish(made, DAYS[0], "default", {101: 0.1})

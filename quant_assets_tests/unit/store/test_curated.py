@@ -394,3 +394,27 @@ def test_a_commit_while_a_file_is_proved_is_no_damage(store, monkeypatch, step, 
     monkeypatch.setattr(owner, step, looked)
     assert store.proved_footer(TABLE, AT).content_id in (before, made[1])
     assert store.proved_footer(TABLE, AT).content_id == made[1] != before
+
+
+@pytest.mark.parametrize("step", ["footer", "read"])
+@pytest.mark.parametrize("n_commits", [1, 3])
+def test_rows_and_what_is_known_of_them_are_of_one_state(store, monkeypatch, step, n_commits):
+    """Another process commits after each of the first looks."""
+    said = {store.write(TABLE, AT, small_rows({1: 0.0})).content_id: 0.0}
+    ask, prices = getattr(CuratedStore, step), iter(range(1, n_commits + 1))
+
+    def asked(self, *args):
+        found = ask(self, *args)
+        if self is store and (price := next(prices, None)):
+            said[another(store).write(TABLE, AT, small_rows({1: float(price)})).content_id] = float(price)
+        return found
+
+    monkeypatch.setattr(CuratedStore, step, asked)
+    frame, footer = store.read_standing(TABLE, AT)
+    assert frame["price"].to_list() == [said[footer.content_id]]
+    assert len(said) == n_commits + 1
+
+
+def test_what_is_not_published_has_no_rows_to_stand(store):
+    with pytest.raises(NotPublishedError):
+        store.read_standing(TABLE, AT)
