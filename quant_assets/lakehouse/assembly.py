@@ -120,7 +120,13 @@ def _with_its_last_day(minutes: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFra
     known = daily.drop("symbol").rename({"session": "_before"}).sort("_before")
     rows = minutes.with_row_index("_place").sort("session")
     joined = rows.join_asof(
-        known, left_on="session", right_on="_before", by="con_id", strategy="backward", allow_exact_matches=False
+        known,
+        left_on="session",
+        right_on="_before",
+        by="con_id",
+        strategy="backward",
+        allow_exact_matches=False,
+        check_sortedness=False,
     )
     return joined.sort("_place").drop("_place", "_before")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.instruments import history
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS, FEATURES_PRICE_1M_V1, INSTRUMENTS, RAW_INSTRUMENTS
@@ -111,6 +112,21 @@ def test_the_first_session_has_no_day_before(store):
     answer = store.get_features_for_training(*EVERYTHING, ["S101"], DAYS[0], DAYS[0])
     assert answer["features"]["rsi"].null_count() == answer["features"].height > 300
     assert answer["metadata"]["missing_sessions"]["tv_technicals_1d"] == {date(2023, 12, 29): None}
+
+
+def test_beside_minutes_of_several_exchanges_they_are_the_same_and_nothing_is_warned_of(store, lake):
+    """New York and a market that never closes have the same sessions from Tuesday to Friday.
+
+    Polars cannot raise the warnings of its own engine: they are recorded.
+    """
+    everywhere = FeatureStore(lake.layout, TradingCalendar(("XNYS", "24/7")))
+    names = ["S101", "S103"]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        features = everywhere.get_features_for_training(*EVERYTHING, names, DAYS[1], DAYS[2])["features"]
+    assert [str(one.message) for one in told] == []
+    assert features["rsi"].drop_nulls().len() == features.height > 600
+    assert features.equals(store.get_features_for_training(*EVERYTHING, names, DAYS[1], DAYS[2])["features"])
 
 
 def test_daily_groups_alone_have_one_row_per_session(store):
