@@ -25,8 +25,9 @@ def impute(valid: pl.DataFrame, hours: pl.DataFrame, ways: Mapping[ImputedColumn
         ways: column → how.
 
     Returns:
-        The bars with the filled ones among them: masks set, `dq_status` warn, `known_at` that of what they are made
-        from, `wap` and `bar_count` null.
+        The bars with the filled ones among them: masks set, `dq_status` warn, `wap` and `bar_count` null in what was no
+        bar. A row with a filled value is known when the last of what it is made from was: its own bar, and those that
+        the value comes from; it is `assumed` where any of them is.
     """
     if not ways or valid.is_empty():
         return valid
@@ -35,14 +36,12 @@ def impute(valid: pl.DataFrame, hours: pl.DataFrame, ways: Mapping[ImputedColumn
     masks = [(pl.col(name).is_null() & pl.col(f"_{name}").is_not_null()).alias(f"is_imputed_{name}") for name in ways]
     marked = filled.with_columns(masks).with_columns(pl.coalesce(name, f"_{name}").alias(name) for name in ways)
     touched = pl.any_horizontal(f"is_imputed_{name}" for name in ways)
-    known = pl.col("known_at").forward_fill().over("con_id")
-    until = pl.col("known_at").backward_fill().over("con_id")
+    known = _with_sources("known_at", ways)
+    is_assumed = pl.any_horizontal(one == "assumed" for one in _with_sources("known_basis", ways))
     told = marked.with_columns(
-        pl.when(touched & pl.col("known_at").is_null())
-        .then(pl.max_horizontal(known, until))
-        .otherwise("known_at")
-        .alias("known_at"),
-        pl.col("known_basis", "transform_version", "session", "symbol").forward_fill().over("con_id"),
+        pl.max_horizontal(known).alias("known_at"),
+        pl.when(is_assumed).then(pl.lit("assumed")).otherwise(pl.lit("observed")).alias("known_basis"),
+        pl.col("transform_version", "session", "symbol").forward_fill().over("con_id"),
         pl.when(touched & (pl.col("dq_status").fill_null("ok") == "ok"))
         .then(pl.lit("warn"))
         .otherwise("dq_status")
@@ -88,3 +87,16 @@ def _filled(name: str, way: Imputation) -> pl.Expr:
     bounded = length <= way.max_minutes
     enclosed = pl.lit(value=True) if way.method == "constant" else follows & precedes
     return pl.when(missing & bounded & enclosed).then(value).alias(f"_{name}")
+
+
+def _with_sources(column: str, ways: Mapping[ImputedColumn, Imputation]) -> list[pl.Expr]:
+    """Return a row's own value of a column, and those of the rows that its filled values are made from, else null."""
+    found = [pl.col(column)]
+    for name, way in ways.items():
+        is_filled = pl.col(f"is_imputed_{name}")
+        held = pl.when(pl.col(name).is_not_null() & ~is_filled).then(column)
+        if way.method != "constant":
+            found.append(pl.when(is_filled).then(held.forward_fill().over("con_id")))
+        if way.method == "interpolate":
+            found.append(pl.when(is_filled).then(held.backward_fill().over("con_id")))
+    return found

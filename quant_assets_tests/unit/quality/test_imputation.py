@@ -1,5 +1,7 @@
 """Filling in, on request: what is filled, how far, that it is masked, and that features do not see it."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 from pydantic import ValidationError
@@ -76,6 +78,77 @@ def test_volume_is_filled_by_a_constant_beside_prices():
     added = found.filter("is_imputed_close")
     assert added["volume"].to_list() == [0.0, 0.0]
     assert added["is_imputed_volume"].to_list() == [True, True]
+
+
+EARLY, LATE = curated_bars([1.0])["known_at"][0], curated_bars([1.0])["known_at"][0] + timedelta(days=1)
+OBSERVED, ASSUMED = (EARLY, "observed"), (LATE, "assumed")
+
+
+def of_three(before, own, after):
+    """Bars of three minutes with prices 100, 101 and 102, known as given; None is a minute without a bar."""
+    known = {n: one for n, one in enumerate((before, own, after)) if one}
+    bars = curated_bars([100.0 + n if n in known else None for n in range(3)])
+    at, basis = zip(*known.values(), strict=True)
+    return bars.with_columns(pl.Series("known_at", at, dtype=bars.schema["known_at"]), pl.Series("known_basis", basis))
+
+
+@pytest.mark.parametrize(
+    ("method", "before", "own", "after", "expected"),
+    [
+        ("interpolate", OBSERVED, OBSERVED, ASSUMED, ASSUMED),
+        ("interpolate", ASSUMED, OBSERVED, OBSERVED, ASSUMED),
+        ("interpolate", (EARLY, "assumed"), OBSERVED, (LATE, "observed"), ASSUMED),
+        ("interpolate", OBSERVED, ASSUMED, OBSERVED, ASSUMED),
+        ("interpolate", OBSERVED, OBSERVED, OBSERVED, OBSERVED),
+        ("ffill", OBSERVED, OBSERVED, ASSUMED, OBSERVED),
+        ("ffill", ASSUMED, OBSERVED, OBSERVED, ASSUMED),
+        ("ffill", OBSERVED, ASSUMED, OBSERVED, ASSUMED),
+        ("constant", ASSUMED, OBSERVED, ASSUMED, OBSERVED),
+        ("constant", OBSERVED, ASSUMED, OBSERVED, ASSUMED),
+    ],
+)
+def test_a_volume_filled_into_a_bar_is_known_as_late_and_as_well_as_what_it_is_made_from(
+    method, before, own, after, expected
+):
+    bars = of_three(before, own, after)
+    bars = bars.with_columns(pl.Series("volume", [1000.0, None, 3000.0]))
+    way = Imputation(method=method, max_minutes=5, value=0.0 if method == "constant" else None)
+    found = impute(bars, trading(), {"volume": way})
+    assert found["is_imputed_volume"].to_list() == [False, True, False]
+    assert found.select("known_at", "known_basis").rows() == [before, expected, after]
+
+
+@pytest.mark.parametrize(
+    ("method", "before", "after", "expected"),
+    [
+        ("interpolate", OBSERVED, ASSUMED, ASSUMED),
+        ("interpolate", ASSUMED, OBSERVED, ASSUMED),
+        ("interpolate", OBSERVED, OBSERVED, OBSERVED),
+        ("ffill", OBSERVED, ASSUMED, OBSERVED),
+        ("ffill", ASSUMED, OBSERVED, ASSUMED),
+    ],
+)
+def test_a_filled_minute_is_known_as_late_and_as_well_as_what_it_is_made_from(method, before, after, expected):
+    found = impute(
+        of_three(before, None, after), trading(), dict.fromkeys(PRICES, Imputation(method=method, max_minutes=5))
+    )
+    assert found["is_imputed_close"].to_list() == [False, True, False]
+    assert found.select("known_at", "known_basis").rows() == [before, expected, after]
+
+
+def test_each_filled_column_adds_the_bars_that_it_is_made_from():
+    """Prices repeat the bar before; the volume is drawn from that of minute 0 to that of minute 4, over two without."""
+    bars = curated_bars([100.0, 101.0, None, 103.0, 104.0]).with_columns(
+        pl.Series("volume", [1000.0, None, None, 4000.0]),
+        pl.Series("known_at", [EARLY, EARLY, EARLY, LATE], dtype=pl.Datetime("us", "UTC")),
+        pl.Series("known_basis", ["assumed", "observed", "observed", "observed"]),
+    )
+    prices, volume = Imputation(method="ffill", max_minutes=5), Imputation(method="interpolate", max_minutes=5)
+    found = impute(bars, trading(), {**dict.fromkeys(PRICES, prices), "volume": volume})
+    assert found["volume"].to_list() == [1000.0, 1750.0, 2500.0, 3250.0, 4000.0]
+    assert found.select("known_at", "known_basis").rows() == [
+        (EARLY, "assumed"), (LATE, "assumed"), (LATE, "assumed"), (LATE, "assumed"), (LATE, "observed"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("group", [group for group in GROUPS.values() if not group.is_daily], ids=lambda g: g.name)
