@@ -335,7 +335,9 @@ def _instruments(lakehouse: Lakehouse, sessions: Sequence[date], hours: Hours | 
         coverage=pl.col("coverage").sort_by("session").last(),
     )
     judged = observed_since(lakehouse.curated, sessions[-WINDOW:])
-    quality = instrument_quality(instrument_days(lakehouse.curated, judged, hours)) if hours else {}
+    quality = {}
+    if hours and judged:
+        quality = instrument_quality(instrument_days(lakehouse.curated, judged, hours, latest=sessions[-1]))
     return {
         str(row["con_id"]): {
             "symbol": row["symbol"],

@@ -132,7 +132,7 @@ class DatasetReaders:
         """
         wanted = None if symbols is None else arguments.symbols(symbols)
         known_by = arguments.known_by(as_of)
-        newest = self.calendar.latest(known_by or SystemClock().now())
+        newest = self._latest(known_by)
         last = newest if end is None else arguments.session("end", end)
         first = None if start is None else arguments.session("start", start)
         with self._as_of(known_by) as store:
@@ -141,7 +141,7 @@ class DatasetReaders:
                 if first is None
                 else self._closed(first, last, known_by)
             )
-            days = instrument_days(store, sessions, self._hours)
+            days = instrument_days(store, sessions, self._hours, latest=newest)
             if wanted is not None:
                 named = list(resolve_symbols(store, wanted, sessions, self.aliases).values())
                 days = days.filter(pl.col("con_id").is_in(named))
@@ -162,12 +162,16 @@ class DatasetReaders:
         known_by = arguments.known_by(as_of)
         sessions = self._closed(arguments.session("start", start), arguments.session("end", end), known_by)
         with self._as_of(known_by) as store:
-            return instrument_days(store, sessions, self._hours)
+            return instrument_days(store, sessions, self._hours, latest=self._latest(known_by))
+
+    def _latest(self, known_by: datetime | None) -> date:
+        """Return the newest session that is expected at an instant, or by now."""
+        return self.calendar.latest(known_by or SystemClock().now())
 
     def _closed(self, first: date, last: date, known_by: datetime | None) -> list[date]:
         """Return the sessions of a range; as of an instant, those that had closed by then."""
         sessions = self.calendar.between(first, last)
-        return [day for day in sessions if known_by is None or day <= self.calendar.latest(known_by)]
+        return [day for day in sessions if known_by is None or day <= self._latest(known_by)]
 
     @contextmanager
     def _as_of(self, known_by: datetime | None) -> Iterator[CuratedStore]:

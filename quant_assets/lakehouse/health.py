@@ -20,7 +20,7 @@ Hours = Callable[[date, pl.DataFrame], pl.DataFrame]
 _MEMBER = ("session", "con_id", "symbol", "asset_class", "exchange")
 
 
-def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours) -> pl.DataFrame:
+def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours, *, latest: date) -> pl.DataFrame:
     """Return one row per instrument and session with the columns of `DAYS`, sorted by con_id and session.
 
     Who was asked for is what the session's universe says; of a session without one, what the newest universe of the
@@ -28,8 +28,9 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
 
     Args:
         store: the lakehouse.
-        sessions: expected sessions, ascending; the last one may not have been fetched yet.
+        sessions: which ones, ascending.
         hours: opening and closing by instrument.
+        latest: the newest session that is expected by then, which may not have been fetched yet.
     """
     asked = _members(store, sessions)
     if asked.is_empty() or not sessions:
@@ -39,7 +40,7 @@ def instrument_days(store: CuratedStore, sessions: Sequence[date], hours: Hours)
     joined = found.join(pl.concat(counted), on=["session", "con_id"], how="left")
     still = joined.with_columns(pl.when(_was_delisted()).then(0).otherwise("expected").alias("expected"))
     filled = still.with_columns(pl.col("expected", "present", "rejected", "warned", "accepted", "broken").fill_null(0))
-    return filled.with_columns(condition(latest=pl.lit(sessions[-1]))).select(list(DAYS)).sort("con_id", "session")
+    return filled.with_columns(condition(latest=pl.lit(latest))).select(list(DAYS)).sort("con_id", "session")
 
 
 def _was_delisted() -> pl.Expr:

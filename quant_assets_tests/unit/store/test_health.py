@@ -56,12 +56,14 @@ def store(tmp_path):
 
 
 def test_a_pause_is_not_expected(store):
-    days = instrument_days(store, WEEK[:1], lambda session, members: paused(session, members["con_id"]))
+    days = instrument_days(
+        store, WEEK[:1], lambda session, members: paused(session, members["con_id"]), latest=WEEK[-1]
+    )
     assert set(days["expected"]) == {330}
 
 
 def test_a_condition_for_each_instrument_and_session(store):
-    days = instrument_days(store, WEEK, by_calendar)
+    days = instrument_days(store, WEEK, by_calendar, latest=WEEK[-1])
     assert dict(days.schema) == DAYS
     found = {con_id: part["condition"].to_list() for (con_id,), part in days.group_by("con_id")}
     assert found == {
@@ -72,7 +74,7 @@ def test_a_condition_for_each_instrument_and_session(store):
 
 
 def test_the_parts_of_a_score_by_hand(store):
-    days = instrument_days(store, WEEK, by_calendar).with_columns(
+    days = instrument_days(store, WEEK, by_calendar, latest=WEEK[-1]).with_columns(
         rejected=pl.when(pl.col("session") == WEEK[0]).then(10).otherwise(0).cast(pl.Int64),
         warned=pl.when(pl.col("present") == 390).then(39).otherwise(0).cast(pl.Int64),
     )
@@ -150,7 +152,7 @@ def test_minutes_are_excused_where_no_bar_can_be_and_unexplained_in_every_word_f
     }
     for session, rows in said.items():
         store.write(BAR_ACCOUNTING, Partition(session), pl.concat(rows))
-    days = instrument_days(store, WEEK, by_calendar)
+    days = instrument_days(store, WEEK, by_calendar, latest=WEEK[-1])
     found = {con_id: part["condition"].to_list() for (con_id,), part in days.group_by("con_id")}
     assert found == {
         101: ["available"] * 4 + ["pending"],
@@ -180,7 +182,10 @@ def test_readers_judge_each_instrument_by_the_hours_of_its_own_exchange(tmp_path
 
 def test_an_instrument_whose_exchange_was_closed_lacks_nothing(store):
     closed = instrument_days(
-        store, WEEK[:2], lambda session, members: by_calendar(session, members).filter(pl.col("con_id") == 101)
+        store,
+        WEEK[:2],
+        lambda session, members: by_calendar(session, members).filter(pl.col("con_id") == 101),
+        latest=WEEK[-1],
     )
     assert closed.filter(pl.col("con_id") == 102)["condition"].to_list() == ["available", "available"]
 
@@ -265,8 +270,37 @@ def test_conditions_take_dates_as_text(readers):
         readers.get_data_quality_summary([])
 
 
+def by_the_clock(now):
+    return mock.patch("quant_assets.lakehouse.datasets.SystemClock", return_value=ManualClock(instant(now)))
+
+
+@pytest.mark.parametrize(
+    ("now", "ends"),
+    [
+        ("2024-01-08 23:59", ["pending", "pending"]),  # Monday's partition begins to exist when its UTC day has ended
+        ("2024-01-09 12:00", ["missing", "pending"]),
+        ("2024-01-10 12:00", ["missing", "missing"]),
+        ("2026-01-05 12:00", ["missing", "missing"]),
+    ],
+)
+def test_only_the_newest_session_that_is_expected_may_be_pending(readers, now, ends):
+    """Nobody has Monday, 102 not even Friday: whether it is too early to say so, the clock tells, not the range."""
+    with by_the_clock(now):
+        conditions = readers.get_conditions(WEEK[0], WEEK[-1])
+        summary = readers.get_data_quality_summary("S102", WEEK[0], WEEK[-1])
+        without_monday = readers.get_conditions(WEEK[0], WEEK[-2])
+    found = {con_id: part["condition"].to_list() for (con_id,), part in conditions.group_by("con_id")}
+    assert found == {
+        101: ["available", "degraded", "available", "available", ends[1]],
+        102: ["available", "missing", "missing", *ends],
+    }
+    assert without_monday.filter(pl.col("con_id") == 102)["condition"].to_list()[-1] == ends[0]
+    assert summary.select("missing", "pending").row(0) == (2 + ends.count("missing"), ends.count("pending"))
+
+
 def test_a_summary_of_instruments_and_the_lists(readers):
-    summary = readers.get_data_quality_summary(start=WEEK[0], end=WEEK[-1])
+    with by_the_clock("2024-01-09 12:00"):
+        summary = readers.get_data_quality_summary(start=WEEK[0], end=WEEK[-1])
     assert summary.select("con_id", "health", "available", "degraded", "missing", "pending").rows() == [
         (102, "RED", 1, 0, 3, 1),
         (101, "YELLOW", 3, 1, 0, 1),
@@ -381,7 +415,7 @@ def test_what_a_person_accepted_as_lost_is_named(store):
     for session in WEEK[:4]:
         rows = [accounting(session, 101, present=380, accepted=10), accounting(session, 102, present=390)]
         store.write(BAR_ACCOUNTING, Partition(session), pl.concat(rows))
-    days = instrument_days(store, WEEK[:4], by_calendar)
+    days = instrument_days(store, WEEK[:4], by_calendar, latest=WEEK[-1])
     assert "40 minutes accepted as lost" in instrument_quality(days)[101]["reasons"]
     assert days.filter(pl.col("con_id") == 101)["accepted"].to_list() == [10, 10, 10, 10]
 
@@ -392,7 +426,7 @@ def test_a_delisted_instrument_is_complete_up_to_its_last_day(store):
     store.write(UNIVERSE, Partition(WEEK[4]), universe(WEEK[4], (101, 102)))
     for session in WEEK[1:]:
         store.write(BAR_ACCOUNTING, Partition(session), accounting(session, 102, present=0, delisted=390))
-    found = instrument_quality(instrument_days(store, WEEK, by_calendar))
+    found = instrument_quality(instrument_days(store, WEEK, by_calendar, latest=WEEK[-1]))
     assert (found[102]["health"], found[102]["reasons"]) == ("GREEN", [])
     assert found[102]["data_quality_parts"] | {"unwarned": 1.0} == {
         "coverage": 1.0,
@@ -434,7 +468,7 @@ def test_an_instrument_that_has_bars_again_was_not_delisted(store):
     before = date(2023, 12, 29)
     store.write(UNIVERSE, Partition(before), universe(before, (101, 102)))
     store.write(BAR_ACCOUNTING, Partition(before), accounting(before, 102, delisted=390))
-    days = instrument_days(store, [before, *WEEK], by_calendar).filter(pl.col("con_id") == 102)
+    days = instrument_days(store, [before, *WEEK], by_calendar, latest=WEEK[-1]).filter(pl.col("con_id") == 102)
     assert days["condition"].to_list() == ["available", "available", *["missing"] * 3, "pending"]
 
 
