@@ -17,6 +17,9 @@ _MINUTE = [*_DAY, "ts"]
 BAR = timedelta(minutes=1)
 """How long a bar is in the making: it is named by its start, and nothing of it is known before its end."""
 
+_LOOK_BACK = 5
+"""How many sessions are searched for an instrument's newest row."""
+
 _DAYS_BACK = 7
 """How many sessions of any exchange an instrument's last one may lie back: longer than holidays at year's end."""
 
@@ -42,6 +45,15 @@ class Assembly:
         """Whether no group has rows per minute."""
         return all(group.is_daily for group in self.groups)
 
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether a session may be none of an instrument's own exchange."""
+        return len(self.calendar.names) > 1
+
+    def sessions_back(self, at: datetime) -> list[date]:
+        """Return the sessions that are searched for an instrument's newest row at an instant, ascending."""
+        return self.calendar.window(self.session_at(at), _DAYS_BACK if self._is_mixed else _LOOK_BACK)
+
     def rows(self, con_ids: Sequence[int], sessions: Sequence[date]) -> Answer:
         """Return all rows of some sessions."""
         if self.is_daily:
@@ -50,26 +62,27 @@ class Assembly:
         minutes = [self._read(group, con_ids, sessions) for group in self.groups if not group.is_daily]
         before = {session: self.calendar.previous(session) for session in sessions}
         known = [day for day in before.values() if day]
-        is_mixed = len(self.calendar.names) > 1
-        if is_mixed:
+        if self._is_mixed:
             known = sorted({day for last in known for day in self.calendar.window(last, _DAYS_BACK)})
         days = [self._read(group, con_ids, known) for group in self.groups if group.is_daily]
         frame = _beside([part for part, _ in minutes], _MINUTE)
         for part, _ in days:
-            frame = _with_its_last_day(frame, part) if is_mixed else _with_the_day_before(frame, part, before)
+            frame = _with_its_last_day(frame, part) if self._is_mixed else _with_the_day_before(frame, part, before)
         return frame, [plan for _, plan in (*minutes, *days)]
 
     def row_at(self, con_ids: Sequence[int], at: datetime) -> Answer:
-        """Return the row of the bar that starts at an instant, or of the newest session that had closed by then."""
+        """Return the rows of the bars that start at an instant; of daily groups alone, the newest that had closed."""
+        if self.is_daily:
+            return self.newest_rows(con_ids, at)
         frame, plans = self.rows(con_ids, self._sessions_at(at))
-        return (frame if self.is_daily else frame.filter(pl.col("ts") == at)), plans
+        return frame.filter(pl.col("ts") == at), plans
 
-    def newest_rows(self, con_ids: Sequence[int], at: datetime, n_sessions: int) -> Answer:
+    def newest_rows(self, con_ids: Sequence[int], at: datetime) -> Answer:
         """Return each instrument's newest row that is known at an instant; go back no further than all of them need."""
         found: list[pl.DataFrame] = []
         plans: list[Plan] = []
         left = list(con_ids)
-        for session in reversed(self.calendar.window(self.session_at(at), n_sessions)):
+        for session in reversed(self.sessions_back(at)):
             frame, used = self.rows(left, [session])
             plans += used
             until = frame if self.is_daily else frame.filter(pl.col("ts") + BAR <= at)

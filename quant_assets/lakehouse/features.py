@@ -32,9 +32,6 @@ from quant_assets.lakehouse.reading import (
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.settings.quality import PRICES
 
-_LOOK_BACK = 5
-"""Sessions that `latest` searches for an instrument's newest row."""
-
 _BAR_PRICES = (*PRICES, "wap")
 
 
@@ -254,8 +251,8 @@ class FeatureStore(DatasetReaders):
             feature_versions: a version for each.
             symbols: `QMKT` or `ARCA:QMKT`, or a list of such names.
             ts: for `exact` the start of a bar, for `latest` the instant of asking; for daily groups alone, any instant:
-                the newest session that had closed by then answers. An aware datetime or its ISO text; a date alone
-                names no bar.
+                each instrument's newest row of a session that had closed by then answers. An aware datetime or its ISO
+                text; a date alone names no bar.
             mode: `exact` answers with the row of the bar that starts at `ts`, as training has it, and with nothing
                 where there is none; that row holds the bar's close, and is known a minute after `ts`, when the bar
                 ends. `latest` answers with the newest row that is known at `ts`, whose bar had ended by then; it is at
@@ -283,14 +280,12 @@ class FeatureStore(DatasetReaders):
                 return answer
         assembly = self._assembly(feature_groups, feature_versions, known_by)
         at = arguments.instant("ts", ts)
-        sessions = self.calendar.window(assembly.session_at(at), _LOOK_BACK)
+        sessions = assembly.sessions_back(at)
         instruments = resolve_symbols(
             self._store, arguments.symbols(symbols), sessions, self.aliases, takes_newest=True
         )
         con_ids = list(instruments.values())
-        frame, plans = (
-            assembly.row_at(con_ids, at) if mode == "exact" else assembly.newest_rows(con_ids, at, _LOOK_BACK)
-        )
+        frame, plans = (assembly.row_at if mode == "exact" else assembly.newest_rows)(con_ids, at)
         require_published(plans)
         frame = self._adjusted_features(frame, assembly, require_adjustment(adjust), con_ids, sessions[-1])
         basis: dict[str, Any] = {}

@@ -261,6 +261,41 @@ def test_inference_on_daily_groups_equals_training(store):
     ]
 
 
+@pytest.mark.parametrize("mode", ["exact", "latest"])
+def test_a_daily_row_is_the_newest_of_each_instrument_although_another_exchange_had_sessions_since(lake, mode):
+    """On Monday at noon the newest session that has closed is Sunday, and New York had none; on Friday it is Thursday."""
+    everywhere = FeatureStore(lake.layout, TradingCalendar(("XNYS", "24/7")))
+    training = everywhere.get_features_for_training(*DAILY, ["S101", "S103"], DAYS[0], DAYS[3])["features"]
+    for at, day in (("2024-01-05T12:00Z", DAYS[2]), ("2024-01-06T12:00Z", DAYS[3]), ("2024-01-08T12:00Z", DAYS[3])):
+        answer = everywhere.get_features_for_inference(*DAILY, ["S101", "S103"], at, mode)
+        assert answer["features"].equals(training.filter(pl.col("session") == day))
+        assert answer["metadata"]["without_rows"] == []
+        assert answer["metadata"]["freshness"] == {con_id: {"session": day} for con_id in (101, 103)}
+
+
+def test_each_instrument_has_its_own_newest_daily_row(work):
+    write_session(work, DAYS[0])
+    write_session(work, DAYS[1], con_ids=(101,))
+    for day in DAYS[:2]:
+        publish_group(work, GROUPS["tv_technicals_1d", "v1"], day)
+    store = FeatureStore(work.layout, CALENDAR)
+    for mode in ("exact", "latest"):
+        found = store.get_features_for_inference(*DAILY, ["S102", "S101"], hours(DAYS[1]).closes_at, mode)["features"]
+        assert found.select("con_id", "session").rows() == [(101, DAYS[1]), (102, DAYS[0])]
+
+
+@pytest.mark.parametrize(("groups", "mode"), [(MINUTES, "latest"), (DAILY, "latest"), (DAILY, "exact")])
+def test_rows_are_found_over_easter_although_another_exchange_has_no_holidays(work, groups, mode):
+    """On Tuesday at six London is still closed, and was since Thursday; in between are five sessions of the other."""
+    thursday = date(2024, 3, 28)
+    write_session(work, thursday)
+    for group in GROUPS.values():
+        publish_group(work, group, thursday)
+    everywhere = FeatureStore(work.layout, TradingCalendar(("XLON", "24/7")))
+    found = everywhere.get_features_for_inference(*groups, "S101", "2024-04-02T06:00Z", mode)["features"]
+    assert found["session"].to_list() == [thursday]
+
+
 def test_latest_takes_the_newest_bar_of_each_instrument(store):
     bars = store.get_curated_bars(["S101", "S102", "S103"], DAYS[2], DAYS[2])
     at = minute(77, DAYS[2])
