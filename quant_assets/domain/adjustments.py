@@ -16,7 +16,7 @@ from quant_assets.domain.tables import ADJUSTMENT_FACTORS
 from quant_assets.domain.toxic import MAX_JUMP, REAL_MOVE
 from quant_assets.settings.quality import PRICES
 
-VERSION = "3"
+VERSION = "4"
 
 PLAUSIBLE: tuple[Fraction, ...] = tuple(
     sorted(
@@ -35,7 +35,10 @@ PLAUSIBLE: tuple[Fraction, ...] = tuple(
 """Price factors of splits and reverse splits that companies carry out; anything else is no split."""
 
 OVERLAP = 10
-"""Sessions whose closes are compared between two windows."""
+"""Sessions of an instrument whose closes are compared between two windows."""
+REACH = 60
+"""Sessions of all calendars that are looked back over, so that each instrument has its last `OVERLAP` ones: ten of its
+own are two weeks, beside a calendar of all days Tokyo has been closed for ten of them, and a halt lasts weeks."""
 SAME_BASIS = 1e-4
 """Two answers of one series whose closes differ by no more are on one price basis."""
 SNAP = 5e-3
@@ -64,7 +67,9 @@ def detect(
         session: the session D.
         before: the session before it; None at the calendar's start.
         members: con_id, symbol: whom to speak of; max_jump where a class has another bound than the default.
-        now: the daily window as of D: con_id, session, open, high, low, close, volume, adj_close, vintage.
+        now: the daily window as of D: con_id, session, open, high, low, close, volume, adj_close, vintage. What an
+            instrument had before D is its own last row: its exchange may be closed on the session before, or nobody
+            traded. Where it has no row on D, what happened falls to the next session on which it has one.
         then: the same as of the session before; of sessions up to that one.
         minutes: `session_prices` of D, and of the session before for instruments without a window of that time.
         moves: breaks that a person says are real moves, as `breaks.REAL_MOVES`.
@@ -81,8 +86,8 @@ def detect(
     own = _own(members, now.filter(at_session), minutes.filter(at_session)).with_columns(session=pl.lit(session))
     rows = [own]
     if before is not None:
-        earlier = minutes.filter(pl.col("session") == before)
-        rows.append(_link(members, now, then, before, earlier, moves).with_columns(session=pl.lit(before)))
+        earlier = minutes.filter(pl.col("session") < session)
+        rows.append(_link(members, now, then, session, earlier, moves).with_columns(session=pl.lit(before)))
     return (
         pl.concat(rows)
         .with_columns(pl.lit(session).alias("as_of_session"), pl.lit(VERSION).alias("transform_version"))
@@ -97,15 +102,15 @@ def _link(
     members: pl.DataFrame,
     now: pl.DataFrame,
     then: pl.DataFrame,
-    before: date,
+    session: date,
     minutes: pl.DataFrame,
     moves: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """Return the factors from the basis as of the session before to that of this one, with what proves them."""
-    at_before = now.filter(pl.col("session") == before)
+    last_before = _last_before(now, session)
     bounds = members.select("con_id", "max_jump")
     broken, moved = (
-        part.filter(pl.col("session") > before)
+        part.filter(pl.col("session") == session)
         for part in told_apart(price_breaks(now.join(bounds, on="con_id", how="left")), moves)
     )
     jumps = pl.concat(
@@ -119,8 +124,8 @@ def _link(
         members.select("con_id", "symbol", "max_jump")
         .join(jumps, on="con_id", how="left")
         .join(_overlap(now, then), on="con_id", how="left")
-        .join(_against_days(at_before, minutes), on="con_id", how="left")
-        .join(_dividend(now, before), on="con_id", how="left")
+        .join(_against_days(last_before, minutes), on="con_id", how="left")
+        .join(_dividend(last_before, now.filter(pl.col("session") == session)), on="con_id", how="left")
     )
     has_overlap = pl.col("_n_overlap").fill_null(0) > 0
     by_vintages = (
@@ -172,12 +177,19 @@ _FOUND = (
 _JUMP = ("con_id", "price_ratio", "close_before", "close_after")
 
 
+def _last_before(window: pl.DataFrame, session: date) -> pl.DataFrame:
+    """Return the newest row of each instrument that is older than a session."""
+    return window.filter(pl.col("session") < session).sort("session").group_by("con_id", maintain_order=True).last()
+
+
 def _overlap(now: pl.DataFrame, then: pl.DataFrame) -> pl.DataFrame:
-    """Compare the closes of two windows: the median ratio, over how many sessions, and whether all of them agree."""
+    """Compare the newest closes of two windows: the median ratio, over how many sessions, and whether they agree."""
     both = now.join(then, on=["con_id", "session"], how="inner", suffix="_then").sort("con_id", "session")
     ratio = pl.col("close") / pl.col("close_then")
     return (
-        both.with_columns(ratio.alias("_one"))
+        both.group_by("con_id", maintain_order=True)
+        .tail(OVERLAP)
+        .with_columns(ratio.alias("_one"))
         .group_by("con_id")
         .agg(
             pl.len().alias("_n_overlap"),
@@ -211,16 +223,14 @@ def _against_days(daily: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _dividend(now: pl.DataFrame, before: date) -> pl.DataFrame:
-    """Return the step that the adjusted closes of one window make against its closes between two sessions.
+def _dividend(before: pl.DataFrame, last: pl.DataFrame) -> pl.DataFrame:
+    """Return the step that the adjusted closes of one window make against its closes between two rows of an instrument.
 
     A close on the grid of cents carries the rounding of both of its series, and a step within that is none.
     """
-    last = now.filter(pl.col("session") > before)
     factor = pl.col("adj_close") / pl.col("close")
     steps = (
-        now.filter(pl.col("session") == before)
-        .select("con_id", "close", "adj_close", factor.alias("_before"))
+        before.select("con_id", "close", "adj_close", factor.alias("_before"))
         .join(last.select("con_id", factor.alias("_after")), on="con_id")
         .with_columns((pl.col("_before") / pl.col("_after")).alias("_step"))
     )

@@ -63,7 +63,7 @@ class Adjuster:
     def _detect(self, session: date, before: date | None, near: list[date]) -> pl.DataFrame:
         work = self._work
         members = work.lake.curated.read(UNIVERSE, Partition(session))
-        window = work.calendar.window(session, adjustments.OVERLAP + 1)
+        window = work.calendar.window(session, _reach(work))
         vintages = self._rows(near, window[0])
         now = daily_window(vintages, session, window)
         then = daily_window(vintages, before, window[:-1]) if before and window[:-1] else now.clear()
@@ -111,6 +111,14 @@ class Adjuster:
         if near and (newest := raw.newest(RAW_TWS_DAILY_BARS)):
             marks.append(raw.watermark(RAW_TWS_DAILY_BARS, newest))
         return max(marks)
+
+
+def _reach(work: Work) -> int:
+    """Return how many sessions a window has to hold; none beyond those that a full answer was asked for.
+
+    A later answer reaches back further than one of the time, and would be taken in its place for what lies beyond.
+    """
+    return max(adjustments.OVERLAP + 1, min(adjustments.REACH, work.settings.manifest.max_lookback_sessions))
 
 
 def _explained(frame: pl.DataFrame) -> Finding:

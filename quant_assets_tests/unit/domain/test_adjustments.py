@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.domain.adjustments import SNAP, chained, detect, rebased, snapped
+from quant_assets.domain.adjustments import REACH, SNAP, chained, detect, rebased, snapped
 from quant_assets.domain.bars import daily_window, newest_answers, session_prices
 from quant_assets.domain.breaks import REAL_MOVES
+from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.quality import curate_minutes
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS, RAW_TWS_DAILY_BARS
 from quant_assets.gateway.recording import RecordedMarket
 from quant_assets.gateway.synthetic import SyntheticMarket
+from quant_assets.lakehouse.adjusting import total_return
 from quant_assets_tests.builders import CALENDAR, both, hours, minute, raw_bars, references, trading
 
 D = date(2024, 1, 10)
@@ -121,6 +123,58 @@ def test_a_change_that_no_split_explains_is_named():
     assert row["kind"] == "unexplained"
     assert row["observed_ratio"] == pytest.approx(1.07)
     assert "no split" in row["evidence"]
+
+
+# ------------------------------------------------------------ who has no bar on the session before
+
+
+LONG = CALENDAR.window(D, 40)
+
+
+def row_of(now: pl.DataFrame, then: pl.DataFrame, session: date, before: date) -> dict:
+    """Return the link to a session; of minutes nothing is known."""
+    frame = detect(session, before, MEMBERS, now, then, session_prices(raw_bars([1.0]).clear()))
+    return ADJUSTMENT_FACTORS.conform(frame).filter(pl.col("session") == before).row(0, named=True)
+
+
+def seen(closes_: dict[date, float], of: date, adjusted: dict[date, float] | None = None) -> pl.DataFrame:
+    """Return the window as of a session, of sessions up to it."""
+    until = {day: close for day, close in closes_.items() if day <= of}
+    return daily_window(both(until, of, adjusted=adjusted), of, [day for day in LONG if day <= of])
+
+
+def test_a_dividend_shows_in_a_share_that_did_not_trade_on_the_day_before():
+    """It closes at 100, does not trade on the session before D, and goes ex 5 on D: 95 of 100."""
+    level = {day: 100.0 for day in WINDOW if day not in (BEFORE, D)} | {D: 95.0}
+    row = row_of(seen(level, D, dict.fromkeys(level, 95.0)), seen(level, BEFORE), D, BEFORE)
+    assert (row["kind"], row["split_factor"]) == ("dividend", 1.0)
+    assert row["total_return_factor"] == pytest.approx(0.95, rel=1e-12)
+
+
+def test_a_dividend_of_a_day_without_trades_falls_to_the_next_one_with_some_and_counts_once():
+    """It goes ex 5 on the session before D, and trades again on D."""
+    level = {day: 100.0 for day in WINDOW if day not in (BEFORE, D)} | {D: 95.0}
+    ex, before_ex = BEFORE, WINDOW[-3]
+    adjusted = {day: 95.0 for day in level if day < D}
+    on_ex = row_of(seen(level, ex, adjusted), seen(level, before_ex), ex, before_ex)
+    next_day = row_of(seen(level, D, adjusted | {D: 95.0}), seen(level, ex, adjusted), D, ex)
+    assert (on_ex["kind"], on_ex["total_return_factor"]) == ("none", 1.0)
+    assert next_day["total_return_factor"] == pytest.approx(0.95, rel=1e-12)
+
+
+def test_a_split_after_a_halt_is_the_ratio_of_the_closes_before_it():
+    """It trades until 13 sessions before D at 5, and again on D at 50, after a reverse split of one for ten."""
+    level = dict.fromkeys(LONG[:-13], 5.0)
+    row = row_of(seen(dict.fromkeys([*level, D], 50.0), D), seen(level, BEFORE), D, BEFORE)
+    assert (row["kind"], row["split_factor"]) == ("split", 10.0)
+    assert row["evidence"].startswith("10 sessions, ")
+
+
+def test_the_newest_ten_closes_of_the_instrument_are_compared():
+    """What the vendor restated by 7 % long ago says nothing of the basis of today."""
+    level = dict.fromkeys(LONG, 100.0)
+    restated = dict.fromkeys(LONG[:-11], 107.0) | dict.fromkeys(LONG[-11:], 50.0)
+    assert row_of(seen(restated, D), seen(level, BEFORE), D, BEFORE)["split_factor"] == 0.5
 
 
 # ------------------------------------------------------------ breaks
@@ -360,6 +414,55 @@ def test_adjusted_closes_in_cents_hide_small_dividends_only():
     both_, planted, hits = measure("dividend", cents=True)
     assert hits == both_, "precision 1"
     assert both_ / planted >= 0.9
+
+
+@lru_cache(maxsize=128)
+def factors_between(names: tuple[str, ...], first: date, last: date) -> pl.DataFrame:
+    """Return the links of every instrument to each session of several calendars after the first one."""
+    union, frames = TradingCalendar(names), []
+    for before, day in pairwise(union.between(first, last)):
+        window = union.window(day, REACH)
+        vintages = pl.concat([served(before, window[0]), served(day, window[0])])
+        now, then = daily_window(vintages, day, window), daily_window(vintages, before, window[:-1])
+        members = now.select("con_id", "symbol").unique()
+        minutes = session_prices(now.filter(pl.col("session") == day).with_columns(ts=pl.lit(evening(day))))
+        frames.append(detect(day, before, members, now, then, minutes))
+    return pl.concat(frames)
+
+
+@pytest.mark.parametrize("other", ["24/7", "XTKS", "XLON"])
+def test_beside_another_calendar_minutes_meet_the_days_as_those_of_one_calendar_do(other):
+    """Over each planted event whose session follows one of the other exchange alone: for every instrument.
+
+    What it closed at on the evening of its own session before, put on the basis of the event's, is what its daily
+    history of that evening says: with splits, and with the dividends, too.
+    """
+    names = ("XNYS", other)
+    union, own = TradingCalendar(names), CALENDAR
+    planted = market().planted_events(*SPAN).filter(pl.col("kind").is_in(["split", "dividend"]))
+    days = [day for day in planted["session"].unique().sort() if not own.is_session(union.previous(day))]
+    n_paid = 0
+    for day in days[:: max(1, len(days) // 4)][:4]:
+        first = own.previous(day)
+        factors = factors_between(names, first, day)
+        chain = chained(factors, factors["con_id"].unique().to_list(), union.between(first, day))
+        minutes = served(first, first).filter(pl.col("what_to_show") == "TRADES").select("con_id", "session", "close")
+        window = union.window(day, REACH)
+        history = daily_window(served(day, window[0]), day, window)
+        met = (
+            history.filter(pl.col("session") == first)
+            .join(minutes, on=["con_id", "session"], suffix="_minutes")
+            .join(chain, on=["con_id", "session"])
+            .join(total_return(history).select("con_id", "session", total_close="close"), on=["con_id", "session"])
+        )
+        assert met.height > 30
+        assert (met["close_minutes"] * met["split"]).to_list() == pytest.approx(met["close"].to_list(), rel=1e-6)
+        assert (met["close_minutes"] * met["total"]).to_list() == pytest.approx(met["total_close"].to_list(), rel=1e-6)
+        due = planted.filter((pl.col("session") == day) & (pl.col("kind") == "dividend"))["con_id"]
+        paid = met.filter(pl.col("total") != pl.col("split"))["con_id"]
+        assert set(due) <= set(paid)
+        n_paid += len(due)
+    assert n_paid >= 4
 
 
 # ------------------------------------------------------------ recorded
