@@ -67,7 +67,7 @@ def unchanged(work: Work, table: Table, partition: Partition, inputs: Mapping[st
     not the one that was committed and holds other rows than its footer says, does not stand: it is computed again.
     """
     try:
-        footer = work.lake.curated.proved_footer(table, partition)
+        footer = work.lake.curated.indexed_footer(table, partition)
     except CorruptFileError:
         return None
     if footer is None or not inputs or dict(footer.inputs) != _judged_inputs(table, inputs):

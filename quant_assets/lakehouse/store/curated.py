@@ -52,6 +52,30 @@ class CuratedStore(Store):
         except FileNotFoundError:
             return None
 
+    def indexed_footer(self, table: Table, partition: Partition) -> Footer | None:
+        """Return what stands in a partition, proved, and described by the manifest from then on.
+
+        A writer that died between the rename and its line left a file that would be hashed by every look at it, and
+        that the catalog counts as what stood before.
+
+        Raises:
+            CorruptFileError: see `proved_footer`.
+            DiskFullError: there is no space for the line.
+        """
+        footer = self.proved_footer(table, partition)
+        if footer and not self._is_indexed(table, partition):
+            with self._lock(table):
+                footer = self.proved_footer(table, partition)
+                if footer and not self._is_indexed(table, partition):
+                    self.manifest(table).append([(self.layout.file(table, partition), footer)], self._now())
+        return footer
+
+    def _is_indexed(self, table: Table, partition: Partition) -> bool:
+        try:
+            return self.manifest(table).describes(self.layout.file(table, partition))
+        except FileNotFoundError:
+            return False
+
     def exists(self, table: Table, partition: Partition) -> bool:
         """Return whether a partition is published."""
         return self.layout.file(table, partition).is_file()
@@ -216,7 +240,8 @@ class CuratedStore(Store):
             if standing and instant_text(standing.watermark) > watermark:
                 raise StaleInputsError(table.name, partition.key, standing.watermark, watermark or "unknown")
             if standing and standing.content_id == footer.content_id and self._is_proved(table, partition):
-                if (confirmed := standing.confirmed_by(footer)) != standing:
+                confirmed = standing.confirmed_by(footer)
+                if confirmed != standing or not self._is_indexed(table, partition):
                     self.manifest(table).append([(file, confirmed)], self._now())
                 return self._report(table, partition, footer, unchanged=ready.height)
             before = self._readable(table, partition) if standing else None

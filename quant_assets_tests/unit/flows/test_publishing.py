@@ -37,6 +37,23 @@ def test_a_run_that_rewrites_nothing_warns_again(work):
     assert all(one.passed for one in standing.findings)
 
 
+def test_what_a_killed_writer_put_in_place_is_described_by_the_manifest_once_it_stands_again(work, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    frame = curated_bars([10.0, 11.0], session=SESSION)
+    with monkeypatch.context() as patch:
+        patch.setattr("quant_assets.lakehouse.manifest.Manifest.append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish_frame(work, BARS, HERE, frame, inputs=INPUTS)
+    manifest = work.lake.curated.manifest(BARS)
+    assert not manifest.entries()
+    assert unchanged(work, BARS, HERE, INPUTS)
+    assert [entry.footer.n_rows for entry in manifest.entries()] == [2]
+    assert unchanged(work, BARS, HERE, INPUTS)
+    assert len(manifest.entries()) == 1
+
+
 def test_a_new_rule_judges_what_stands(work):
     frame = curated_bars([10.0, 11.0], session=SESSION)
     publish_frame(work, BARS, HERE, frame, inputs=INPUTS)

@@ -1,9 +1,11 @@
 """One file per partition: replaced whole, never rewritten with equal content, and clear about what is wrong with it."""
 
+import json
 import os
 import re
 import shutil
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,8 +15,10 @@ from quant_assets.domain.tables import CANDIDATES
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.errors import CorruptFileError, NotPublishedError, ShapeError, StaleInputsError
 from quant_assets.lakehouse import manifest
+from quant_assets.lakehouse.footer import read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.manifest import Manifest
+from quant_assets.lakehouse.proof import prove
 from quant_assets.lakehouse.reading import plan_reads
 from quant_assets.lakehouse.store import CuratedStore, StorageReport
 from quant_assets_tests.builders import SESSION, curated_bars, instant, small_rows, small_table
@@ -94,6 +98,60 @@ def test_new_inputs_with_equal_content_are_confirmed_without_touching_the_file(s
     lines = store.layout.manifest(TABLE).read_text().splitlines()
     store.write(TABLE, AT, small_rows({1: 1.0}), inputs={"raw": "b"}, watermark="2024-01-03T23:00:00+00:00")
     assert store.layout.manifest(TABLE).read_text().splitlines() == lines
+
+
+@pytest.fixture
+def orphaned(store, monkeypatch):
+    """A partition whose writer was killed between the rename and its line of the manifest."""
+    store.write(TABLE, AT, small_rows({1: 1.0, 2: 2.0}), inputs={"raw": "a"})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("quant_assets.lakehouse.manifest.Manifest.append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.write(TABLE, AT, small_rows({1: 5.0}), inputs={"raw": "b"})
+    return another(store)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The files that are hashed to be proved."""
+    found: list[Path] = []
+    monkeypatch.setattr(
+        "quant_assets.lakehouse.store.curated.prove",
+        lambda table, file, said: found.append(file) or prove(table, file, said),
+    )
+    return found
+
+
+@pytest.mark.parametrize("mend", ["write", "indexed_footer"])
+def test_a_line_that_a_killed_writer_did_not_write_is_written_once_its_file_is_proved(orphaned, hashed, mend):
+    again = {
+        "write": lambda store: store.write(TABLE, AT, small_rows({1: 5.0}), inputs={"raw": "b"}),
+        "indexed_footer": lambda store: store.indexed_footer(TABLE, AT),
+    }[mend]
+    before, manifest = state(orphaned), orphaned.layout.manifest(TABLE)
+    again(orphaned)
+    assert (state(orphaned), hashed.count(orphaned.layout.file(TABLE, AT))) == (before, len(hashed))
+    first, second = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert (first["n_rows"], second["n_rows"], second["inputs"]) == (2, 1, {"raw": "b"})
+    assert (second["mtime_ns"], second["bytes"]) == state(orphaned)[1:]
+    hashed.clear()
+    lines = manifest.read_bytes()
+    again(another(orphaned))
+    assert (another(orphaned).proved_footer(TABLE, AT).n_rows, hashed) == (1, [])
+    assert manifest.read_bytes() == lines
+
+
+def test_no_line_is_written_about_rows_that_are_not_what_their_footer_says(orphaned):
+    file, manifest = orphaned.layout.file(TABLE, AT), orphaned.layout.manifest(TABLE)
+    footer, lines = read_footer(file), manifest.read_bytes()
+    small_rows({1: 6.0}).write_parquet(file, metadata=footer.to_metadata())
+    with pytest.raises(CorruptFileError, match="rows are not what its footer says"):
+        orphaned.indexed_footer(TABLE, AT)
+    assert manifest.read_bytes() == lines
 
 
 @pytest.mark.parametrize(
