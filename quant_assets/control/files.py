@@ -10,6 +10,8 @@ from quant_assets.errors import DiskFullError, no_space
 
 STAGED = ".staged-"
 """How the names of files begin that are not in their place yet."""
+_STAMP = 12
+"""Letters after that, then a dash and the name of the target."""
 
 
 @contextlib.contextmanager
@@ -22,7 +24,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         DiskFullError: there is no space; `target` is untouched.
     """
-    staged = target.with_name(f"{STAGED}{uuid.uuid4().hex[:12]}-{target.name}")
+    staged = target.with_name(f"{STAGED}{uuid.uuid4().hex[:_STAMP]}-{target.name}")
     with naming_full_disk(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,11 +53,22 @@ def write_text(target: Path, text: str) -> None:
         staged.write_text(text, encoding="utf-8")
 
 
-def sweep_staged(directory: Path) -> None:
-    """Remove what killed writers left beside their targets; call it under the lock of the writers."""
+def sweep_staged(directory: Path, name: str = "") -> None:
+    """Remove what killed writers left beside their targets; call it under the lock of the writers.
+
+    Args:
+        directory: where the targets are.
+        name: of the one target that the lock is about, where the directory is shared with others; any when empty.
+    """
     if directory.is_dir():
         for leftover in directory.glob(f"{STAGED}*"):
-            leftover.unlink(missing_ok=True)
+            if not name or is_staged_for(leftover, name):
+                leftover.unlink(missing_ok=True)
+
+
+def is_staged_for(path: Path, name: str) -> bool:
+    """Return whether a path is one that `replacing` gave to write a target of this name."""
+    return path.name.startswith(STAGED) and path.name[len(STAGED) + _STAMP :] == f"-{name}"
 
 
 def _flush(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import polars as pl
 
-from quant_assets.control.files import STAGED
+from quant_assets.control.files import STAGED, is_staged_for
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
@@ -209,7 +209,11 @@ class Garbage:
             manifest = layout.manifest(table)
             if path.is_relative_to(layout.copies / table.name):
                 yield f"{table.name}.copies", layout.locks
-            if path.is_relative_to(layout.table(table)) or path == manifest or _is_staged_for(manifest, path):
+            if (
+                path.is_relative_to(layout.table(table))
+                or path == manifest
+                or (path.parent == manifest.parent and is_staged_for(path, manifest.name))
+            ):
                 yield f"{table.name}.commit", layout.locks
 
     def _age_s(self, path: Path) -> float:
@@ -223,10 +227,6 @@ class Garbage:
 
     def _name(self, path: Path) -> str:
         return self._layout.relative(path)
-
-
-def _is_staged_for(target: Path, path: Path) -> bool:
-    return path.parent == target.parent and path.name.startswith(STAGED) and path.name.endswith(f"-{target.name}")
 
 
 def _size(path: Path) -> int:

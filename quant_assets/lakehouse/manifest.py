@@ -134,7 +134,7 @@ class Manifest:
     def rebuild(self, files: Iterable[Path], committed_at: str) -> int:
         """Write the manifest anew from the footers of `files`; returns how many lines it has."""
         lines = [self._committed(file, read_footer(file), committed_at).to_line() for file in sorted(files)]
-        sweep_staged(self.path.parent)
+        sweep_staged(self.path.parent, self.path.name)
         write_text(self.path, "".join(lines))
         return len(lines)
 

@@ -111,3 +111,13 @@ def test_reindex_sweeps_what_a_killed_reindex_left(store):
     leftover.write_text("half")
     store.reindex(TABLE)
     assert not leftover.exists()
+
+
+def test_what_another_table_is_writing_beside_is_left_alone(store):
+    """The manifests of all tables share a directory, and each table has a lock of its own."""
+    path = store.layout.manifest(TABLE)
+    others = [path.with_name(f".staged-0123456789ab-{name}.jsonl") for name in ("other", "not-small", "smaller")]
+    for one in others:
+        one.write_text("being written")
+    store.reindex(TABLE)
+    assert [one.exists() for one in others] == [True, True, True]
