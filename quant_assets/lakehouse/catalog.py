@@ -5,6 +5,8 @@ again. A file that cannot be read makes its session `degraded` here instead of e
 looks when something is wrong.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 from bisect import bisect_right
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
@@ -24,6 +26,9 @@ from quant_assets.lakehouse.health import Hours, instrument_days, observed_since
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.proof import proved
 from quant_assets.lakehouse.store import Lakehouse
+
+_COMPARED = 1 << 12
+"""Bytes before the lines that were added which have to be those of the last look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +67,9 @@ class CatalogState:
 
     def held(self, lakehouse: Lakehouse, table: Table) -> list[Held]:
         """Return every partition of a table, ascending."""
-        before, now = self.tables.get(table.name), self._marks(lakehouse.layout, table)
+        before = self.tables.get(table.name)
         known: dict[str, list[Any]] = dict(before["held"]) if before else {}
-        changed = self._changed(lakehouse.layout, table, before, now)
+        now, changed = _look(lakehouse.layout, table, before)
         if changed is None:
             known, changed = {}, {one.key for one in lakehouse.curated.partitions(table)}
         for key in changed:
@@ -78,29 +83,37 @@ class CatalogState:
         found = (Held(Partition.from_key(key), rows, size, tuple(bad)) for key, (rows, size, bad) in known.items())
         return sorted(found, key=lambda one: one.partition)
 
-    @staticmethod
-    def _marks(layout: Layout, table: Table) -> dict[str, Any]:
-        manifest, directory = _stat(layout.manifest(table)), _stat(layout.table(table))
-        return {
-            "inode": manifest.st_ino if manifest else 0,
-            "length": manifest.st_size if manifest else 0,
-            "directory": directory.st_mtime_ns if directory else 0,
-        }
 
-    @staticmethod
-    def _changed(layout: Layout, table: Table, before: dict[str, Any] | None, now: dict[str, Any]) -> set[str] | None:
-        """Return the keys of the partitions that were committed since; None when only a full look can tell."""
-        if before is None or before["inode"] != now["inode"] or before["length"] > now["length"]:
-            return None
-        if before["length"] == now["length"]:
-            return set() if before["directory"] == now["directory"] else None
-        with layout.manifest(table).open("rb") as stream:
-            stream.seek(before["length"])
-            lines = stream.read(now["length"] - before["length"]).splitlines()
-        try:
-            return {json.loads(line)["partition"] for line in lines}
-        except (ValueError, KeyError):
-            return None
+def _look(layout: Layout, table: Table, before: dict[str, Any] | None) -> tuple[dict[str, Any], set[str] | None]:
+    """Return how a table stands, and the keys of the partitions that were committed since the last look.
+
+    The keys are None when only a full look can tell. Everything is asked of one open file: by the time that a path is
+    opened it may be another file's, and that one may even have the inode of one before.
+    """
+    directory = _stat(layout.table(table))
+    now: dict[str, Any] = {"inode": 0, "length": 0, "last": "", "directory": directory.st_mtime_ns if directory else 0}
+    added = b""
+    with contextlib.suppress(FileNotFoundError), layout.manifest(table).open("rb") as stream:
+        stat = os.fstat(stream.fileno())
+        now |= {"inode": stat.st_ino, "length": stat.st_size, "last": _last(stream, stat.st_size)}
+        if before and before["length"] < stat.st_size and _last(stream, before["length"]) == before.get("last"):
+            added = stream.read(stat.st_size - before["length"])
+    if before is None or before["inode"] != now["inode"]:
+        return now, None
+    if not added:
+        is_same = all(before.get(name) == value for name, value in now.items())
+        return now, set() if is_same else None
+    try:
+        return now, {json.loads(line)["partition"] for line in added.splitlines()}
+    except (ValueError, KeyError, TypeError):
+        return now, None
+
+
+def _last(stream: IO[bytes], length: int) -> str:
+    """Return a digest of the last bytes of a file up to a length; what follows is read next."""
+    begin = max(0, length - _COMPARED)
+    stream.seek(begin)
+    return hashlib.sha256(stream.read(length - begin)).hexdigest()
 
 
 def _stat(path: Path) -> os.stat_result | None:

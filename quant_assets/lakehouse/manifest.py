@@ -147,9 +147,8 @@ class Manifest:
             until: ISO 8601.
         """
         wanted, name = content_id.encode(), self._name(file)
-        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
-        about = (self._entry(line, number) for number, line in enumerate(lines, 1) if wanted in line)
-        fits = (one for one in about if one and one.path == name and one.footer.content_id == content_id)
+        about = self._entries(wanted)
+        fits = (one for one in about if one.path == name and one.footer.content_id == content_id)
         told = (instant_text(one.committed_at) for one in fits)
         return max((instant for instant in told if instant <= instant_text(until)), default="")
 
@@ -213,17 +212,25 @@ class Manifest:
 
     def _refresh(self) -> None:
         """Read what was appended since the last look. Lines are parsed when their file is asked for: most never are."""
-        n_read = len(self._lines.text)
+        n_replaced = self._lines.n_replaced
         added = self._lines.refresh()
-        if added or len(self._lines.text) != n_read:
+        if added or self._lines.n_replaced != n_replaced:
             self._parsed.clear()
             self._check(added, len(self._lines.text) - len(added))
+
+    def _look_back(self) -> bytes:
+        n_replaced = self._lines.n_replaced
+        older = self._lines.look_back()
+        if self._lines.n_replaced != n_replaced:
+            self._parsed.clear()
+        self._check(older, 0)
+        return older
 
     def _newest(self, name: str) -> Entry | None:
         """Return the last line about a file that can be parsed."""
         if name not in self._parsed:
-            while (entry := self._last_about(name)) is None and (older := self._lines.look_back()):
-                self._check(older, 0)
+            while (entry := self._last_about(name)) is None and self._look_back():
+                pass
             self._parsed[name] = entry
         return self._parsed[name]
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from unittest import mock
 
 import polars as pl
@@ -516,6 +517,33 @@ def test_a_refresh_looks_at_committed_partitions_only(work, store, monkeypatch):
     assert looked == [("curated_tws_1m_bars", "2024-01-08")]
     refresh_catalog(work, full=True)
     assert len(looked) == 1 + 4 + 5
+
+
+def test_a_manifest_that_is_replaced_while_it_is_read_costs_a_full_look(work, store, monkeypatch):
+    """What was added is looked for behind the length that was remembered; in another file something else is there."""
+    for rows in ([9.0], [9.0, 9.0], [9.0]):
+        store.write(BARS, Partition(WEEK[2]), curated_bars(rows, session=WEEK[2]))
+    manifest, before = store.layout.manifest(BARS), refresh_catalog(work)["tables"]["curated_tws_1m_bars"]["rows"]
+    n_remembered = manifest.stat().st_size
+    store.write(BARS, Partition(WEEK[4]), curated_bars([1.0], session=WEEK[4]))
+    real, waiting = Path.open, [True]
+
+    def opened(self, *args, **options):
+        if self == manifest and waiting:
+            waiting.pop()
+            store.write(BARS, Partition(WEEK[1]), curated_bars([2.0] * 4, session=WEEK[1]))
+            store.manifest(BARS).drop_superseded()
+            lines = self.read_bytes().splitlines(keepends=True)
+            lines.sort(key=lambda line: str(WEEK[4]).encode() in line)
+            staged = self.with_name("staged")
+            staged.write_bytes(b"".join(lines[:-1]).ljust(n_remembered, b"\n") + lines[-1])
+            staged.replace(self)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    quick = refresh_catalog(work)
+    assert quick["tables"]["curated_tws_1m_bars"]["rows"] == before + 1 - 100 + 4
+    assert refresh_catalog(work, full=True) == quick
 
 
 def test_a_file_that_cannot_be_read_is_red_in_a_full_refresh(work, store):

@@ -1,5 +1,7 @@
 """A growing file is read from its end, whole lines only, and never further back than somebody looks."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,3 +73,83 @@ def test_a_file_that_was_replaced_cut_or_removed_is_read_anew(path):
     assert lines.refresh() == bytes(lines.text) == b"a\n"
     path.unlink()
     assert lines.refresh() == bytes(lines.text) == b""
+
+
+def put(path, text):
+    """Put another file in a path's place, as a collection or a rebuild does."""
+    staged = path.with_name("staged")
+    staged.write_bytes(text)
+    staged.replace(path)
+
+
+def just_before_it_is_opened(monkeypatch, path, meanwhile):
+    """Let something happen once, between a reader's look at a path and its opening it."""
+    real, waiting = Path.open, [meanwhile]
+
+    def opened(self, *args, **options):
+        if self == path and args == ("rb",) and waiting:
+            waiting.pop()()
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+
+
+def test_a_file_that_is_replaced_before_it_is_opened_is_read_as_the_one_that_it_is(path, monkeypatch):
+    path.write_bytes(b"one\ntwo\n")
+    lines = GrowingLines(path)
+    lines.refresh()
+    with path.open("ab") as stream:
+        stream.write(b"three\nfour\nfive\n")
+    just_before_it_is_opened(monkeypatch, path, lambda: put(path, b"the second\nthird\n"))
+    assert lines.refresh() == bytes(lines.text) == b"the second\nthird\n"
+    assert lines.refresh() == b""
+    with path.open("ab") as stream:
+        stream.write(b"fourth\n")
+    assert lines.refresh() == b"fourth\n"
+    assert lines.number_of(len(b"the second\n")) == 2
+
+
+def test_a_new_file_that_is_replaced_before_it_is_opened_is_read_whole(path, monkeypatch):
+    path.write_bytes(b"one\n")
+    just_before_it_is_opened(monkeypatch, path, lambda: put(path, b"another\nand more\n"))
+    lines = GrowingLines(path)
+    assert read_all(lines) == [b"another\nand more\n"]
+    assert bytes(lines.text) == b"another\nand more\n"
+
+
+@pytest.mark.parametrize(
+    ("by", "then"), [(b"a\nb\n", b"a\nb\n"), (b"", b""), (b"".join(b"%d\n" % n for n in range(50)), b"48\n49\n")]
+)
+def test_looking_back_reads_a_file_that_was_replaced_from_its_end(path, monkeypatch, by, then):
+    monkeypatch.setattr(lines_module, "_BLOCK", 8)
+    path.write_bytes(b"".join(b"line %d\n" % n for n in range(9)))
+    lines = GrowingLines(path)
+    assert lines.refresh() == b"line 8\n"
+    put(path, by)
+    assert (lines.look_back(), bytes(lines.text), lines.n_replaced) == (then, then, 1)
+    assert lines.refresh() == b""
+    while lines.look_back():
+        pass
+    assert bytes(lines.text) == by
+
+
+@pytest.mark.parametrize("look", [GrowingLines.refresh, GrowingLines.look_back])
+def test_a_file_that_is_removed_before_it_is_opened_has_no_lines(path, monkeypatch, look):
+    monkeypatch.setattr(lines_module, "_BLOCK", 9)
+    path.write_bytes(b"one\ntwo\nthree\n")
+    lines = GrowingLines(path)
+    assert lines.refresh() == b"three\n"
+    with path.open("ab") as stream:
+        stream.write(b"four\n")
+    just_before_it_is_opened(monkeypatch, path, path.unlink)
+    assert (look(lines), bytes(lines.text)) == (b"", b"")
+
+
+def test_another_file_under_the_same_inode_is_told_by_its_bytes(path):
+    path.write_bytes(b"one\ntwo\nthree\n")
+    lines = GrowingLines(path)
+    lines.refresh()
+    inode = path.stat().st_ino
+    path.write_bytes(b"six\nseven\neight\n")
+    assert path.stat().st_ino == inode
+    assert lines.refresh() == bytes(lines.text) == b"six\nseven\neight\n"

@@ -7,6 +7,7 @@ import pytest
 from quant_assets.clock import ManualClock
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.lines import GrowingLines
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets_tests.builders import SESSION, instant, small_rows, small_table
 
@@ -96,6 +97,30 @@ def test_a_manifest_that_another_process_rebuilt_is_read_anew(store):
     store.layout.file(TABLE, Partition(DAYS[1])).unlink()
     assert reader.footer(TABLE, Partition(DAYS[1])) is None
     assert reader.footer(TABLE, Partition(DAYS[2])).n_rows == 1
+
+
+def test_a_manifest_that_is_replaced_while_it_is_looked_back_into_is_read_anew(store, monkeypatch):
+    """What was known of other files is what the manifest before said."""
+    monkeypatch.setattr("quant_assets.lakehouse.lines._BLOCK", 64)
+    reader = fresh(store.layout)
+    assert reader.footer(TABLE, Partition(DAYS[2])).inputs == {"raw": str(DAYS[2])}
+    refresh, replaced = GrowingLines.refresh, []
+
+    def then_replaced(lines):
+        found = refresh(lines)
+        if lines is reader.manifest(TABLE)._lines and not replaced:
+            replaced.append(True)
+            other = fresh(store.layout)
+            for day in (DAYS[2], DAYS[1]):
+                rows = small_rows({1: 1.0}, session=day)
+                other.write(TABLE, Partition(day), rows, inputs={"raw": "confirmed"}, watermark="2024-01-09")
+            other.manifest(TABLE).drop_superseded()
+        return found
+
+    monkeypatch.setattr(GrowingLines, "refresh", then_replaced)
+    assert reader.footer(TABLE, Partition(DAYS[1])).inputs == {"raw": "confirmed"}
+    assert reader.footer(TABLE, Partition(DAYS[2])).inputs == {"raw": "confirmed"}
+    assert reader.footer(TABLE, Partition(DAYS[0])).inputs == {"raw": str(DAYS[0])}
 
 
 def test_reindex_names_a_file_that_cannot_be_read_and_keeps_the_old_manifest(store):
