@@ -257,15 +257,19 @@ class Manifest:
             raise
 
     def _entry(self, line: bytes, number: int) -> Entry | None:
-        """Parse one line. A torn one is what a killed writer leaves: its file's footer answers instead."""
-        if not line.strip():
+        """Parse one line. A torn one is what a killed writer leaves: its file's footer answers instead.
+
+        A power cut can leave zeros in the place of what was not flushed.
+        """
+        written = line.rstrip(b"\0")
+        if not written.strip():
             return None
         try:
             return Entry.from_line(line.decode())
         except UnicodeDecodeError as error:
             raise CorruptFileError(self.path, f"line {number} is no text", _REBUILD) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if line.startswith(_LINE_START) or _LINE_START.startswith(line):
+            if written.startswith(_LINE_START) or _LINE_START.startswith(written):
                 return None
             raise CorruptFileError(self.path, f"line {number} is no manifest entry", _REBUILD) from error
 

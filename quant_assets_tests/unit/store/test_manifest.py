@@ -69,7 +69,22 @@ def test_a_torn_last_line_costs_nothing(store, kept):
         assert one.footer(TABLE, Partition(DAYS[2])) is not None
 
 
-@pytest.mark.parametrize("garbage", [b"hello\n", b"{}\n", b"[1, 2]\n", b"\xff\xfe\n", b'{"path": 3}\n', b"null\n"])
+@pytest.mark.parametrize("left", [b"\0" * 300, b'{"bytes": 12\0\0\0', b"\0\n\0\0"])
+@pytest.mark.parametrize("ends", [b"", b"\n"])
+def test_zeros_that_a_power_cut_left_cost_nothing(store, left, ends):
+    path = store.layout.manifest(TABLE)
+    path.write_bytes(path.read_bytes() + left + ends)
+    store.write(TABLE, Partition(DAYS[0]), small_rows({1: 5.0}), watermark="2024-01-09")
+    for one in (store, fresh(store.layout)):
+        assert one.footer(TABLE, Partition(DAYS[0])).n_rows == 1
+        assert [one.footer(TABLE, Partition(day)).inputs["raw"] for day in DAYS[1:]] == [str(day) for day in DAYS[1:]]
+        assert len(one.manifest(TABLE).entries()) == 4
+    assert store.damaged_manifest(TABLE) is None
+    assert store.manifest(TABLE).drop_superseded() == 1
+    assert b"\0" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("garbage", [b"hello\n", b"{}\n", b"[1, 2]\n", b"\xff\xfe\n", b'{"path": 3}\n', b"null\n", b"\0hello\n"])
 def test_an_unreadable_line_is_named_with_its_mend_every_time(store, garbage):
     path = store.layout.manifest(TABLE)
     path.write_bytes(path.read_bytes() + garbage)
