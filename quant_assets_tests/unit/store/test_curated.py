@@ -120,7 +120,7 @@ def hashed(monkeypatch):
     """The files that are hashed to be proved."""
     found: list[Path] = []
     monkeypatch.setattr(
-        "quant_assets.lakehouse.store.curated.prove",
+        "quant_assets.lakehouse.proof.prove",
         lambda table, file, said: found.append(file) or prove(table, file, said),
     )
     return found
