@@ -8,6 +8,7 @@ QuantAssetsError                     exit code
 │   ├── ScannerUnavailableError           TradingView is down, silent, or asked too often
 │   ├── LockHeldError                     another process holds the lock; names its holder
 │   ├── ChangingLakeError                 others committed at every look, so that no state could be named
+│   ├── PastRemovedError                  the directory that the past was read from is gone
 │   └── DiskFullError                     no space to commit a file; what stood before still stands
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
 │   ├── ConfigurationError                a file, key or value is wrong
@@ -155,6 +156,14 @@ class ChangingLakeError(RetryLater):
             f"The lakehouse changed at every look: {', '.join(self.tables)}. "
             "Run again when what is writing has finished, or pause the ingestion with `quant pause`."
         )
+
+
+class PastRemovedError(RetryLater):
+    """Somebody removed the directory that the past was read from."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        super().__init__(f"{root}, which the past was read from, was removed meanwhile. Run the same command again.")
 
 
 class DiskFullError(RetryLater):

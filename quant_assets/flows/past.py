@@ -20,6 +20,7 @@ from typing import Any, Literal
 import polars as pl
 
 from quant_assets.clock import ManualClock
+from quant_assets.control.locks import hold, holder_of
 from quant_assets.domain.features import GROUPS, LABELS
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
@@ -34,7 +35,7 @@ from quant_assets.domain.tables import (
     UNIVERSE,
     Table,
 )
-from quant_assets.errors import BrokenChainError, CorruptFileError, DataWrong, DefectError
+from quant_assets.errors import BrokenChainError, CorruptFileError, DataWrong, DefectError, PastRemovedError
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.certify import certify
 from quant_assets.flows.confirming import BREAKS, breaks_id, concerning
@@ -44,7 +45,7 @@ from quant_assets.flows.dimension import DETAILS, publish_dimension
 from quant_assets.flows.words import Words
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.footer import Footer, read_footer
-from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import CuratedStore, Lakehouse, RawStore
 
 Origin = Literal["stored", "recomputed", "unknown"]
@@ -54,6 +55,8 @@ Key = tuple[str, str]
 """(table, partition key)"""
 
 _LEFT_OVER = timedelta(days=1)
+_READER = "reader"
+"""Lock in the directory of a past lake, held by who reads it."""
 
 
 class _NoGate:
@@ -93,6 +96,7 @@ class _PastRaw(RawStore):
 
     def batch_names(self, table: Table, partition: Partition) -> list[str]:
         """Return the batches that had arrived, of one that was arriving its rows up to then."""
+        _require_there(self.layout)
         if (key := (table.name, partition.key)) not in self.seen:
             self.seen.add(key)
             for file in self.present.batches(table, partition):
@@ -123,6 +127,7 @@ class _PastCurated(CuratedStore):
 
     def ensure(self, table: Table, partition: Partition) -> Origin:
         """Put a partition into the past lake, if it can be known there; what is being made is not made again."""
+        _require_there(self.layout)
         if (key := (table.name, partition.key)) not in self.origins:
             self.origins[key] = "unknown"
             try:
@@ -363,8 +368,17 @@ def open_past(work: Work, as_of: datetime) -> Iterator[PastLake]:
         where.mkdir(parents=True, exist_ok=True)
     _sweep(where, work.clock.now())
     base = where if os.access(where, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="as-of-", dir=base, ignore_cleanup_errors=True) as root:
+    with (
+        tempfile.TemporaryDirectory(prefix="as-of-", dir=base, ignore_cleanup_errors=True) as root,
+        hold(_READER, Path(root), owner={"run": work.run_id}),
+    ):
         yield PastLake(work, as_of.astimezone(UTC), Path(root))
+
+
+def _require_there(layout: Layout) -> None:
+    """Refuse to read a past lake that is gone: each file that is missing would count as one that was never known."""
+    if not layout.data.is_dir():
+        raise PastRemovedError(layout.data)
 
 
 def link(source: Path, target: Path) -> None:
@@ -384,8 +398,9 @@ def _after(text: str, instant: datetime) -> bool:
 
 
 def _sweep(where: Path, now: datetime) -> None:
-    """Remove what a reader that was killed left behind."""
+    """Remove what readers that were killed left behind; one that lives holds its directory, however old it is."""
     for old in where.glob("as-of-*"):
         with contextlib.suppress(OSError):
-            if now - datetime.fromtimestamp(old.stat().st_mtime, UTC) > _LEFT_OVER:
+            is_old = now - datetime.fromtimestamp(old.stat().st_mtime, UTC) > _LEFT_OVER
+            if is_old and holder_of(_READER, old) is None:
                 shutil.rmtree(old, ignore_errors=True)

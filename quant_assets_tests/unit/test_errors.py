@@ -70,6 +70,7 @@ SAMPLES = [
     (errors.PacingError("AAPL", 600, "max rate"), ["AAPL", "600 s", "max rate"]),
     (errors.LockHeldError("tws", {"run": "r1", "pid": 7}, 1.5), ["tws", "run=r1", "pid=7", "Run again"]),
     (errors.LockHeldError("tws", {}, 0), ["unknown", "Run again"]),
+    (errors.PastRemovedError(Path("data/as-of-1")), ["data/as-of-1", "again"]),
     (errors.ChangingLakeError(["raw_tws_bars", "universe"]), ["raw_tws_bars, universe", "quant pause"]),
     (errors.DiskFullError(Path("/x/y"), OSError(28, "No space left")), ["/x/y", "No space left", "free some space"]),
     (errors.ConfigurationError("m.json, key 'a'", "is wrong.", "Do b."), ["m.json", "'a'", "Do b."]),

@@ -1,14 +1,19 @@
 """What was known then is what readers answer: the vendor revises, and the old answer can still be had, bit for bit."""
 
 import json
+import os
+import re
+import shutil
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from quant_assets.cli import cli
+from quant_assets.control.locks import hold
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
     CURATED_TWS_1D_BARS,
@@ -19,7 +24,7 @@ from quant_assets.domain.tables import (
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
 )
-from quant_assets.errors import ConfigurationError, DefectError, NotPublishedError
+from quant_assets.errors import ConfigurationError, DefectError, NotPublishedError, PastRemovedError
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.past import open_past
@@ -153,6 +158,48 @@ def test_reading_the_past_changes_nothing_and_leaves_nothing(revised):
         feature_store(work).get_curated_bars(["QMKT"], SESSION, SESSION, as_of=revised.between)
         assert list((work.layout.metadata / "past").iterdir()) == []
     assert files(revised.lab.root) == before
+
+
+def aged(directory: Path, now: datetime) -> None:
+    """Make a directory look untouched for two days."""
+    touched = (now - 48 * HOUR).timestamp()
+    os.utime(directory, (touched, touched))
+
+
+def test_who_reads_the_past_for_days_keeps_the_directory(revised):
+    with revised.lab.at(revised.now) as work, open_past(work, revised.between) as past:
+        assert past.curated.read_many(CURATED_TWS_1M_BARS, [AT]).equals(revised.bars)
+        aged(past.root, revised.now)
+        with revised.lab.at(revised.now) as other, open_past(other, revised.between):
+            pass
+        assert past.curated.read_many(CURATED_TWS_1M_BARS, [AT]).equals(revised.bars)
+
+
+@pytest.mark.parametrize("had_a_lock", [True, False])
+def test_what_a_reader_that_was_killed_left_behind_goes_when_it_is_old(revised, had_a_lock):
+    with revised.lab.at(revised.now) as work:
+        left = work.layout.metadata / "past" / "as-of-killed"
+        left.mkdir(parents=True)
+        if had_a_lock:
+            with hold("reader", left):
+                pass
+            assert list(left.iterdir()), "the lock file stays, and nobody holds it"
+        aged(left, revised.now - 24 * HOUR)
+        with open_past(work, revised.between):
+            assert not left.exists()
+
+
+@pytest.mark.parametrize("store", ["raw", "curated"])
+def test_a_past_that_somebody_removed_is_not_taken_for_one_that_knew_nothing(revised, store):
+    with revised.lab.at(revised.now) as work, open_past(work, revised.between) as past:
+        lake, table = (past.curated, CURATED_TWS_1M_BARS) if store == "curated" else (past.work.lake.raw, RAW_TWS_BARS)
+        assert lake.read(table, AT).height == revised.bars.height
+        shutil.rmtree(past.root)
+        with pytest.raises(PastRemovedError, match=re.escape(str(past.root))):
+            lake.read(table, AT)
+    if store == "curated":
+        with pytest.raises(PastRemovedError):
+            lake.read_many(table, [AT])
 
 
 def test_the_past_cannot_ask_the_source(revised):
