@@ -251,11 +251,12 @@ class PastLake:
         """Link the stored file when nothing later entered it, else compute the partition again."""
         if table is UNIVERSE:
             return self._universe(partition)
-        if standing := self._standing(table, partition):
-            linked = self.work.layout.file(table, partition)
-            link(self.present.layout.file(table, partition), linked)
-            self.curated.manifest(table).append([(linked, standing)], self.as_of.isoformat())
-            return "stored"
+        looked: Footer | None = None
+        while (standing := self._standing(table, partition)) and standing != looked:
+            if linked := self._linked(table, partition, standing.content_id):
+                self.curated.manifest(table).append([(linked, standing)], self.as_of.isoformat())
+                return "stored"
+            looked = standing  # another process has published: what it put there is looked at, too
         if partition.profile or self.present.calendar.hours(partition.session).opens_at > self.as_of:
             return "unknown"
         try:
@@ -265,6 +266,18 @@ class PastLake:
         except DataWrong:
             pass  # not enough was known by then
         return "recomputed" if self.work.layout.file(table, partition).is_file() else "unknown"
+
+    def _linked(self, table: Table, partition: Partition, content_id: str) -> Path | None:
+        """Put the stored file into the past lake, if it still has a content; return where it is then."""
+        file, linked = (one.layout.file(table, partition) for one in (self.present, self.work))
+        try:
+            link(file, linked)
+        except FileNotFoundError:
+            return None
+        if read_footer(linked).content_id == content_id:
+            return linked
+        linked.unlink()
+        return None
 
     def _standing(self, table: Table, partition: Partition) -> Footer | None:
         """Return the footer by which the stored file was made from what was known, and from all of it; None if none.
@@ -276,7 +289,7 @@ class PastLake:
             confirmed = self.present.lake.curated.proved_footer(table, partition)
             footers = (confirmed, read_footer(file)) if confirmed else ()
             return next((one for one in footers if self._is_of_then(one, partition)), None)
-        except CorruptFileError:
+        except (CorruptFileError, FileNotFoundError):
             return None
 
     def _is_of_then(self, footer: Footer, partition: Partition) -> bool:
@@ -343,13 +356,12 @@ class PastLake:
         store = self.present.lake.curated
         if not store.exists(UNIVERSE, partition):
             return "unknown"
-        members = store.read(UNIVERSE, partition)
+        members, footer = store.read_standing(UNIVERSE, partition)
         asked = self.work.lake.raw.read(RAW_TWS_REQUESTS, partition, ["con_id"])["con_id"].unique().to_list()
         known = members.filter((pl.col("observed_at") <= self.as_of) | pl.col("con_id").is_in(asked))
         if known.is_empty():
             return "unknown"
-        if known.height == members.height:
-            link(self.present.layout.file(UNIVERSE, partition), self.work.layout.file(UNIVERSE, partition))
+        if known.height == members.height and self._linked(UNIVERSE, partition, footer.content_id):
             return "stored"
         self.work.lake.curated.write(UNIVERSE, partition, known)
         return "recomputed"

@@ -23,14 +23,17 @@ from quant_assets.domain.tables import (
     RAW_TWS_BARS,
     RAW_TWS_DAILY_BARS,
     RAW_TWS_REQUESTS,
+    UNIVERSE,
 )
 from quant_assets.errors import ConfigurationError, DefectError, NotPublishedError, PastRemovedError
+from quant_assets.flows import past as past_lake
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.past import open_past
 from quant_assets.flows.readers import feature_store, open_store, sql_as_of
 from quant_assets.lakehouse.content import content_id
-from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content, files
 
 AT = Partition(SESSION)
@@ -345,3 +348,25 @@ def test_daily_history_that_came_later_does_not_answer_for_before(halved, table)
                 != halved.published[table.name, AT.key]
             )
             assert past.origins[table.name, AT.key] == "stored"
+
+
+@pytest.mark.parametrize("table", [CURATED_TWS_1D_BARS, UNIVERSE])
+def test_what_is_published_while_it_is_taken_into_the_past_is_not_in_it(tmp_path, monkeypatch, table):
+    """Another process commits between the look at the stored file and the link to it."""
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT", "NYSE:QFID"))
+    lab.run([SESSION])
+    known, footer = lab.lake.curated.read(table, AT), lab.lake.curated.footer(table, AT)
+    later = (after(SESSION) + 48 * HOUR).isoformat()
+    link, other = past_lake.link, Lakehouse(Layout(tmp_path / "data")).curated
+
+    def overtaken(source, target):
+        if source == lab.lake.layout.file(table, AT) and other.footer(table, AT) == footer:
+            other.write(table, AT, known.with_columns(pl.lit("RENAMED").alias("symbol")), watermark=later)
+        link(source, target)
+
+    monkeypatch.setattr(past_lake, "link", overtaken)
+    with lab.at(after(SESSION) + 72 * HOUR) as work, open_past(work, after(SESSION) + 24 * HOUR) as past:
+        said = list(table.content_columns)
+        assert past.curated.read(table, AT).select(said).equals(known.select(said))
+        assert past.curated.footer(table, AT).content_id == footer.content_id
+    assert other.read(table, AT)["symbol"].unique().to_list() == ["RENAMED"]
