@@ -85,8 +85,7 @@ def gather(store: Reader, request: Request) -> Gathered:
     Raises:
         SnapshotIncompleteError: lists everything that is missing, too short, stale or altered.
     """
-    footers = _footers(store, request)
-    frames = {table.name: store.read(table, partition) for table, partition in request.partitions}
+    footers, frames = _read(store, request)
     accepted = frames["candidates"].filter(pl.col("verdict") == "accepted").sort("rank")
     is_frozen = pl.col("session").is_in(list(request.window)), pl.col("con_id").is_in(accepted["con_id"].to_list())
     bars = on_one_basis(frames["curated_tws_1d_bars"]).filter(*is_frozen).sort("con_id", "session")
@@ -149,8 +148,23 @@ def _footers(store: Reader, request: Request) -> dict[str, Footer]:
     return footers
 
 
+def _read(store: Reader, request: Request) -> tuple[dict[str, Footer], dict[str, pl.DataFrame]]:
+    """Return footers and rows of one state: what another process publishes meanwhile is read again."""
+    before = _footers(store, request)
+    while True:
+        frames = {table.name: store.read(table, partition) for table, partition in request.partitions}
+        after = _footers(store, request)
+        if _contents(before) == _contents(after):
+            return after, frames
+        before = after
+
+
+def _contents(footers: dict[str, Footer]) -> dict[str, str]:
+    return {name: footer.content_id for name, footer in footers.items()}
+
+
 def _altered(frames: dict[str, pl.DataFrame], footers: dict[str, Footer], request: Request) -> _Missing:
-    """Name tables whose rows are not what their footer says, whether damaged or replaced while being read."""
+    """Name tables whose rows are not what their footer says."""
     return [
         (f"{table.name}[{partition.key}] does not hold the content that its footer names", request.rebuild)
         for table, partition in request.partitions

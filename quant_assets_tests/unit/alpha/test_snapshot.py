@@ -295,6 +295,25 @@ def test_rows_that_differ_from_their_footer_are_not_frozen(tmp_path, monkeypatch
     ]
 
 
+def test_candidates_that_are_published_while_they_are_read_are_frozen_as_they_stand_then(tmp_path, monkeypatch):
+    world = scenario.world(n=2)
+    at, read, put = Partition(world.session, "default"), world.store.read, world.store.put
+    before = read(CANDIDATES, at)
+    judged = before.with_columns(pl.lit("judged again").alias("reasons"))
+
+    def overtaken(table, partition, columns=None):
+        if table is CANDIDATES and read(CANDIDATES, at).equals(before):
+            put(CANDIDATES, at, judged)
+        return read(table, partition, columns)
+
+    monkeypatch.setattr(world.store, "read", overtaken)
+    frozen = world.freeze(Layout(tmp_path))
+    said = frozen.run.inputs["tables"][CANDIDATES.name]["content_id"]
+    assert said == world.store.footer(CANDIDATES, at).content_id
+    audit = frozen.run.read_json("config/selection_audit.json")["instruments"]
+    assert {one["reasons"] for one in audit} == {"judged again"}
+
+
 def test_the_window_is_the_calendars_last_lookback_sessions(tmp_path):
     world = scenario.world(scenario.closes(150, 2))
     snapshot = world.freeze(Layout(tmp_path))
