@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from quant_assets.domain.tables import ALL
 from quant_assets.errors import CorruptCopyError, CorruptFileError, UnknownNameError
 from quant_assets.flows.work import Work
-from quant_assets.lakehouse.compaction import Compacted, Month, compact, months, prove
+from quant_assets.lakehouse.compaction import Compacted, Month, compact, month_of_copy, months, prove
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,9 @@ def _proof(work: Work, one: Month) -> Proof:
     try:
         prove(store, one.table, store.layout.copy(one.table, one.month), dict(index.sources))
     except CorruptCopyError as error:
+        now = month_of_copy(store, one.table, store.layout.copy(one.table, one.month))
+        if now.state == "stale" or store.copies.index(one.table, one.month) != index:
+            return _proof(work, now)  # a session was published while the copy was proven, or the copy was made anew
         return Proof(one.table.name, one.month, False, error.cause)
     except CorruptFileError as error:
         return Proof(one.table.name, one.month, False, f"{work.layout.relative(error.path)}: {error.cause}")

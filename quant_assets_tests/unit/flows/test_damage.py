@@ -27,6 +27,7 @@ from quant_assets.domain.tables import (
     Table,
 )
 from quant_assets.errors import DamagedSourcesError, DataWrong
+from quant_assets.flows import compact
 from quant_assets.flows.care import repair_plan
 from quant_assets.flows.catalog import refresh_catalog
 from quant_assets.flows.certify import certify
@@ -37,6 +38,7 @@ from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.slate import wipe
 from quant_assets.flows.tags import create_tag, verify_tag
+from quant_assets.lakehouse import compaction
 from quant_assets.lakehouse import damage as damage_of_files
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.garbage import Garbage
@@ -391,6 +393,29 @@ def test_a_damaged_manifest_is_one_finding_and_its_files_are_whole(lab, table):
 
 
 # ------------------------------------------------------------ published meanwhile
+
+
+@pytest.mark.parametrize("is_made_anew", [True, False])
+def test_a_copy_is_not_blamed_for_a_session_that_is_published_while_it_is_proven(lab, monkeypatch, is_made_anew):
+    with lab.at(after(SESSION)) as work:
+        compact_months(work, due_months(work))
+    prove, table = compact.prove, FEATURES_PRICE_1M_V1
+
+    def overtaken(store, of, *args):
+        if of is table and not changed:
+            changed.append(of)
+            republish(lab, *RETURNS)
+            if is_made_anew:
+                compaction.compact(Lakehouse(Layout(lab.root / "data")).curated, table, "2024-03")
+        prove(store, of, *args)
+
+    monkeypatch.setattr(compact, "prove", overtaken)
+    changed = []
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        (proof,) = [one for one in prove_copies(work) if one.table == table.name]
+    assert changed
+    assert proof.equal
+    assert proof.why.startswith("1 sessions are equal" if is_made_anew else "not served")
 
 
 def republish(lab: Lab, table: Table, changed: pl.Expr) -> None:
