@@ -72,31 +72,39 @@ class StageCache:
         file = self._entry(stage, key)
         for digest in _digests(file):
             blob = self._blob(digest)
-            if blob.is_file() and sha256(blob.read_bytes()) != digest:
-                blob.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if sha256(blob.read_bytes()) != digest:
+                    blob.unlink()
         file.unlink(missing_ok=True)
 
     def entries(self) -> pl.DataFrame:
         """Return all entries: stage, key, parts, bytes, state (whole, damaged)."""
-        rows = [self._listed(file) for file in sorted(self.path.glob("entries/*/*.json"))]
+        rows = [self._listed(file) for file in self._entries()]
         return pl.DataFrame(rows, schema=_LISTED, orient="row")
 
     def clear(self) -> int:
-        """Remove everything; return the bytes that are free now. A stage that is served meanwhile computes."""
+        """Remove everything; return the bytes that are free now. A stage that is served meanwhile computes.
+
+        What is being put in is left to whoever does it, and what a killed one left to `quant lake gc`.
+        """
         freed = 0
-        for file in [*self.path.rglob("*")]:
-            if file.is_file():
-                freed += file.stat().st_size
-                file.unlink(missing_ok=True)
+        for file in [*self._entries(), *self._objects()]:
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                size = file.stat().st_size
+                file.unlink()
+                freed += size
         return freed
 
     def files(self) -> tuple[dict[Path, list[Path]], list[Path]]:
         """Return each entry's file with the objects that it names, and all objects."""
-        entries = {
-            file: [self._blob(digest) for digest in _digests(file)]
-            for file in sorted(self.path.glob("entries/*/[!.]*.json"))
-        }
-        return entries, sorted(self.path.glob("objects/*/[!.]*"))
+        entries = {file: [self._blob(digest) for digest in _digests(file)] for file in self._entries()}
+        return entries, self._objects()
+
+    def _entries(self) -> list[Path]:
+        return sorted(self.path.glob("entries/*/[!.]*.json"))
+
+    def _objects(self) -> list[Path]:
+        return sorted(self.path.glob("objects/*/[!.]*"))
 
     def _listed(self, file: Path) -> tuple[str, str, int, int, str]:
         stage, key = file.parent.name, file.stem
@@ -134,8 +142,9 @@ class StageCache:
         return self.path / "objects" / digest[:2] / digest
 
     def _write(self, target: Path, data: bytes) -> None:
-        if target.is_file() and target.read_bytes() == data:
-            return
+        with contextlib.suppress(FileNotFoundError):
+            if target.read_bytes() == data:
+                return
         with replacing(target) as staged:
             staged.write_bytes(data)
             staged.chmod(_READ_ONLY)

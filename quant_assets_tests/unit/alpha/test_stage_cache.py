@@ -1,12 +1,15 @@
 """The stage cache: what may be served again, what must not, and what a damaged entry costs."""
 
 import shutil
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
+from quant_assets.control import files
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS
 from quant_assets.domain.verification import errors
+from quant_assets.errors import CorruptFileError
 from quant_assets.flows.alpha import STEPS, verify_run
 from quant_assets.flows.alpha.stages import STAGES, origins
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -159,6 +162,30 @@ def test_a_run_holds_read_only_copies_that_share_nothing_with_the_cache(warm):
     assert cache.clear() > 0
     assert cache.entries().is_empty()
     assert not errors(verify_run(layout, run.run_id))
+
+
+def test_a_cache_that_is_emptied_while_a_result_is_put_in_loses_no_file_that_is_being_written(tmp_path, monkeypatch):
+    cache, emptied = StageCache(tmp_path / "cache"), []
+    cache.put("returns", {"of": "another"}, {"data": b"old"})
+
+    @contextmanager
+    def replacing(target):
+        with files.replacing(target) as staged:
+            yield staged
+            emptied.append((StageCache(cache.path).clear(), StageCache(cache.path).entries().height))
+
+    monkeypatch.setattr("quant_assets.lakehouse.runs.cache.replacing", replacing)
+    key = cache.put("weights", {"of": "it"}, {"data": b"new"})
+    freed, listed = zip(*emptied, strict=True)
+    assert (freed[0] > len(b"old"), freed[1]) == (True, len(b"new"))
+    assert listed == (0, 0), "what is being written is no entry"
+    monkeypatch.undo()
+    with pytest.raises(CorruptFileError, match="it is not there"):
+        cache.get("weights", key)  # the part was removed before its entry stood: it is computed again
+    cache.drop("weights", key)
+    cache.put("weights", {"of": "it"}, {"data": b"new"})
+    assert cache.get("weights", key) == {"data": b"new"}
+    assert cache.entries()["state"].to_list() == ["whole"]
 
 
 def test_a_rerun_after_a_kill_says_nothing_twice(warm):

@@ -84,7 +84,9 @@ def test_zeros_that_a_power_cut_left_cost_nothing(store, left, ends):
     assert b"\0" not in path.read_bytes()
 
 
-@pytest.mark.parametrize("garbage", [b"hello\n", b"{}\n", b"[1, 2]\n", b"\xff\xfe\n", b'{"path": 3}\n', b"null\n", b"\0hello\n"])
+@pytest.mark.parametrize(
+    "garbage", [b"hello\n", b"{}\n", b"[1, 2]\n", b"\xff\xfe\n", b'{"path": 3}\n', b"null\n", b"\0hello\n"]
+)
 def test_an_unreadable_line_is_named_with_its_mend_every_time(store, garbage):
     path = store.layout.manifest(TABLE)
     path.write_bytes(path.read_bytes() + garbage)
