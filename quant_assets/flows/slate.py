@@ -5,7 +5,7 @@ ask for them again, so they survive a wipe unless somebody types the word. Silve
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,6 +14,7 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.tables import ALL, UNIVERSE, Table
 from quant_assets.errors import ConfigurationError, NotPublishedError
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.copies import has_copies
 from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Layout
 
@@ -54,13 +55,12 @@ def wipe(work: Work, zones: Sequence[str], word: str = "") -> list[Wiped]:
 
     Raises:
         ConfigurationError: see `wipe_plan`.
-        LockHeldError: somebody is writing one of the tables.
+        LockHeldError: somebody is writing one of the tables, or copies of it.
     """
     plan = wipe_plan(work, zones, word)
     tables = [table for table in ALL if table.zone in zones]
     with ExitStack() as stack:
-        for table in tables:
-            name = f"{table.name}.commit"
+        for name in _locks(tables):
             stack.enter_context(hold(name, work.layout.locks, wait_s=_WAIT_S, owner={"run": "wipe"}))
         for table in tables:
             _remove(work.layout, table)
@@ -96,8 +96,17 @@ def content_ids(work: Work, tables: Sequence[Table] = ALL) -> dict[str, str]:
     return found
 
 
+def _locks(tables: Sequence[Table]) -> list[str]:
+    """Return the names of the locks of all who write what a wipe removes: the tables, and their month copies."""
+    return [f"{table.name}.commit" for table in tables] + [f"{one.name}.copies" for one in tables if has_copies(one)]
+
+
 def _counted(layout: Layout, table: Table) -> Wiped:
-    sizes = [path.stat().st_size for path in _files(layout, table)]
+    """Count files without a lock: one that goes away meanwhile counts for nothing."""
+    sizes = []
+    for path in _files(layout, table):
+        with suppress(FileNotFoundError):
+            sizes.append(path.stat().st_size)
     return Wiped(table.zone, table.name, len(sizes), sum(sizes))
 
 
@@ -113,7 +122,10 @@ def _remove(layout: Layout, table: Table) -> None:
 
 
 def _files(layout: Layout, table: Table) -> list[Path]:
-    """Return the files of a table that a store wrote, its copies and its notes; what people set aside stays."""
+    """Return the files of a table that a store wrote, its copies and its notes; what people set aside stays.
+
+    What a killed writer left of a table or a copy is among them; notes are written without a lock, so theirs are not.
+    """
     stored = layout.table(table).glob("*=*/**/*.parquet")
     copies = (path for kind in ("parquet", "json") for path in (layout.copies / table.name).glob(f"*.{kind}"))
-    return sorted([*stored, *copies, *(layout.contents / table.name).glob("*.json")])
+    return sorted([*stored, *copies, *(layout.contents / table.name).glob("[!.]*.json")])
