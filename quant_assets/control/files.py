@@ -71,6 +71,12 @@ def is_staged_for(path: Path, name: str) -> bool:
     return path.name.startswith(STAGED) and path.name[len(STAGED) + _STAMP :] == f"-{name}"
 
 
+def below(root: Path) -> Iterator[Path]:
+    """Yield the files and directories below a directory; what others remove meanwhile is left out."""
+    for directory, inner, names in os.walk(root):
+        yield from (Path(directory, name) for name in (*inner, *names))
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -66,8 +66,11 @@ def _directories(path: Path | str) -> list[tuple[str, str]]:
 
 
 def _has_files(path: str) -> bool:
-    with os.scandir(path) as entries:
-        return any(entry.name.endswith(".parquet") and not entry.name.startswith(".") for entry in entries)
+    try:
+        with os.scandir(path) as entries:
+            return any(entry.name.endswith(".parquet") and not entry.name.startswith(".") for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):  # it was listed a moment ago, and somebody has wiped it since
+        return False
 
 
 def _session_of(name: str) -> date | None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from quant_assets.control.files import STAGED, below
 from quant_assets.domain.tables import Table
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.store import Lakehouse
 
 _ZONES = ("discovery", "bronze", "silver", "gold")
-_STAGED = ".staged-"
 
 
 def orphans(lake: Lakehouse, tables: Iterable[Table]) -> Iterator[Path]:
@@ -17,8 +17,8 @@ def orphans(lake: Lakehouse, tables: Iterable[Table]) -> Iterator[Path]:
     owned = {path for table in declared for path in _owned(lake, table)}
     owned |= set(daily_reports(layout))
     for zone in _ZONES:
-        for path in sorted((layout.lakehouse / zone).rglob("*")):
-            if path.is_file() and path not in owned and not path.name.startswith(_STAGED):
+        for path in sorted(below(layout.lakehouse / zone)):
+            if path.is_file() and path not in owned and not path.name.startswith(STAGED):
                 yield path
 
 

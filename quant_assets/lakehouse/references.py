@@ -46,9 +46,12 @@ class References:
     def _look_at_words(self) -> None:
         layout = self._lake.layout
         runs = {path.name for path in layout.runs.glob("[!.]*")}
-        for path in [*layout.tags.glob("*.json"), *layout.runs.glob("*/config/inputs.json")]:
+        for path in [*layout.tags.glob("[!.]*.json"), *layout.runs.glob("*/config/inputs.json")]:
             if self._is_new(path):
-                text = path.read_text(encoding="utf-8", errors="replace")
+                try:
+                    text = path.read_text(encoding="utf-8", errors="replace")
+                except FileNotFoundError:
+                    continue
                 self._ids.update(_ID.findall(text))
                 for run in runs.intersection(_WORD.findall(text)):
                     self._named_by[run].add(path.parent.parent.name)

@@ -14,7 +14,7 @@ from quant_assets.clock import ManualClock
 from quant_assets.domain.tables import CANDIDATES
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.errors import CorruptFileError, NotPublishedError, ShapeError, StaleInputsError
-from quant_assets.lakehouse import manifest
+from quant_assets.lakehouse import listing, manifest
 from quant_assets.lakehouse.footer import read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.manifest import Manifest
@@ -416,6 +416,29 @@ def test_partitions_of_profiles_and_strange_directories(store):
     (root / "notes.txt").write_text("")
     assert store.partitions(table) == sorted(wanted)
     assert store.partitions(small_table(name="never")) == []
+
+
+@pytest.mark.parametrize("profile", ["", "a"])
+def test_a_table_is_listed_while_its_directories_are_removed(store, monkeypatch, profile):
+    """A wipe takes the locks of those who write; listing takes none."""
+    by = "session_profile" if profile else "session"
+    table = small_table(name="wiped", partition_by=by, key=("session", "con_id"))
+    days = [SESSION + timedelta(days=i) for i in range(3)]
+    for day in days:
+        store.write(table, Partition(day, profile), small_rows({1: 1.0}, session=day))
+    real, gone = listing._has_files, [store.layout.directory(table, Partition(day)) for day in days[1:]]
+
+    def meanwhile(path):
+        while gone:
+            shutil.rmtree(gone.pop())
+        return real(path)
+
+    monkeypatch.setattr(listing, "_has_files", meanwhile)
+    assert store.newest(table) == Partition(days[0], profile)
+    for day in days[1:]:
+        store.write(table, Partition(day, profile), small_rows({1: 1.0}, session=day))
+        gone.append(store.layout.directory(table, Partition(day)))
+    assert store.partitions(table) == [Partition(days[0], profile)]
 
 
 def test_a_data_directory_with_an_equals_sign_in_its_name_is_no_trouble(tmp_path):
