@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,12 +49,17 @@ class RunDirectory:
     def writing(self, clock: Clock | None = None) -> Iterator[None]:
         """Be the one writer of this run, and clear away what killed writers left beside their targets.
 
+        Who goes on with an old run may find everything written, and what will name the run comes after the lock is
+        free: an unfinished run is young again from the beginning of its writing.
+
         Raises:
             LockHeldError: another process writes this run for longer than two minutes.
         """
         with hold(self.run_id, locks_beside(self.path), clock, _WAIT_S, {"run": self.run_id}):
             for leftover in [*self.path.rglob(".staged-*")]:
                 leftover.unlink(missing_ok=True)
+            if self.path.is_dir() and not self.is_finished:
+                os.utime(self.path)
             yield
 
     def file(self, name: str) -> Path:

@@ -20,7 +20,7 @@ from quant_assets.lakehouse.copies import MonthCopies
 from quant_assets.lakehouse.garbage import Garbage
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.references import References
-from quant_assets.lakehouse.runs import StageCache
+from quant_assets.lakehouse.runs import RunDirectory, StageCache
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.builders import SESSION, curated_bars, instant, raw_bars
 
@@ -164,6 +164,19 @@ def test_a_run_that_is_gone_on_with_stays_however_old_its_first_file_is(lake):
     assert (survey.goes, survey.why) == (False, "young: its writer may live")
     assert garbage(lake).collect() == []
     assert half.is_dir()
+
+
+def test_an_old_run_that_is_frozen_again_stays_until_its_snapshot_names_it(lake):
+    """Everything is written already, and the row of `snapshots` comes after the lock of the run is free."""
+    half, done = run(lake, "half", inputs={}), run(lake, "done", finished=True)
+    for path in (half, done):
+        with RunDirectory(path).writing():
+            pass
+    assert {path.name for path in (half, done) if path.stat().st_mtime > OLD} == {"half"}
+    now = Garbage(lake, TABLES, half.stat().st_mtime + 60, 86400.0)
+    assert [item for item in now.collect() if item.kind == "run"] == []
+    later = Garbage(lake, TABLES, half.stat().st_mtime + 86460, 86400.0)
+    assert [item.path for item in later.collect() if item.kind == "run"] == [lake.layout.relative(half)]
 
 
 @pytest.mark.parametrize("who", ["tag", "run", "snapshot", "writer"])
