@@ -1,9 +1,11 @@
 """The `quant` command. Each group lives in its own module and is imported only when it is asked for."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import click
@@ -91,6 +93,7 @@ def main() -> None:
     """Run the command line; our own errors become one message and the exit code of their branch."""
     from quant_assets.errors import INTERRUPTED, QuantAssetsError
 
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
     if _words(sys.argv[1:])[:2] in _SEALED:
         _isolate()
     code: object = 0
@@ -108,6 +111,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     if isinstance(code, int):
         sys.exit(code)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C does, in whatever way that is heard at present: services and containers send SIGTERM."""
+    heard = signal.getsignal(signal.SIGINT)
+    (heard if callable(heard) else signal.default_int_handler)(number, frame)
 
 
 def _words(arguments: Sequence[str]) -> list[str]:

@@ -121,7 +121,7 @@ class DatasetReaders:
             start: first session, a date or its ISO text; a month of sessions up to `end` when None.
             end: last session; the newest closed one when None.
             as_of: answer with what was known at this instant, an aware datetime, its ISO text, or a date for the end of
-                that UTC day; sessions that had not closed by then are left out.
+                that UTC day. Sessions that had not closed by then, or by now, are left out.
 
         Raises:
             UnknownNameError: an instrument that nothing here is called.
@@ -137,7 +137,7 @@ class DatasetReaders:
         first = None if start is None else arguments.session("start", start)
         with self._as_of(known_by) as store:
             sessions = (
-                observed_since(store, self.calendar.window(min(last, newest) if known_by else last, WINDOW))
+                observed_since(store, self.calendar.window(min(last, newest), WINDOW))
                 if first is None
                 else self._closed(first, last, known_by)
             )
@@ -169,9 +169,8 @@ class DatasetReaders:
         return self.calendar.latest(known_by or SystemClock().now())
 
     def _closed(self, first: date, last: date, known_by: datetime | None) -> list[date]:
-        """Return the sessions of a range; as of an instant, those that had closed by then."""
-        sessions = self.calendar.between(first, last)
-        return [day for day in sessions if known_by is None or day <= self._latest(known_by)]
+        """Return the sessions of a range that had closed at an instant, or by now: of others nothing is expected."""
+        return [day for day in self.calendar.between(first, last) if day <= self._latest(known_by)]
 
     @contextmanager
     def _as_of(self, known_by: datetime | None) -> Iterator[CuratedStore]:

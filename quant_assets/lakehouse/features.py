@@ -136,7 +136,7 @@ class FeatureStore(DatasetReaders):
         asked = bars.filter(pl.col("session").is_between(*span))
         known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
         missing = before_window(self._store, plan, sessions, bars) if is_daily else plan.missing
-        lack = Lack(table.name, sessions, missing, known_later(asked, known))
+        lack = Lack(table.name, sessions, missing, known_later(asked, known), self._latest(known_by))
         return self._adjusted_bars(known, adjust, frequency, con_ids, sessions), lack
 
     def _then(self, reading: PastReading) -> "FeatureStore":

@@ -56,6 +56,8 @@ class Lack:
     """Those that are not there, or lie before the daily window."""
     withheld: Sequence[date]
     """Those of which everything became known later."""
+    latest: date
+    """The newest session that has closed: nobody can fetch a later one yet."""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.withheld)
@@ -79,11 +81,14 @@ class Lack:
         is_window = self.table == CURATED_TWS_1D_BARS.name
         if self.missing:
             what = f"before the daily window as of {self.sessions[-1]}" if is_window else "not there"
-            parts.append(f"{what}: {self._stretches(self.missing)}")
+            closed = [day for day in self.missing if day <= self.latest]
+            told = ((what, closed), ("not closed yet", self.missing[len(closed) :]))
+            parts += [f"{one}: {self._stretches(days)}" for one, days in told if days]
             if is_window:
                 mends.append("ask for them with an earlier end, or begin with the window")
-            elif not known_by:
-                mends.append(f"run `quant flow data --sessions {min(self.missing)}..{max(self.missing)}`")
+            elif closed and not known_by:
+                commands = [f"`quant flow data --sessions {one}..{other}`" for one, other in self._spans(closed)]
+                mends.append(f"run {' and '.join(commands)}")
         if self.withheld:
             parts.append(f"known only later: {self._stretches(self.withheld)}")
         if known_by and (self.withheld or not is_window):
@@ -94,12 +99,19 @@ class Lack:
 
     def _stretches(self, days: Sequence[date]) -> str:
         """Return consecutive sessions as `A..B (n)`."""
-        place = {day: number for number, day in enumerate(self.sessions)}
-        breaks = [later for earlier, later in pairwise(days) if place[later] != place[earlier] + 1]
-        starts = [days[0], *breaks]
-        ends = [*(days[days.index(one) - 1] for one in breaks), days[-1]]
+        place = self._places()
         told = [
             f"{one}..{other} ({place[other] - place[one] + 1})" if one != other else str(one)
-            for one, other in zip(starts, ends, strict=True)
+            for one, other in self._spans(days)
         ]
         return ", ".join(told)
+
+    def _spans(self, days: Sequence[date]) -> list[tuple[date, date]]:
+        """Return the first and last session of each stretch of consecutive ones."""
+        place = self._places()
+        breaks = [later for earlier, later in pairwise(days) if place[later] != place[earlier] + 1]
+        ends = [*(days[days.index(one) - 1] for one in breaks), days[-1]]
+        return list(zip([days[0], *breaks], ends, strict=True))
+
+    def _places(self) -> dict[date, int]:
+        return {day: number for number, day in enumerate(self.sessions)}

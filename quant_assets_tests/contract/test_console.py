@@ -4,9 +4,11 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,15 @@ def test_a_pipe_gets_plain_lines(house):
     assert "INFO quant_assets.control.progress: raw_tws_daily_bars: start, 6 to do" in progress
     assert "INFO quant_assets.control.progress: raw_tws_bars: done 3/3 (100%)" in progress
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", told + said), "no control character but the line break"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_cycle_with_words_and_a_code(house, number):
+    process = flow_data(house, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and not list((house / "data" / "lakehouse" / "bronze").rglob("*.parquet")):
+        time.sleep(0.02)
+    process.send_signal(number)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 130, said
+    assert said.endswith("interrupted: what was committed stands; the same command goes on from there\n")

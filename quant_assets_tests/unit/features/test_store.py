@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from quant_assets.clock import ManualClock
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.instruments import history
@@ -28,7 +29,7 @@ from quant_assets.flows.derive import publish_group
 from quant_assets.flows.touched import Bar, touched
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
-from quant_assets_tests.builders import CALENDAR, hours, minute, universe
+from quant_assets_tests.builders import CALENDAR, hours, instant, minute, universe
 from quant_assets_tests.opening import opened_files
 from quant_assets_tests.unit.features.conftest import CON_IDS, DAYS, known_at, make_work, write_session
 
@@ -364,10 +365,19 @@ def test_sessions_of_the_range_that_are_not_there_are_refused_and_listed(patchy)
     assert caught.value.withheld == ()
     assert str(caught.value) == (
         "curated_tws_1m_bars lacks 4 of 6 sessions; not there: 2023-12-27..2023-12-29 (3), 2024-01-03. "
-        "Run `quant flow data --sessions 2023-12-27..2024-01-03`, "
+        "Run `quant flow data --sessions 2023-12-27..2023-12-29` and `quant flow data --sessions 2024-01-03..2024-01-03`, "
         'or read with missing="warn" or missing="ignore" to do without them.'
     )
     assert patchy.get_curated_bars("S101", DAYS[0], DAYS[0])["session"].unique().to_list() == [DAYS[0]]
+
+
+def test_a_session_that_has_not_closed_is_nothing_to_fetch(patchy, monkeypatch):
+    monkeypatch.setattr("quant_assets.lakehouse.datasets.SystemClock", lambda: ManualClock(instant("2024-01-05 12:00")))
+    with pytest.raises(MissingSessionsError) as caught:
+        patchy.get_curated_bars("S101", DAYS[1], "2024-01-08")
+    assert caught.value.missing == (DAYS[1], date(2024, 1, 5), date(2024, 1, 8))
+    assert "not there: 2024-01-03; not closed yet: 2024-01-05..2024-01-08 (2). " in str(caught.value)
+    assert "Run `quant flow data --sessions 2024-01-03..2024-01-03`, or read" in str(caught.value)
 
 
 def test_who_can_do_without_them_says_so(patchy):

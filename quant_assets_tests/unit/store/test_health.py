@@ -278,7 +278,7 @@ def by_the_clock(now):
 @pytest.mark.parametrize(
     ("now", "ends"),
     [
-        ("2024-01-08 23:59", ["pending", "pending"]),  # Monday's partition begins to exist when its UTC day has ended
+        ("2024-01-08 23:59", ["pending"]),  # Monday's partition begins to exist when its UTC day has ended
         ("2024-01-09 12:00", ["missing", "pending"]),
         ("2024-01-10 12:00", ["missing", "missing"]),
         ("2026-01-05 12:00", ["missing", "missing"]),
@@ -292,11 +292,20 @@ def test_only_the_newest_session_that_is_expected_may_be_pending(readers, now, e
         without_monday = readers.get_conditions(WEEK[0], WEEK[-2])
     found = {con_id: part["condition"].to_list() for (con_id,), part in conditions.group_by("con_id")}
     assert found == {
-        101: ["available", "degraded", "available", "available", ends[1]],
+        101: ["available", "degraded", "available", "available", *ends[1:]],
         102: ["available", "missing", "missing", *ends],
     }
     assert without_monday.filter(pl.col("con_id") == 102)["condition"].to_list()[-1] == ends[0]
     assert summary.select("missing", "pending").row(0) == (2 + ends.count("missing"), ends.count("pending"))
+
+
+def test_nothing_is_expected_of_sessions_that_have_not_closed(readers):
+    """On the evening of the fourth day, a range that goes on for weeks tells of four."""
+    with by_the_clock("2024-01-06 02:00"):
+        told = readers.get_conditions(WEEK[0], "2024-02-01")
+        one, other = (readers.get_data_quality_summary("S101", WEEK[0], end) for end in (WEEK[3], "2024-02-01"))
+    assert told["session"].unique().sort().to_list() == WEEK[:4]
+    assert one.equals(other)
 
 
 def test_a_summary_of_instruments_and_the_lists(readers):
