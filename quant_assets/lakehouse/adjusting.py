@@ -110,6 +110,12 @@ class Basis:
             windows = windows.with_columns(pl.col("session").replace_strict(days, return_dtype=pl.Date))
         return rebased(rows, windows, adjust, prices=tuple(prices), volumes=tuple(volumes))
 
+    def of_window(self, rows: pl.DataFrame, adjust: str, prices: Sequence[str], volumes: Sequence[str]) -> pl.DataFrame:
+        """Put rows of daily windows on the basis: all rows of a window are on that of its `as_of_session`."""
+        dated = rows.rename({"session": "_session", "as_of_session": "session"})
+        moved = self.of_windows(dated, adjust, prices, volumes)
+        return moved.rename({"session": "as_of_session", "_session": "session"})
+
 
 def _refuse_breaks(factors: pl.DataFrame, sessions: Sequence[date], minutes_from: date) -> None:
     """Refuse factors that would have to lead across an unexplained break: nobody knows by how much.

@@ -20,7 +20,7 @@ from quant_assets.lakehouse.assembly import BAR, Assembly
 from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
-from quant_assets.lakehouse.missing import Lack, Missing, before_window, known_later, require_treatment
+from quant_assets.lakehouse.missing import Lack, Missing, known_later, require_treatment
 from quant_assets.lakehouse.reading import (
     OpenPast,
     PastReading,
@@ -30,6 +30,7 @@ from quant_assets.lakehouse.reading import (
     resolve_symbols,
 )
 from quant_assets.lakehouse.store import CuratedStore
+from quant_assets.lakehouse.windows import Windows
 from quant_assets.settings.quality import PRICES
 
 _BAR_PRICES = (*PRICES, "wap")
@@ -87,15 +88,17 @@ class FeatureStore(DatasetReaders):
             symbols: `QMKT` or `ARCA:QMKT`, or a list of such names.
             start: first session, a date or its ISO text.
             end: last session.
-            frequency: `1min`, or `1d` for the daily window as of the last session.
+            frequency: `1min`, or `1d` for the daily window as of the last session; of an instrument that it does not
+                hold, because it left the universe, the newest window of the range that does (`as_of_session`).
             as_of: answer with what was known at this instant: a value that was revised later comes as it was. Without
                 `past`, it is left out. An aware datetime or its ISO text; a date is the end of that UTC day.
-            adjust: `as_served`: minutes as TWS served them on the day of their fetch, days on the basis of `end`.
-                `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices also without
-                the dividends up to then.
+            adjust: `as_served`: minutes as TWS served them on the day of their fetch, days on the basis of the session
+                of their window. `splits`: all prices, and volumes inversely, on the basis of `end`. `total`: the prices
+                also without the dividends up to then. Days of an earlier window are brought on as minutes are.
             strict: leave out bars that were backfilled, whose `known_basis` is `assumed`.
-            missing: what becomes of sessions of the range that are not published, lie before the daily window, or were
-                not known at `as_of`: `raise` refuses and lists them, `warn` answers without them and issues a
+            missing: what becomes of sessions of the range that are not published, lie before the daily window or, of
+                an instrument that was expected in them, after the last one that holds it, or were not known at
+                `as_of`: `raise` refuses and lists them, `warn` answers without them and issues a
                 MissingSessionsWarning, `ignore` answers without them.
 
         Raises:
@@ -128,30 +131,45 @@ class FeatureStore(DatasetReaders):
         """Return the bars of a range, and what of it they lack."""
         sessions = self.calendar.between(*span)
         con_ids = list(resolve_symbols(self._store, names, sessions, self.aliases).values())
-        is_daily = frequency == "1d"
-        table = CURATED_TWS_1D_BARS if is_daily else CURATED_TWS_1M_BARS
-        plan = plan_reads(self._store, table, sessions[-1:] if is_daily else sessions, None)
+        if frequency == "1d":
+            return self._days(con_ids, sessions, adjust, known_by)
+        plan = plan_reads(self._store, CURATED_TWS_1M_BARS, sessions, None)
         require_published([plan])
-        bars = read_instruments(self._store, plan, con_ids)
-        asked = bars.filter(pl.col("session").is_between(*span))
+        asked = read_instruments(self._store, plan, con_ids)
         known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
-        missing = before_window(self._store, plan, sessions, bars) if is_daily else plan.missing
-        lack = Lack(table.name, sessions, missing, known_later(asked, known), self._latest(known_by))
-        return self._adjusted_bars(known, adjust, frequency, con_ids, sessions), lack
+        lack = Lack(plan.table.name, sessions, plan.missing, known_later(asked, known), self._latest(known_by))
+        if adjust == "as_served" or known.is_empty():
+            return known, lack
+        first = known.select(pl.col("session").min()).item()
+        basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
+        return basis.of_minutes(known, adjust, _BAR_PRICES, ("volume",)), lack
+
+    def _days(
+        self, con_ids: Sequence[int], sessions: Sequence[date], adjust: str, known_by: datetime | None
+    ) -> tuple[pl.DataFrame, Lack]:
+        """Return the daily bars of a range, and what of it they lack."""
+        plan = plan_reads(self._store, CURATED_TWS_1D_BARS, sessions[-1:], None)
+        require_published([plan])
+        windows = Windows.read(self._store, con_ids, sessions)
+        asked = windows.bars.filter(pl.col("session").is_between(sessions[0], sessions[-1]))
+        known = asked.filter(pl.col("known_at") <= known_by) if known_by else asked
+        before, after = windows.before(), windows.after(self._hours)
+        lack = Lack(plan.table.name, sessions, (), known_later(asked, known), self._latest(known_by), before, after)
+        if adjust == "as_served" or known.is_empty():
+            return known, lack
+        return self._onwards(adjusted_window(known, adjust), adjust, sessions[-1]), lack
+
+    def _onwards(self, bars: pl.DataFrame, adjust: str, last: date) -> pl.DataFrame:
+        """Put the rows of windows before the last one on its basis, by the factors that minutes are put on it with."""
+        parts = [bars.filter(pl.col("as_of_session") == last)]
+        for (window,), part in bars.filter(pl.col("as_of_session") < last).group_by("as_of_session"):
+            assert isinstance(window, date)
+            basis = Basis.read(self._store, self.calendar, part["con_id"].unique().to_list(), window, last)
+            parts.append(basis.of_window(part, adjust, (*_BAR_PRICES, "adj_close"), ("volume",)))
+        return pl.concat(parts).sort("con_id", "session") if len(parts) > 1 else bars
 
     def _then(self, reading: PastReading) -> "FeatureStore":
         return replace(self, past=None, curated=reading.store)
-
-    def _adjusted_bars(
-        self, bars: pl.DataFrame, adjust: str, frequency: str, con_ids: Sequence[int], sessions: Sequence[date]
-    ) -> pl.DataFrame:
-        if adjust == "as_served" or bars.is_empty():
-            return bars
-        if frequency == "1d":
-            return adjusted_window(bars, adjust)
-        first = bars.select(pl.col("session").min()).item()
-        basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
-        return basis.of_minutes(bars, adjust, _BAR_PRICES, ("volume",))
 
     def get_features_for_training(
         self,

@@ -1,19 +1,15 @@
 """What a range of bars lacks, and what becomes of it: nothing is left out without a word."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal, get_args
 
 import polars as pl
 
-from quant_assets.domain.tables import CURATED_TWS_1D_BARS
 from quant_assets.errors import MissingSessionsError, MissingSessionsWarning, UnknownNameError
-from quant_assets.lakehouse.layout import Partition
-from quant_assets.lakehouse.reading import Plan
-from quant_assets.lakehouse.store import CuratedStore
 
 Missing = Literal["raise", "warn", "ignore"]
 """What becomes of sessions that an answer has to do without."""
@@ -29,17 +25,6 @@ def require_treatment(missing: str) -> None:
         raise UnknownNameError("treatment of missing sessions", missing, get_args(Missing))
 
 
-def before_window(store: CuratedStore, plan: Plan, sessions: Sequence[date], bars: pl.DataFrame) -> tuple[date, ...]:
-    """Return the sessions that the daily window of a plan does not reach back to, whoever is asked about.
-
-    Another column is read only where none of the bars that were asked for reaches back to the first session.
-    """
-    if (bars["session"] <= sessions[0]).any():
-        return ()
-    begins = store.read_many(plan.table, [Partition(day) for day in plan.files], ["session"])["session"].min()
-    return tuple(day for day in sessions if not isinstance(begins, date) or day < begins)
-
-
 def known_later(asked: pl.DataFrame, known: pl.DataFrame) -> list[date]:
     """Return the sessions of which there are bars, and none that was known."""
     return sorted(set(asked["session"].unique()) - set(known["session"].unique()))
@@ -52,15 +37,24 @@ class Lack:
     table: str
     sessions: Sequence[date]
     """All of the range."""
-    missing: Sequence[date]
-    """Those that are not there, or lie before the daily window."""
+    absent: Sequence[date]
+    """Those that are not there."""
     withheld: Sequence[date]
     """Those of which everything became known later."""
     latest: date
     """The newest session that has closed: nobody can fetch a later one yet."""
+    before: Mapping[date, Sequence[date]] = field(default_factory=dict)
+    """Daily window → those that it does not reach back to."""
+    after: Mapping[tuple[date, str], Sequence[date]] = field(default_factory=dict)
+    """The last daily window that holds an instrument, and its symbol → those after it in which it was expected."""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.withheld)
+
+    @property
+    def missing(self) -> list[date]:
+        """All that are missing for whatever reason but knowledge, ascending."""
+        return sorted({*self.absent, *chain(*self.before.values()), *chain(*self.after.values())})
 
     def treat(self, missing: Missing, known_by: datetime | None) -> None:
         """Refuse, warn, or say nothing.
@@ -76,22 +70,26 @@ class Lack:
         warnings.warn(MissingSessionsWarning(str(error)), stacklevel=3)
 
     def _sentence(self, known_by: datetime | None) -> str:
-        n = len(self.missing) + len(self.withheld)
-        parts, mends = [], []
-        is_window = self.table == CURATED_TWS_1D_BARS.name
-        if self.missing:
-            what = f"before the daily window as of {self.sessions[-1]}" if is_window else "not there"
-            closed = [day for day in self.missing if day <= self.latest]
-            told = ((what, closed), ("not closed yet", self.missing[len(closed) :]))
-            parts += [f"{one}: {self._stretches(days)}" for one, days in told if days]
-            if is_window:
-                mends.append("ask for them with an earlier end, or begin with the window")
-            elif closed and not known_by:
-                commands = [f"`quant flow data --sessions {one}..{other}`" for one, other in self._spans(closed)]
-                mends.append(f"run {' and '.join(commands)}")
-        if self.withheld:
-            parts.append(f"known only later: {self._stretches(self.withheld)}")
-        if known_by and (self.withheld or not is_window):
+        n = len({*self.missing, *self.withheld})
+        closed = [day for day in self.absent if day <= self.latest]
+        parts = [
+            *(
+                f"before the daily window as of {window}: {self._stretches(days)}"
+                for window, days in self.before.items()
+            ),
+            *([f"not there: {self._stretches(closed)}"] if closed else []),
+            *([f"not closed yet: {self._stretches(self.absent[len(closed) :])}"] if closed != [*self.absent] else []),
+            *(
+                f"after the last daily window that holds {symbol}, as of {window}: {self._stretches(days)}"
+                for (window, symbol), days in self.after.items()
+            ),
+            *([f"known only later: {self._stretches(self.withheld)}"] if self.withheld else []),
+        ]
+        mends = ["ask for them with an earlier end, or begin with the window"] if self.before else []
+        if (lost := sorted({*closed, *chain(*self.after.values())})) and not known_by:
+            commands = [f"`quant flow data --sessions {one}..{other}`" for one, other in self._spans(lost)]
+            mends.append(f"run {' and '.join(commands)}")
+        if known_by and (self.withheld or lost):
             mends.append(f"ask as of a later instant than {known_by:%Y-%m-%d %H:%M:%SZ}")
         mends.append('read with missing="warn" or missing="ignore" to do without them')
         mend = ", or ".join(mends)

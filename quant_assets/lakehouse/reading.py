@@ -140,11 +140,16 @@ def resolve_symbols(
     return {asked: found[name] for asked, name in names.items()}
 
 
+def newest_dimension(store: CuratedStore, sessions: Sequence[date]) -> date | None:
+    """Return the newest of some sessions whose dimension `instruments` is published."""
+    return next((day for day in reversed(sessions) if store.exists(INSTRUMENTS, Partition(day))), None)
+
+
 def _by_dimension(
     store: CuratedStore, names: Sequence[str], sessions: Sequence[date], *, takes_newest: bool
 ) -> dict[str, int]:
     """Return the con_ids that the newest dimension within the sessions knows; one file is read."""
-    newest = next((day for day in reversed(sessions) if store.exists(INSTRUMENTS, Partition(day))), None)
+    newest = newest_dimension(store, sessions)
     if newest is None:
         return {}
     columns = ["con_id", "symbol", "exchange", "primary_exchange", "valid_from", "last_seen"]

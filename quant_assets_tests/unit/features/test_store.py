@@ -15,7 +15,13 @@ from quant_assets.clock import ManualClock
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.instruments import history
-from quant_assets.domain.tables import CURATED_TWS_1M_BARS, FEATURES_PRICE_1M_V1, INSTRUMENTS, RAW_INSTRUMENTS
+from quant_assets.domain.tables import (
+    CURATED_TWS_1M_BARS,
+    FEATURES_PRICE_1M_V1,
+    INSTRUMENTS,
+    RAW_INSTRUMENTS,
+    UNIVERSE,
+)
 from quant_assets.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -639,3 +645,127 @@ def test_reading_features_never_loads_dagster():
     probe = "import sys, quant_assets.lakehouse.features; print([m for m in sys.modules if m.startswith('dagster')])"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------ days of who left the universe
+
+
+ALL_THREE = ["S101", "S102", "S103"]
+
+
+@pytest.fixture
+def thinning(work):
+    """102 is in the universe of the first session only, 103 also of the second, 101 of all four."""
+    for day, con_ids in zip(DAYS, (CON_IDS, (101, 103), (101,), (101,)), strict=True):
+        write_session(work, day, con_ids=con_ids)
+    return work
+
+
+@pytest.fixture
+def described(thinning):
+    """The same, and a dimension that says in which sessions each of them was described."""
+    seen = [(DAYS[0], 102), (DAYS[0], 103), (DAYS[1], 103), (DAYS[0], 101), (DAYS[3], 101)]
+    named(thinning, *((day, con_id, f"S{con_id}") for day, con_id in seen))
+    return thinning
+
+
+@pytest.fixture(params=["thinning", "described"])
+def left_behind(request):
+    return FeatureStore(request.getfixturevalue(request.param).layout, CALENDAR)
+
+
+def windows_of(bars):
+    return bars.select("con_id", "as_of_session").unique().sort("con_id").rows()
+
+
+def test_days_of_who_left_the_universe_come_from_the_last_window_that_holds_them(left_behind):
+    found = left_behind.get_curated_bars(ALL_THREE, BEGIN, DAYS[3], "1d")
+    assert windows_of(found) == [(101, DAYS[3]), (102, DAYS[0]), (103, DAYS[1])]
+    for name, last in zip(ALL_THREE, (DAYS[3], DAYS[0], DAYS[1]), strict=True):
+        own = found.filter(pl.col("symbol") == name)
+        assert own["session"].to_list() == CALENDAR.between(BEGIN, last)
+        assert own.equals(left_behind.get_curated_bars(name, BEGIN, last, "1d"))
+        assert own.equals(left_behind.get_curated_bars(name, BEGIN, DAYS[3], "1d")), "asked for alone"
+    assert found.equals(found.sort("con_id", "session"))
+
+
+def test_minutes_and_days_of_who_left_end_with_the_same_session_and_lack_nothing(left_behind):
+    for name in ALL_THREE:
+        minutes, days = (left_behind.get_curated_bars(name, DAYS[0], DAYS[3], how) for how in ("1min", "1d"))
+        assert minutes["session"].unique().sort().to_list() == days["session"].to_list()
+
+
+def test_days_of_who_left_that_came_later_are_withheld_as_those_of_the_others(left_behind):
+    """103's last window became known on the morning after the second session."""
+    with pytest.raises(MissingSessionsError) as caught:
+        left_behind.get_curated_bars("S103", DAYS[0], DAYS[3], "1d", as_of=known_at(DAYS[1]) - timedelta(seconds=1))
+    assert (caught.value.missing, caught.value.withheld) == ((), (DAYS[0], DAYS[1]))
+    assert left_behind.get_curated_bars("S103", DAYS[0], DAYS[3], "1d", as_of=known_at(DAYS[1])).height == 2
+
+
+def daily_files(opened):
+    below = "silver/curated_tws_1d_bars/session="
+    return [name.removeprefix(below)[:10] for name in opened if name.startswith(below)]
+
+
+def test_one_more_file_is_opened_for_each_last_window(described):
+    store = FeatureStore(described.layout, CALENDAR)
+    for names, files in (
+        (["S101"], [DAYS[3]]),
+        (["S101", "S102"], [DAYS[3], DAYS[0]]),
+        (ALL_THREE, [DAYS[3], DAYS[1], DAYS[0]]),
+    ):
+        with opened_files() as found:
+            store.get_curated_bars(names, DAYS[0], DAYS[3], "1d")
+        relative = [path.relative_to(described.layout.lakehouse).as_posix() for path in found()]
+        assert daily_files(relative) == list(map(str, files))
+        assert sum(name.startswith("discovery/universe") for name in relative) == 0
+
+
+def test_without_a_dimension_windows_are_opened_only_as_long_as_somebody_is_missing(thinning):
+    store = FeatureStore(thinning.layout, CALENDAR)
+    with opened_files() as found:
+        store.get_curated_bars(["S101", "S103"], DAYS[0], DAYS[3], "1d")
+    relative = [path.relative_to(thinning.layout.lakehouse).as_posix() for path in found()]
+    assert daily_files(relative) == [str(DAYS[3]), str(DAYS[2]), str(DAYS[1])]
+
+
+def test_a_dimension_of_before_the_end_says_nothing_of_the_sessions_after_it(thinning):
+    """As of the first session everybody was described last on it, and 103 has a window as of the second."""
+    named(thinning, *((DAYS[0], con_id, f"S{con_id}") for con_id in CON_IDS))
+    found = FeatureStore(thinning.layout, CALENDAR).get_curated_bars(ALL_THREE, BEGIN, DAYS[3], "1d")
+    assert windows_of(found) == [(101, DAYS[3]), (102, DAYS[0]), (103, DAYS[1])]
+
+
+def test_each_window_begins_where_it_begins_and_what_lies_before_is_listed(left_behind):
+    """A window of 80 sessions as of the second session begins two sessions before that as of the fourth."""
+    begin, early = CALENDAR.window(DAYS[1], 80)[0], CALENDAR.window(DAYS[1], 81)[0]
+    assert left_behind.get_curated_bars("S103", begin, DAYS[3], "1d").height == 80
+    with pytest.raises(MissingSessionsError) as caught:
+        left_behind.get_curated_bars(["S101", "S103"], begin, DAYS[3], "1d")
+    assert caught.value.missing == tuple(CALENDAR.window(DAYS[3], 82)[:2])
+    assert "before the daily window as of 2024-01-05: " in str(caught.value)
+    with pytest.raises(MissingSessionsError, match=f"before the daily window as of 2024-01-03: {early}. Ask") as caught:
+        left_behind.get_curated_bars("S103", early, DAYS[3], "1d")
+    assert caught.value.missing == (early,)
+
+
+def test_sessions_in_which_somebody_was_expected_and_no_window_holds_him_are_listed(work):
+    """103 is in the universe of three sessions; the windows as of the third and the fourth do not hold it."""
+    for day, con_ids in zip(DAYS, (CON_IDS, CON_IDS, (101, 102), (101, 102)), strict=True):
+        write_session(work, day, con_ids=con_ids)
+    work.lake.curated.write(UNIVERSE, Partition(DAYS[2]), universe(DAYS[2], CON_IDS), watermark="2024-01-09T00:00:00Z")
+    store = FeatureStore(work.layout, CALENDAR)
+    told = (
+        "curated_tws_1d_bars lacks 1 of 4 sessions; after the last daily window that holds S103, as of 2024-01-03: "
+        "2024-01-04. Run `quant flow data --sessions 2024-01-04..2024-01-04`, or read with"
+    )
+    with pytest.raises(MissingSessionsError, match=told) as caught:
+        store.get_curated_bars(ALL_THREE, DAYS[0], DAYS[3], "1d")
+    assert (caught.value.missing, caught.value.withheld) == ((DAYS[2],), ())
+    found = store.get_curated_bars(ALL_THREE, DAYS[0], DAYS[3], "1d", missing="ignore")
+    assert windows_of(found) == [(101, DAYS[3]), (102, DAYS[3]), (103, DAYS[1])]
+    closed = FeatureStore(
+        work.layout, CALENDAR, hours=lambda session, members: store._hours(session, members).filter(session != DAYS[2])
+    )
+    assert closed.get_curated_bars(ALL_THREE, DAYS[0], DAYS[3], "1d").equals(found), "its exchange was closed"

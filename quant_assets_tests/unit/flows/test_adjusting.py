@@ -1,7 +1,7 @@
 """A split that happens between two evenings, through the real client and the gateway: one basis for every reader."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +22,7 @@ from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.rows import MinuteRows
+from quant_assets.flows.readers import feature_store
 from quant_assets.lakehouse.adjusting import total_return
 from quant_assets.lakehouse.features import FeatureStore
 from quant_assets.lakehouse.layout import Partition
@@ -121,6 +122,61 @@ def test_days_lose_the_dividends_up_to_the_last_of_them_and_none_that_came_later
     assert found["open"].to_list() == pytest.approx([101.0 * 0.99, 98.0, 10.0])
     assert found["wap"].to_list() == [pytest.approx(100.5 * 0.99), None, 10.0]
     assert total_return(window.reverse()).reverse().equals(found), "in whatever order the rows come"
+
+
+@dataclass(frozen=True)
+class Left:
+    lab: Lab
+    symbol: str
+    con_id: int
+    ex: date
+    before: date
+
+    def closes(self, adjust: str, as_of: datetime | None = None) -> tuple[list[float], list[float]]:
+        """Return close and volume of the session before, once by the minutes and once by the day."""
+        with self.lab.at(after(CALENDAR.following(self.ex))) as work:
+            store = feature_store(work)
+            minutes = store.get_curated_bars(self.symbol, self.before, self.ex, adjust=adjust, as_of=as_of)
+            days = store.get_curated_bars(self.symbol, self.before, self.ex, "1d", as_of, adjust)
+        assert minutes["session"].unique().to_list() == days["session"].to_list() == [self.before]
+        assert days["as_of_session"].to_list() == [self.before]
+        last = minutes.select(pl.col("close").sort_by("ts").last(), pl.col("volume").sum())
+        return list(last.row(0)), list(days.select("close", "volume").row(0))
+
+
+def left_before(root: Path, ex: date, kind: str) -> Left:
+    """Who splits or pays on a session leaves the universe with it and is back after it: then the factor is known."""
+    planted = market().planted_events(ex, ex).filter(pl.col("kind") == kind).row(0, named=True)
+    one = next(x.instrument for x in market().listings if x.instrument.con_id == planted["con_id"])
+    mine, other = f"{one.primary_exchange}:{one.symbol}", "ARCA:QMKT"
+    lab = Lab(root, symbols=(mine, other))
+    before, later = CALENDAR.previous(ex), CALENDAR.following(ex)
+    for day, symbols in ((before, (mine, other)), (ex, (other,)), (later, (mine, other))):
+        lab.symbols = symbols
+        lab.run([day])
+    return Left(lab, mine, one.con_id, ex, before)
+
+
+@pytest.mark.parametrize(
+    ("ex", "kind", "splits", "total"), [(SPLIT, "split", 0.5, 0.5), (date(2024, 2, 27), "dividend", 1.0, 0.9939526)]
+)
+def test_days_of_who_left_before_a_split_or_a_dividend_are_on_the_basis_of_the_minutes(
+    tmp_path, ex, kind, splits, total
+):
+    """The dividend is 10.14 at a close of 1676.76."""
+    left = left_before(tmp_path, ex, kind)
+    minutes, days = served = left.closes("as_served")
+    assert minutes == days
+    assert left.closes("splits") == left.closes("total") == served, "the factors of the day know of nothing"
+    with left.lab.at(after(CALENDAR.following(ex))) as work:
+        assert Adjuster(work).publish(ex).is_committed
+    for adjust, factor in (("as_served", 1.0), ("splits", splits), ("total", total)):
+        shares = splits if adjust != "as_served" else 1.0
+        expected = pytest.approx([days[0] * factor, days[1] / shares], rel=1e-7)
+        found = left.closes(adjust)
+        assert found[0] == expected
+        assert found[1] == pytest.approx(found[0], rel=1e-12)
+        assert left.closes(adjust, as_of=after(ex) + timedelta(hours=2)) == served, "nobody could know of it then"
 
 
 def test_a_factor_names_the_vintages_that_it_rests_on(lived):
