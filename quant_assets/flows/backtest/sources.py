@@ -19,6 +19,7 @@ from quant_assets.errors import SnapshotIncompleteError
 from quant_assets.flows.screen import screened_by, screens_inputs
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.windows import Windows
 
 _CARRY = 20
 """Sessions before the first one that are read, so that a price that is missing there has one before it."""
@@ -156,6 +157,8 @@ class LakeHistory:
     last: date
     screens: Mapping[str, Scanner] = field(default_factory=dict)
     """The profile's own screens, by name."""
+    _between: set[date] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Sessions between decisions whose daily windows prices were taken from."""
 
     @cached_property
     def sessions(self) -> tuple[date, ...]:
@@ -193,26 +196,44 @@ class LakeHistory:
     def prices(self, first: date, last: date, decisions: Sequence[date]) -> Prices:
         """Return prices in stretches: each return is taken inside the oldest window that holds it.
 
-        Windows as of different sessions may stand on different price bases; a return inside one of them is right.
+        Windows as of different sessions may stand on different price bases; a return inside one of them is right. What
+        could be bought at the stretch's begin and left the universe within it is priced by its own last window: else
+        what it lost before it left would be no loss.
         """
         ends = [*sorted(day for day in set(decisions) if first <= day < last), last]
         parts, start = [], first
+        held = set(self._window(min(decisions), ["con_id"])["con_id"])
         for end in ends:
             sessions = self.work.calendar.between(start, end)
             before = self.work.calendar.window(start, _CARRY)
-            daily = self.work.lake.curated.read(CURATED_TWS_1D_BARS, Partition(end))
+            newest = self._window(end)
+            remaining = set(newest["con_id"])
+            daily = pl.concat([newest, *self._departed(held - remaining, sessions)])
+            held = remaining
             laid = without_returns(prices_of(daily, sorted({*before, *sessions})), breaks_of(daily))
             parts.append(cut(laid, start, end))
             following = self.work.calendar.following(end)
             start = following if following is not None else end
         return chained(parts)
 
+    def _window(self, session: date, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        return self.work.lake.curated.read(CURATED_TWS_1D_BARS, Partition(session), columns)
+
+    def _departed(self, con_ids: set[int], sessions: Sequence[date]) -> list[pl.DataFrame]:
+        """Return rows of instruments from the last window of some sessions that holds them; the newest holds none."""
+        if not con_ids or len(sessions) == 1:
+            return []
+        rows = Windows.read(self.work.lake.curated, sorted(con_ids), sessions).rows
+        self._between.update(rows.keys() - {sessions[-1]})
+        return list(rows.values())
+
     def described(self, decisions: Sequence[date], last: date) -> dict[str, Any]:
-        """Return the content id of every partition that is read."""
+        """Return the content id of every partition that is read; of windows between decisions, those that were."""
         lake = self.work.lake.curated
         read = [(table, day) for day in decisions for table in (CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE)]
         footers = {(table.name, day): lake.footer(table, Partition(day)) for table, day in read}
-        footers[CURATED_TWS_1D_BARS.name, last] = lake.footer(CURATED_TWS_1D_BARS, Partition(last))
+        for day in (*self._between, last):
+            footers[CURATED_TWS_1D_BARS.name, day] = lake.footer(CURATED_TWS_1D_BARS, Partition(day))
         observed = all(self._all_of(CURATED_TWS_1D_BARS, day, pl.col("known_basis") == "observed") for day in decisions)
         is_pit = observed and all(self._all_of(UNIVERSE, day, pl.col("is_pit")) for day in decisions)
         screens = [screens_inputs(lake, day, self.screens) for day in decisions]

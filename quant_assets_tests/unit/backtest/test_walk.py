@@ -17,7 +17,7 @@ from quant_assets.cli import cli
 from quant_assets.clock import ManualClock, SystemClock
 from quant_assets.connectors.scanners import Scanner
 from quant_assets.domain.backtest import Account, Past, Plan, alpha_strategy, plan_folds
-from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
+from quant_assets.domain.tables import BY_NAME, CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
 from quant_assets.domain.verification import errors
 from quant_assets.errors import (
     ConfigurationError,
@@ -34,6 +34,7 @@ from quant_assets.flows.backtest.directory import newest_walk
 from quant_assets.flows.snapshot import freeze
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.runs import hash_findings
+from quant_assets.lakehouse.store import CuratedStore
 from quant_assets_tests.unit.alpha import scenario
 from quant_assets_tests.unit.backtest.history import CALENDAR, LAST, NAME, bars, history, lake, profile
 
@@ -326,6 +327,30 @@ def test_a_split_between_two_windows_is_no_return():
             work.lake.curated.read.__self__.frames[name, key] = frame.with_columns(halved)
     found, other = (walk(LakeHistory(one, 60, LAST), NAME, profile(), FIRST, LAST, Plan()) for one in (work, plain))
     assert found.returns["pool_gross"].to_list() == pytest.approx(other.returns["pool_gross"].to_list())
+
+
+def test_who_leaves_the_universe_between_two_decisions_earns_until_then(tmp_path):
+    """103 falls by half in the middle of a month, and leaves with the next session: no decision's window tells of it."""
+    prices, sessions = scenario.closes(140, 6), CALENDAR.window(LAST, 140)
+    decisions = [one.known for one in plan_folds(sessions, FIRST, LAST, Plan())]
+    fall = sessions.index(decisions[1]) + 9
+    prices[fall, 2] /= 2
+    work = lake(prices, [day for day in sessions if day >= decisions[0]])
+    curated = CuratedStore(Layout(tmp_path))
+    for (name, key), frame in work.lake.curated.read.__self__.frames.items():
+        left = (pl.col("con_id") == 103) & (pl.lit(key) > str(sessions[fall]))
+        curated.write(BY_NAME[name], Partition(date.fromisoformat(key)), frame.filter(~left))
+    work.lake.curated = curated
+    source = LakeHistory(work, 60, LAST)
+    found = source.prices(FIRST, LAST, decisions)
+    is_gone = (pl.col("con_id") == 103) & (pl.col("session") > sessions[fall])
+    expected = history(bars(prices=prices).filter(~is_gone)).prices(FIRST, LAST, decisions)
+    assert found.con_ids == expected.con_ids
+    assert found.returns == pytest.approx(expected.returns, nan_ok=True)
+    assert found.returns[found.sessions.index(sessions[fall]), 2] < -0.4
+    told = source.described(decisions, LAST)["tables"]
+    footer = curated.footer(CURATED_TWS_1D_BARS, Partition(sessions[fall]))
+    assert told[f"{CURATED_TWS_1D_BARS.name}[{sessions[fall]}]"]["content_id"] == footer.content_id
 
 
 # ---------------------------------------------------------------- directory and command
