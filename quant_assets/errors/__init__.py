@@ -7,7 +7,7 @@ QuantAssetsError                     exit code
 │   ├── PacingError                       asked too fast; retry after .retry_after_s
 │   ├── ScannerUnavailableError           TradingView is down, silent, or asked too often
 │   ├── LockHeldError                     another process holds the lock; names its holder
-│   ├── ChangingLakeError                 others committed at every look, so that no state could be named
+│   ├── ChangingLakeError                 others committed while it was read: what was read is no one state
 │   ├── PastRemovedError                  the directory that the past was read from is gone
 │   └── DiskFullError                     no space to commit a file; what stood before still stands
 ├── FixConfiguration                  2   the request or the configuration asks for the impossible
@@ -148,12 +148,12 @@ class LockHeldError(RetryLater):
 
 
 class ChangingLakeError(RetryLater):
-    """Others committed at every look, so that no state of the lakehouse could be named."""
+    """Others committed while it was read, so that no one state of the lakehouse can be told."""
 
     def __init__(self, tables: Sequence[str]) -> None:
         self.tables = list(tables)
         super().__init__(
-            f"The lakehouse changed at every look: {', '.join(self.tables)}. "
+            f"The lakehouse changed while it was read: {listed(self.tables)}. "
             "Run again when what is writing has finished, or pause the ingestion with `quant pause`."
         )
 

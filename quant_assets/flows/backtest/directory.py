@@ -21,7 +21,7 @@ from quant_assets.domain.run_files import (
     WEIGHTS_FRAME,
 )
 from quant_assets.domain.verification import errors
-from quant_assets.errors import UnknownNameError
+from quant_assets.errors import ChangingLakeError, UnknownNameError
 from quant_assets.flows.backtest.sources import History
 from quant_assets.flows.backtest.walking import Walked
 from quant_assets.lakehouse.layout import Layout
@@ -48,9 +48,13 @@ def store(layout: Layout, walked: Walked, history: History, profile: Profile, cl
     """Write a backtest; equal inputs, configuration and code give the same directory, and nothing is written again.
 
     Raises:
+        ChangingLakeError: what the history is made of changed during the walk.
         SnapshotExistsError: the directory holds something else.
     """
     last = date.fromisoformat(walked.record["last"])
+    if (now := history.described(walked.decisions, last)) != walked.inputs:
+        read, stands = walked.inputs["tables"], now["tables"]
+        raise ChangingLakeError(sorted(name for name in read if stands.get(name) != read[name]))
     plan = {
         "rebalance": walked.plan.rebalance,
         "window": walked.plan.window,
@@ -63,7 +67,7 @@ def store(layout: Layout, walked: Walked, history: History, profile: Profile, cl
         "first": walked.record["first"],
         "profile": walked.name,
         "plan": plan,
-        **history.described(walked.decisions, last),
+        **walked.inputs,
     }
     config = {"profile": walked.name, **profile.model_dump(mode="json")}
     identity = {"inputs": described, "config": config, "code": stage_code(_CODE)}

@@ -48,6 +48,8 @@ class Walked:
     weights: pl.DataFrame
     record: dict[str, Any]
     decisions: tuple[date, ...]
+    inputs: dict[str, Any]
+    """What the history was made of before anything of it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def walk(
     """
     folds = plan_folds(history.sessions, first, last, plan)
     known = tuple(fold.known for fold in folds)
+    inputs = history.described(known, folds[-1].earns[-1])
     prices = history.prices(folds[0].traded, folds[-1].earns[-1], known)
     length = None if plan.window == "expanding" else profile.data.lookback_sessions
     used = _for_window(profile, plan, len(history.sessions))
@@ -106,6 +109,7 @@ def walk(
         weights=_weight_rows(folds, answers, held["strategy"], symbols),
         record=_record(folds, answers, held, parts),
         decisions=known,
+        inputs=inputs,
     )
 
 

@@ -1,6 +1,7 @@
 """The walk: nothing of the future enters, folds are the alpha cycle itself, failures are outcomes."""
 
 import json
+import re
 import weakref
 from collections import Counter
 from datetime import date
@@ -20,6 +21,7 @@ from quant_assets.domain.backtest import Account, Past, Plan, alpha_strategy, pl
 from quant_assets.domain.tables import BY_NAME, CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE
 from quant_assets.domain.verification import errors
 from quant_assets.errors import (
+    ChangingLakeError,
     ConfigurationError,
     CurrencyError,
     DataWrong,
@@ -313,6 +315,29 @@ def test_one_session_that_was_not_observed_makes_a_backtest_say_so(spoiled, says
     store.put(table, at, store.read(table, at).with_columns(one_row.alias(spoiled)))
     told = LakeHistory(work, 60, LAST).described(decisions, LAST)
     assert (told["known_basis"], told["is_pit"]) == says
+
+
+def test_a_backtest_over_a_lakehouse_that_changes_meanwhile_is_not_stored(tmp_path, monkeypatch):
+    """Another process publishes a window that a decision has read already."""
+    decisions = [one.known for one in plan_folds(CALENDAR.window(LAST, 140), FIRST, LAST, Plan())]
+    work = lake(scenario.closes(140, 6), [*decisions, LAST])
+    source, memory, at = LakeHistory(work, 60, LAST), work.lake.curated.read.__self__, Partition(decisions[1])
+    past = LakeHistory.past
+
+    def overtaken(self, known, n_sessions):
+        if known == decisions[2]:
+            rows = memory.read(CURATED_TWS_1D_BARS, at)
+            memory.put(CURATED_TWS_1D_BARS, at, rows.with_columns(pl.col("volume") * 2))
+        return past(self, known, n_sessions)
+
+    monkeypatch.setattr(LakeHistory, "past", overtaken)
+    found = walk(source, NAME, profile(), FIRST, LAST, Plan())
+    with pytest.raises(ChangingLakeError, match=re.escape(f"curated_tws_1d_bars[{decisions[1]}]")):
+        store(Layout(tmp_path), found, source, profile(), ManualClock(SystemClock().now()))
+    assert list(tmp_path.rglob("*")) == []
+    monkeypatch.setattr(LakeHistory, "past", past)
+    again = walk(source, NAME, profile(), FIRST, LAST, Plan())
+    assert store(Layout(tmp_path), again, source, profile(), ManualClock(SystemClock().now())).is_finished
 
 
 def test_a_split_between_two_windows_is_no_return():
