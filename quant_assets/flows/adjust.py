@@ -96,7 +96,7 @@ class Adjuster:
         members = self._work.lake.curated.footer(UNIVERSE, Partition(session))
         return {
             **as_input(self._work, [session]),
-            **told_hours(self._work, session, [session] if before is None else [before, session]),
+            **told_hours(self._work, ADJUSTMENT_FACTORS.name, session),
             "raw_tws_bars": raw.input_id(RAW_TWS_BARS, Partition(session)),
             "raw_tws_bars_before": raw.input_id(RAW_TWS_BARS, Partition(before)) if before else "",
             "raw_tws_daily_bars": combined_id(raw.input_id(RAW_TWS_DAILY_BARS, Partition(one)) for one in near),

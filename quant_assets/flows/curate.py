@@ -31,7 +31,7 @@ from quant_assets.errors import NotPublishedError
 from quant_assets.flows.accounting import ACCOUNTING_VERSION, accounted, accounting_findings, expected_days
 from quant_assets.flows.breaks import jumps_id, with_max_jump
 from quant_assets.flows.confirming import as_input, heard, real_moves
-from quant_assets.flows.hours import told_days, told_hours
+from quant_assets.flows.hours import told_hours
 from quant_assets.flows.ingest.ledger import read_ledger, settled, throttle_of
 from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.overriding import overrides_of
@@ -103,7 +103,7 @@ class Curator:
         members = lake.curated.footer(UNIVERSE, partition)
         factors = lake.curated.footer(ADJUSTMENT_FACTORS, partition)
         return {
-            **told_hours(work, session),
+            **told_hours(work, CURATED_TWS_1M_BARS.name, session),
             "adjustment_factors": factors.content_id if factors else "",
             "raw_tws_bars": lake.raw.input_id(RAW_TWS_BARS, partition),
             "raw_tws_requests": lake.raw.input_id(RAW_TWS_REQUESTS, partition),
@@ -226,7 +226,7 @@ class Curator:
         footer = work.lake.curated.footer(UNIVERSE, partition)
         inputs = {
             **as_input(work, sessions),
-            **told_days(work, members, sessions),
+            **told_hours(work, CURATED_TWS_1D_BARS.name, session),
             "raw_tws_daily_bars": self._vintages_id(session),
             "universe": footer.content_id if footer else "",
             "lookback": str(n_lookback),

@@ -42,6 +42,7 @@ from quant_assets.flows.confirming import BREAKS, breaks_id, concerning
 from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.dimension import DETAILS, publish_dimension
+from quant_assets.flows.hours import HOURS, MADE_WITH_HOURS, told_hours
 from quant_assets.flows.words import Words
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.footer import Footer, read_footer
@@ -304,6 +305,10 @@ class PastLake:
             DETAILS: lambda: self.work.lake.raw.lineage(RAW_INSTRUMENTS).get(partition.session, ""),
         }
         breaks = breaks_id(self.work, concerning(self.work, footer.table, partition.session))
+        if footer.table in MADE_WITH_HOURS:
+            hours = told_hours(self.work, footer.table, partition.session)
+            if footer.inputs.get(HOURS) != hours.get(HOURS):
+                return False
         return footer.inputs.get(BREAKS, "") == breaks and all(
             footer.inputs[name] == ask() for name, ask in current.items() if name in footer.inputs
         )

@@ -1,11 +1,16 @@
 """The hours of New York with one session of another length, one less, or one more."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import numpy as np
 
+from quant_assets.domain import venues
+from quant_assets.domain.hours import HOURS, Hours
+from quant_assets.domain.tables import RAW_TWS_SCHEDULES
 from quant_assets.gateway.hours import TradingHours, trading_hours
+from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.builders import instant
 
 
@@ -32,3 +37,24 @@ def with_session(day: date) -> TradingHours:
     return TradingHours(
         np.insert(known.sessions, at, np.datetime64(day)), np.insert(known.opens, at, opens), closed, closed, closed
     )
+
+
+def shorter(session: date, by: timedelta) -> Hours:
+    hours = venues.calendar("XNYS").hours(session)
+    return replace(hours, closes_at=hours.closes_at - by)
+
+
+def tell(lake: Lakehouse, at: datetime, session: date, hours: Hours | None, batch: str) -> None:
+    """Keep what TWS's schedule says of a session of New York, as it was heard at an instant."""
+    row = {
+        "calendar": "XNYS",
+        "session": session,
+        **dict(zip(HOURS, hours.row if hours else [None] * len(HOURS), strict=True)),
+        "con_id": 1,
+        "symbol": "QMKT",
+        "batch_id": batch,
+        "request_id": f"{batch}-XNYS",
+        "pipeline_version": "0",
+        "ingested_at": at,
+    }
+    lake.raw.append(RAW_TWS_SCHEDULES, Partition(session), RAW_TWS_SCHEDULES.frame([row]), batch)

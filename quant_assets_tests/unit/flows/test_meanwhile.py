@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import polars as pl
 import pytest
 
 from quant_assets.domain import venues
-from quant_assets.domain.hours import HOURS, Hours
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
     BAR_ACCOUNTING,
@@ -19,7 +17,6 @@ from quant_assets.domain.tables import (
     DQ_METRICS,
     QUARANTINE_TWS_BARS,
     RAW_TWS_DAILY_BARS,
-    RAW_TWS_SCHEDULES,
     Table,
 )
 from quant_assets.flows.adjust import Adjuster
@@ -30,13 +27,14 @@ from quant_assets.gateway.synthetic import SyntheticMarket
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
 from quant_assets_tests.builders import CALENDAR
-from quant_assets_tests.unit.flows.hours import without
+from quant_assets_tests.unit.flows.hours import shorter, tell, without
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, daily
 
 BEFORE = CALENDAR.previous(SESSION)
 AT = Partition(SESSION)
 SYMBOLS = ("ARCA:QMKT", "NYSE:QFID")
 EVENING = after(SESSION)
+LATE = EVENING + timedelta(hours=3)
 Make = Callable[[date], Published | tuple[Published, ...]]
 MINUTES = (CURATED_TWS_1M_BARS, QUARANTINE_TWS_BARS, BAR_ACCOUNTING, DQ_METRICS)
 
@@ -76,7 +74,7 @@ def fetch_daily_again(lab: Lab, *changed: pl.Expr) -> None:
         *changed,
         pl.lit("b9").alias("batch_id"),
         ("b9-" + pl.col("request_id").str.slice(-3)).alias("request_id"),
-        pl.lit(EVENING + timedelta(hours=3)).cast(RAW_TWS_DAILY_BARS.schema["ingested_at"]).alias("ingested_at"),
+        pl.lit(LATE).cast(RAW_TWS_DAILY_BARS.schema["ingested_at"]).alias("ingested_at"),
     )
     raw.append(RAW_TWS_DAILY_BARS, AT, again, "b9")
 
@@ -115,34 +113,13 @@ def test_daily_history_that_arrives_during_a_range_is_in_what_is_made_next(lab, 
     assert during != {name: before[name, AT.key] for name in during}, "the answer matters"
 
 
-def tell(lab: Lab, session: date, hours: Hours | None, batch: str) -> None:
-    """Another process hears TWS's schedule of a session."""
-    row = {
-        "calendar": "XNYS",
-        "session": session,
-        **dict(zip(HOURS, hours.row if hours else [None] * len(HOURS), strict=True)),
-        "con_id": 1,
-        "symbol": "QMKT",
-        "batch_id": batch,
-        "request_id": f"{batch}-XNYS",
-        "pipeline_version": "0",
-        "ingested_at": EVENING + timedelta(hours=3),
-    }
-    other(lab).raw.append(RAW_TWS_SCHEDULES, Partition(session), RAW_TWS_SCHEDULES.frame([row]), batch)
-
-
-def shorter(session: date, by: timedelta) -> Hours:
-    hours = venues.calendar("XNYS").hours(session)
-    return replace(hours, closes_at=hours.closes_at - by)
-
-
 def test_hours_that_are_told_during_a_range_are_in_what_the_next_run_makes(lab):
     """The range holds the hours that it began with; what it made says so, and does not pass for made with the new."""
-    tell(lab, BEFORE, shorter(BEFORE, timedelta(hours=1)), "t1")
+    tell(other(lab), LATE, BEFORE, shorter(BEFORE, timedelta(hours=1)), "t1")
     with lab.at(EVENING + timedelta(hours=5)) as work:
         curator = Curator(work)
         curator.minute_bars(BEFORE)
-        tell(lab, SESSION, shorter(SESSION, timedelta(hours=2)), "t2")
+        tell(other(lab), LATE, SESSION, shorter(SESSION, timedelta(hours=2)), "t2")
         unpublish(lab, *MINUTES)
         curator.minute_bars(SESSION)
     with lab.at(EVENING + timedelta(hours=6)) as work:
@@ -152,8 +129,8 @@ def test_hours_that_are_told_during_a_range_are_in_what_the_next_run_makes(lab):
 
 
 def test_hours_that_agree_with_the_calendar_make_nothing_anew(lab):
-    tell(lab, SESSION, venues.calendar("XNYS").hours(SESSION), "t1")
-    tell(lab, BEFORE, shorter(BEFORE, timedelta(hours=1)), "t2")
+    tell(other(lab), LATE, SESSION, venues.calendar("XNYS").hours(SESSION), "t1")
+    tell(other(lab), LATE, BEFORE, shorter(BEFORE, timedelta(hours=1)), "t2")
     with lab.at(EVENING + timedelta(hours=5)) as work:
         made = Curator(work).minute_bars(SESSION)
     assert {one.metadata.get("served_from") for one in made} == {"inputs unchanged"}
@@ -163,7 +140,7 @@ def test_a_day_that_tws_says_was_closed_is_not_expected_of_daily_windows_that_st
     lab = Lab(tmp_path, SYMBOLS, market=lambda seed=7: SyntheticMarket(seed, without(BEFORE)))
     lab.run([SESSION])
     assert daily(lab, SESSION)["coverage"].unique().to_list() == pytest.approx([29 / 30])
-    tell(lab, BEFORE, None, "t1")
+    tell(other(lab), LATE, BEFORE, None, "t1")
     with lab.at(EVENING + timedelta(hours=5)) as work:
         Curator(work).daily_bars(SESSION)
     assert daily(lab, SESSION)["coverage"].unique().to_list() == [1.0]
@@ -172,7 +149,7 @@ def test_a_day_that_tws_says_was_closed_is_not_expected_of_daily_windows_that_st
 def test_the_factors_are_found_anew_from_the_minutes_of_the_hours_that_are_told_later(lab):
     with lab.at(EVENING + timedelta(hours=5)) as work:
         assert Adjuster(work).publish(SESSION).metadata.get("served_from")
-    tell(lab, SESSION, shorter(SESSION, timedelta(hours=2)), "t1")
+    tell(other(lab), LATE, SESSION, shorter(SESSION, timedelta(hours=2)), "t1")
     with lab.at(EVENING + timedelta(hours=6)) as work:
         assert not Adjuster(work).publish(SESSION).metadata.get("served_from")
         assert Adjuster(work).publish(SESSION).metadata.get("served_from")

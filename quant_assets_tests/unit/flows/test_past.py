@@ -16,6 +16,7 @@ from quant_assets.cli import cli
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
+    BAR_ACCOUNTING,
     CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     FEATURES_PRICE_1M_V1,
@@ -34,6 +35,7 @@ from quant_assets.flows.readers import feature_store, open_store, sql_as_of
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.store import Lakehouse
+from quant_assets_tests.unit.flows.hours import shorter, tell
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after, content, files
 
 AT = Partition(SESSION)
@@ -370,3 +372,23 @@ def test_what_is_published_while_it_is_taken_into_the_past_is_not_in_it(tmp_path
         assert past.curated.read(table, AT).select(said).equals(known.select(said))
         assert past.curated.footer(table, AT).content_id == footer.content_id
     assert other.read(table, AT)["symbol"].unique().to_list() == ["RENAMED"]
+
+
+def test_hours_that_tws_told_later_are_not_in_what_was_known_before(tmp_path):
+    """Two hours less, told two days later, leave 270 of 390 minutes; on the day before nobody knew."""
+    lab = Lab(tmp_path, symbols=("ARCA:QMKT", "NYSE:QFID"))
+    lab.run([SESSION])
+    tables = (BAR_ACCOUNTING, CURATED_TWS_1M_BARS, ADJUSTMENT_FACTORS)
+    known = {table.name: lab.lake.curated.footer(table, AT).content_id for table in tables}
+    told = after(SESSION) + 48 * HOUR
+    tell(lab.lake, told, SESSION, shorter(SESSION, 2 * HOUR), "t1")
+    with lab.at(told + HOUR) as work:
+        Adjuster(work).publish(SESSION)
+        Curator(work).minute_bars(SESSION)
+    assert lab.lake.curated.read(CURATED_TWS_1M_BARS, AT).height == 2 * 270
+    with lab.at(told + 2 * HOUR) as work, open_past(work, told - HOUR) as past:
+        assert {table.name: past.curated.footer(table, AT).content_id for table in tables} == known
+        assert past.curated.read(CURATED_TWS_1M_BARS, AT).height == 2 * 390
+    with lab.at(told + 2 * HOUR) as work, open_past(work, told + HOUR) as past:
+        assert past.curated.read(CURATED_TWS_1M_BARS, AT).height == 2 * 270
+        assert set(past.origins.values()) <= {"stored"}
