@@ -8,7 +8,7 @@ time at which a value was first known, and what was seen if the source stays awa
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -21,7 +21,13 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.hours import Hours
 from quant_assets.domain.instruments import minute_series
 from quant_assets.domain.tables import RAW_TWS_BARS, UNIVERSE
-from quant_assets.errors import ConfigurationError, NotPublishedError, QuantAssetsError, SourceUnavailableError
+from quant_assets.errors import (
+    ConfigurationError,
+    CorruptFileError,
+    NotPublishedError,
+    QuantAssetsError,
+    SourceUnavailableError,
+)
 from quant_assets.flows.ingest.needs import contract_of
 from quant_assets.flows.ingest.rows import MinuteRows
 from quant_assets.flows.work import OpenSource, Work
@@ -36,6 +42,8 @@ STAGED = replace(
 )
 """Not among the declared tables on purpose: what is not declared can be neither read nor queried nor transformed."""
 
+_LIVE = "live-"
+"""How the names of promoted batches begin."""
 _MINUTE = timedelta(minutes=1)
 _LONGEST_S = 86400
 _WAIT_S = 120.0
@@ -120,7 +128,9 @@ def promote(work: Work) -> list[date]:
         LockHeldError: another process promotes for longer than two minutes.
     """
     with _staging(work):
-        return [one.session for one in work.lake.raw.partitions(STAGED) if _is_promoted(work, one)]
+        done = [one.session for one in work.lake.raw.partitions(STAGED) if _is_promoted(work, one)]
+        _forget_gone(work)
+        return done
 
 
 def _is_promoted(work: Work, partition: Partition) -> bool:
@@ -135,15 +145,29 @@ def _is_promoted(work: Work, partition: Partition) -> bool:
     if not rows.is_empty() and _closes_at(work, partition.session, rows) + work.fetch_delay > work.clock.now():
         return False
     names = hashlib.sha256("\n".join(file.stem for file in files).encode()).hexdigest()
-    batch_id = f"live-{partition.session:%Y%m%d}-{names[:12]}"
+    batch_id = f"{_LIVE}{partition.session:%Y%m%d}-{names[:12]}"
     known = {file.stem for file in raw.batches(RAW_TWS_BARS, partition)}
     if not rows.is_empty() and batch_id not in known:
         renamed = rows.with_columns(pl.lit(batch_id).alias("batch_id"))
         raw.append(RAW_TWS_BARS, partition, renamed.select(RAW_TWS_BARS.schema.names()), batch_id)
-    for file in files:
-        file.unlink(missing_ok=True)
+    raw.retire(STAGED, partition, files)
     work.audit.record("promoted", run_id=work.run_id, status="ok", rows=rows.height, session=str(partition.session))
     return True
+
+
+def _forget_gone(work: Work) -> None:
+    """Forget sessions of which nothing is staged any more, so that the manifest speaks of what waits only.
+
+    What is promoted is forgotten with its files. A lakehouse of an older release tells of promoted files for ever:
+    those sessions have a live batch in bronze. Where there is none, what was staged is lost.
+    """
+    raw = work.lake.raw
+    with suppress(CorruptFileError):
+        for key in sorted({entry.footer.partition for entry in raw.manifest(STAGED).gone()}):
+            partition = Partition.from_key(key)
+            if not raw.batch_names(STAGED, partition):
+                was_promoted = any(name.startswith(_LIVE) for name in raw.batch_names(RAW_TWS_BARS, partition))
+                raw.retire(STAGED, partition, (), tells=not was_promoted)
 
 
 def _staging(work: Work) -> AbstractContextManager[object]:

@@ -106,6 +106,26 @@ class Manifest:
         newest = {entry.path: entry for entry in self._entries(f'"path": {json.dumps(below)[:-1]}'.encode())}
         return [newest[path] for path in sorted(newest) if not (self.root / path).exists()]
 
+    def forget(self, below: str, files: Collection[Path]) -> None:
+        """Write the manifest anew without the lines about some files, and about any that is not there, of a directory.
+
+        Called under the table's lock.
+
+        Args:
+            below: the directory relative to the root, with a slash at its end.
+            files: what is forgotten although it stands.
+
+        Raises:
+            CorruptFileError: a line is no manifest entry; nothing was changed.
+        """
+        entries, named = self._entries(), {self._name(file) for file in files}
+        kept = [one for one in entries if not one.path.startswith(below) or self._is_kept(one, named)]
+        if len(kept) < len(entries):
+            write_text(self.path, "".join(entry.to_line() for entry in kept))
+
+    def _is_kept(self, entry: Entry, forgotten: Collection[str]) -> bool:
+        return entry.path not in forgotten and (self.root / entry.path).exists()
+
     def entries(self) -> list[Entry]:
         """Return every line, the oldest first.
 

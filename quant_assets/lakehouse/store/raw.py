@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class RawStore(Store):
         super().__init__(layout, run_id=run_id, clock=clock)
         self.on_gone = on_gone
         self._looked: set[tuple[str, Partition]] = set()
+        self._told: set[str] = set()
         self._lineages: dict[str, tuple[object, dict[date, str]]] = {}
 
     def batches(self, table: Table, partition: Partition) -> list[Path]:
@@ -76,15 +77,46 @@ class RawStore(Store):
             self._commit(table, files)
         return tuple(self._added(table, one) for one in files)
 
+    def retire(self, table: Table, partition: Partition, files: Collection[Path], *, tells: bool = True) -> None:
+        """Remove batches whose rows stand elsewhere by now, and have the manifest forget them: they are no loss.
+
+        Batches of the partition that are not there are told of, and forgotten, too. The manifest comes first, so that
+        a process that dies in between leaves files that nobody misses later.
+
+        Args:
+            table: declaration.
+            partition: of the files.
+            files: what to remove.
+            tells: False where what is not there is known to stand elsewhere.
+
+        Raises:
+            LockHeldError: somebody writes the table for longer than two minutes.
+        """
+        if tells:
+            self._tell(table, partition)
+        with self._lock(table):
+            with contextlib.suppress(CorruptFileError):
+                self.manifest(table).forget(self._below(table, partition), files)
+            for file in files:
+                file.unlink(missing_ok=True)
+
     def _tell_of_gone(self, table: Table, partitions: Iterable[Partition]) -> None:
-        """Tell, once per partition, of batches that were committed and are not there: what they said is lost."""
+        """Look, once per partition, for batches that were committed and are not there: what they said is lost."""
         for partition in partitions:
-            if self.on_gone and (table.name, partition) not in self._looked:
+            if (table.name, partition) not in self._looked:
                 self._looked.add((table.name, partition))
-                below = self.layout.directory(table, partition).relative_to(self.layout.lakehouse).as_posix()
-                with contextlib.suppress(CorruptFileError):  # a manifest is only an index; the data audit names it
-                    if gone := self.manifest(table).gone(f"{below}/"):
-                        self.on_gone(table, partition, [entry.path for entry in gone])
+                self._tell(table, partition)
+
+    def _tell(self, table: Table, partition: Partition) -> None:
+        if self.on_gone:
+            with contextlib.suppress(CorruptFileError):  # a manifest is only an index; the data audit names it
+                gone = [one.path for one in self.manifest(table).gone(self._below(table, partition))]
+                if new := [path for path in gone if path not in self._told]:
+                    self._told.update(new)
+                    self.on_gone(table, partition, new)
+
+    def _below(self, table: Table, partition: Partition) -> str:
+        return f"{self.layout.directory(table, partition).relative_to(self.layout.lakehouse).as_posix()}/"
 
     def _prepared(self, table: Table, partition: Partition, frame: pl.DataFrame, batch_id: str) -> Ready:
         ready = table.conform(frame)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from quant_assets.control.audit import read
 from quant_assets.domain.tables import ALL, CURATED_TWS_1M_BARS, RAW_TWS_BARS, RAW_TWS_REQUESTS, UNIVERSE
 from quant_assets.errors import ConfigurationError, NotPublishedError
 from quant_assets.flows.curate import Curator
@@ -144,6 +145,76 @@ def test_what_is_staged_while_a_session_is_promoted_waits_for_the_next_time(lab,
         promote(work)
     assert bronze(lab).height == n + late.height
     assert staged(lab).is_empty()
+
+
+def lost(lab):
+    return [one["paths"] for one in read(lab.lake.layout.audit) if one["event"] == "batches_gone"]
+
+
+def witnesses(lab):
+    return [one.path.rpartition("/")[2] for one in lab.lake.raw.manifest(STAGED).entries()]
+
+
+def test_what_was_promoted_is_no_loss_to_the_rounds_of_an_exchange_that_closes_later(lab):
+    """Asia has closed, New York is open: both are staged under one session."""
+    with lab.exactly("2024-03-14 14:00") as work:
+        capture(work)
+    later = staged(lab).with_columns(pl.lit("later").alias("batch_id"))
+    with lab.exactly("2024-03-14 21:00") as work:
+        assert promote(work) == [TODAY]
+    assert witnesses(lab) == []
+    for batch in ("later", "later2"):
+        with lab.exactly("2024-03-14 21:05") as work:
+            work.lake.raw.append(STAGED, Partition(TODAY), later.with_columns(pl.lit(batch).alias("batch_id")), batch)
+    assert lost(lab) == []
+    assert witnesses(lab) == ["later.parquet", "later2.parquet"]
+
+
+@pytest.mark.parametrize("when", ["in the next round", "at the close", "with all others"])
+def test_a_staged_file_that_went_is_told_of_once(lab, when):
+    with lab.exactly("2024-03-14 14:00") as work:
+        capture(work)
+        rows = staged(lab)
+        (first,) = lab.lake.raw.batches(STAGED, Partition(TODAY))
+        work.lake.raw.append(STAGED, Partition(TODAY), rows.with_columns(pl.lit("b2").alias("batch_id")), "b2")
+    first.unlink()
+    gone = [first.relative_to(lab.lake.layout.lakehouse).as_posix()]
+    if when == "with all others":
+        lab.lake.layout.batch(STAGED, Partition(TODAY), "b2").unlink()
+        gone = sorted([*gone, gone[0].replace(first.stem, "b2")])
+    if when == "in the next round":
+        with lab.exactly("2024-03-14 14:05") as work:
+            capture(work)
+            assert lost(lab) == [gone]
+            promote(work)
+    else:
+        with lab.exactly("2024-03-14 21:00") as work:
+            promote(work)
+            assert lost(lab) == [gone]
+            assert witnesses(lab) == []
+            promote(work)
+    assert lost(lab) == [gone]
+
+
+def test_lines_that_an_older_release_left_about_promoted_files_are_no_loss_and_go(lab):
+    with lab.exactly("2024-03-14 14:00") as work:
+        capture(work)
+    lines = lab.lake.layout.manifest(STAGED).read_text()
+    with lab.exactly("2024-03-14 21:00") as work:
+        promote(work)
+        lab.lake.layout.manifest(STAGED).write_text(lines)
+        assert len(witnesses(lab)) == 1
+        promote(work)
+    assert (witnesses(lab), lost(lab)) == ([], [])
+
+
+def test_a_damaged_index_of_what_is_staged_holds_up_no_promotion(lab):
+    with lab.exactly("2024-03-14 14:00") as work:
+        n = capture(work).n_rows
+        lab.lake.layout.manifest(STAGED).write_text("no entry\n")
+    with lab.exactly("2024-03-14 21:00") as work:
+        assert promote(work) == [TODAY]
+    assert (bronze(lab).height, staged(lab).height) == (n, 0)
 
 
 def test_two_promoters_at_once_promote_once(lab, monkeypatch):
