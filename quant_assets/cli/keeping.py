@@ -73,13 +73,18 @@ def gc(older_than: float, *, dry_run: bool, as_json: bool) -> None:
     """Remove what killed writers left, stale copies, unfinished runs that nothing names, and superseded index lines.
 
     Results of stages that no run asked for in 30 days go as well: the next run that needs one computes it again.
-    Session files and bronze are not even looked at, and whatever a snapshot, a run or a tag names stays.
+    Session files and bronze are not even looked at, and whatever a snapshot, a run or a tag names stays. While a tag or
+    a run cannot be read, nothing goes that it may name.
     """
     with open_work() as work:
         garbage = Garbage(work.lake, ALL, work.clock.now().timestamp(), older_than * _HOUR_S)
         items = garbage.survey() if dry_run else garbage.collect()
+        doubts = garbage.doubts()
         if not dry_run:
-            work.audit.record("garbage_collected", run_id=work.run_id, status="ok", items=len(items))
+            status = "warn" if doubts else "ok"
+            work.audit.record("garbage_collected", run_id=work.run_id, status=status, items=len(items))
+    for one in doubts:
+        click.secho(f"warning: what it may name stays: {one}", fg="yellow", err=True)
     shown = kept_and_gone(items)
     if as_json:
         print_json(shown.to_dicts())

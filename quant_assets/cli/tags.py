@@ -8,7 +8,7 @@ import click
 
 from quant_assets.cli.common import confirmed, json_option, open_work, print_json
 from quant_assets.cli.tabular import print_table
-from quant_assets.errors import VerificationError
+from quant_assets.errors import CorruptFileError, VerificationError
 from quant_assets.errors.base import number_of
 
 
@@ -112,8 +112,11 @@ def delete(name: str, *, yes: bool) -> None:
     from quant_assets.flows.tags import delete_tag, read_tag
 
     with open_work() as work:
-        found = read_tag(work, name)
-        if not yes and not confirmed(f"forget {name}, which names {number_of(found.n_partitions, 'partition')}?"):
+        try:
+            what = f"which names {number_of(read_tag(work, name).n_partitions, 'partition')}"
+        except CorruptFileError:
+            what = "which cannot be read, so that nobody knows what it named"
+        if not yes and not confirmed(f"forget {name}, {what}?"):
             click.echo("nothing was forgotten")
             return
         delete_tag(work, name)

@@ -25,12 +25,14 @@ from quant_assets.flows.certify import Examined, examined, published_sessions
 from quant_assets.flows.compact import prove_copies
 from quant_assets.flows.damage import mend_of
 from quant_assets.flows.drift import drift
+from quant_assets.flows.tags import damaged_tags
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.compaction import months
 from quant_assets.lakehouse.copies import month_of
 from quant_assets.lakehouse.damage import Damage, damages
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.orphans import orphans
+from quant_assets.lakehouse.tag import mend_of_tag
 
 _RESTORE = "restore overrides.jsonl and audit.jsonl from one backup, or see docs/runbook.md"
 _SHOWN = 5
@@ -71,6 +73,7 @@ def audit_data(work: Work, *, peek: bool = False, quick: bool = False) -> list[A
         *(AuditFinding("error", one.table.name, str(one), mend_of(one)) for one in damaged),
         *([] if quick else _copies(work, damaged)),
         *(found for table in ALL for found in _of_table(work, table, catalog["tables"][table.name])),
+        *_tags(work),
         *_words(work),
         *_stale(work, sessions),
         *_drifted(work, certificates, {(one.table.name, one.partition.session) for one in damaged}),
@@ -125,6 +128,13 @@ def _of_table(work: Work, table: Table, entry: dict[str, Any]) -> Iterator[Audit
 def _fill(table: Table, *, holds: bool) -> str:
     """Return what brings missing sessions: of a table that holds nothing, bronze knows everything that was asked."""
     return "quant repair" if holds or table.zone == "discovery" else "quant lake rebuild"
+
+
+def _tags(work: Work) -> Iterator[AuditFinding]:
+    """Tell which tags are damaged: nobody knows what they name, and `quant lake gc` keeps whatever it may be."""
+    for name, error in damaged_tags(work).items():
+        what = f"{work.layout.relative(error.path)} is damaged: {error.cause}"
+        yield AuditFinding("error", "", what, mend_of_tag(name))
 
 
 def _words(work: Work) -> Iterator[AuditFinding]:

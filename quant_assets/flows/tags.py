@@ -1,10 +1,11 @@
 """Tags: a state of the lakehouse by name. A tag holds content ids and an instant of knowledge, never a copy."""
 
-import json
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from quant_assets.control.files import write_text
 from quant_assets.control.locks import hold
@@ -15,35 +16,16 @@ from quant_assets.errors import (
     CorruptFileError,
     DamagedSourcesError,
     UnknownNameError,
+    cannot_write,
 )
 from quant_assets.flows.damage import mend_of
 from quant_assets.flows.past import open_past
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.damage import damages
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.tag import Tag, load_tag
 
 Verdict = Literal["same", "proved", "damaged", "differs"]
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """A named state."""
-
-    name: str
-    created_at: datetime
-    """Also the instant of knowledge: the state is what was known by then."""
-    tables: dict[str, dict[str, str]]
-    """Table → partition → content id."""
-
-    @property
-    def n_partitions(self) -> int:
-        """How many partitions it names."""
-        return sum(len(partitions) for partitions in self.tables.values())
-
-    def to_text(self) -> str:
-        """Return the tag's file."""
-        values = {"name": self.name, "created_at": self.created_at.isoformat(), "tables": self.tables}
-        return json.dumps(values, indent=1, sort_keys=True) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +137,7 @@ def _content(work: Work, table: Table, partition: Partition) -> str | None:
 
 def list_tags(work: Work) -> list[Tag]:
     """Return all tags, the newest first."""
-    names = (path.stem for path in work.layout.tags.glob("[!.]*.json"))
-    return sorted((read_tag(work, name) for name in names), key=lambda tag: tag.created_at, reverse=True)
+    return sorted((read_tag(work, path.stem) for path in _files(work)), key=lambda tag: tag.created_at, reverse=True)
 
 
 def read_tag(work: Work, name: str) -> Tag:
@@ -166,24 +147,45 @@ def read_tag(work: Work, name: str) -> Tag:
         UnknownNameError: there is none of this name.
         CorruptFileError: its file is no tag.
     """
-    path = work.layout.tag(name)
-    if not path.is_file():
-        raise UnknownNameError("tag", name, (one.stem for one in work.layout.tags.glob("[!.]*.json")))
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Tag(values["name"], datetime.fromisoformat(values["created_at"]), values["tables"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptFileError(path, f"no tag: {error}", "Restore it from a backup, or remove the file.") from None
+        return load_tag(work.layout.tag(name))
+    except FileNotFoundError:
+        raise UnknownNameError("tag", name, (path.stem for path in _files(work))) from None
+
+
+def damaged_tags(work: Work) -> dict[str, CorruptFileError]:
+    """Return what is wrong with each tag that cannot be read, by name."""
+    found = {}
+    for path in _files(work):
+        try:
+            load_tag(path)
+        except FileNotFoundError:
+            continue  # somebody gave it up meanwhile
+        except CorruptFileError as error:
+            found[path.stem] = error
+    return found
+
+
+def _files(work: Work) -> list[Path]:
+    return sorted(work.layout.tags.glob("[!.]*.json"))
 
 
 def delete_tag(work: Work, name: str) -> None:
     """Forget a name; the data that it named stay, but nothing keeps them from being collected.
 
+    One that cannot be read is forgotten as well: whoever gives it up says so by this.
+
     Raises:
         UnknownNameError: there is none of this name.
+        ConfigurationError: something else than a file has its name.
     """
-    read_tag(work, name)
-    work.layout.tag(name).unlink()
+    with contextlib.suppress(CorruptFileError):
+        read_tag(work, name)
+    path = work.layout.tag(name)
+    try:
+        path.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
     work.audit.record("tag_deleted", run_id=work.run_id, status="ok")
 
 

@@ -78,6 +78,10 @@ class Garbage:
         references = References(self.lake)
         return [item for item in self._surveyed(references) if item.goes and self._remove(item, references)]
 
+    def doubts(self) -> list[str]:
+        """Return which tags and runs cannot be read: whatever they may name stays until that is mended."""
+        return References(self.lake).doubts()
+
     # ------------------------------------------------------------ the survey
 
     def _surveyed(self, references: References) -> list[Item]:
@@ -127,7 +131,7 @@ class Garbage:
         return Item("run", self._name(path), _size(path), not stays, stays or "unfinished, and nothing names it")
 
     def _manifests(self, references: References) -> Iterator[Item]:
-        kept = references.ids()
+        kept, doubt = references.ids(), next(iter(references.doubts()), "")
         for table in self.tables:
             path = self._layout.manifest(table)
             if path.is_file():
@@ -135,6 +139,9 @@ class Garbage:
                     gone = self.lake.raw.manifest(table).superseded(kept, keeps_gone=table.zone in OBSERVED)
                 except CorruptFileError as error:
                     yield Item("manifest", self._name(path), _size(path), False, str(error))
+                    continue
+                if gone and doubt:
+                    yield Item("manifest", self._name(path), _size(path), False, doubt)
                     continue
                 why = f"{gone} lines are superseded" if gone else "every line stands or is named by a tag or a run"
                 yield Item("manifest", self._name(path), _size(path), gone > 0, why, gone)
@@ -169,6 +176,8 @@ class Garbage:
             if not path.exists():
                 return False
             if item.kind == "manifest":
+                if references.doubts():
+                    return False
                 table = next(table for table in self.tables if self._layout.manifest(table) == path)
                 manifest, keeps_gone = self.lake.raw.manifest(table), table.zone in OBSERVED
                 return manifest.drop_superseded(references.ids(), keeps_gone=keeps_gone) > 0

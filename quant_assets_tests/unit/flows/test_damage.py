@@ -484,3 +484,34 @@ def test_what_is_sound_or_gone_by_the_time_it_would_go_is_not_set_aside(lab, hap
         assert path.exists() == (happens == "published anew")
         assert not work.layout.aside.exists()
         assert [one for one in read(work.layout.audit) if one["event"] == "set_aside"] == []
+
+
+# ------------------------------------------------------------ tags
+
+
+@pytest.fixture
+def quant(lab, monkeypatch):
+    """Run a command in a process' place; a refusal is raised."""
+    monkeypatch.setenv("QUANT_DATA", str(lab.root / "data"))
+    monkeypatch.setenv("QUANT_CONFIGS", str(lab.root / "configs"))
+    return lambda *words: CliRunner().invoke(cli, words, catch_exceptions=False, standalone_mode=False)
+
+
+def test_a_damaged_tag_is_an_error_garbage_collection_warns_of_it_and_it_can_be_given_up(lab, quant):
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        create_tag(work, "b")
+    path = lab.lake.layout.tag("b")
+    path.write_bytes(path.read_bytes()[:200])
+    ((_, table, what, mend),) = [one for one in audited(lab) if one[0] == "error"]
+    assert what.startswith(f"{relative(lab, path)} is damaged: no tag: ")
+    assert (table, mend) == ("", "restore it from a backup, or give it up with `quant lake tag delete b`")
+    told = quant("lake", "gc", "--json")
+    assert told.stderr.strip() == (
+        "warning: what it may name stays: tag b cannot be read: "
+        "restore it from a backup, or give it up with `quant lake tag delete b`"
+    )
+    assert json.loads(told.stdout) == []
+    assert [one["status"] for one in read(lab.lake.layout.audit) if one["event"] == "garbage_collected"] == ["warn"]
+    assert quant("lake", "tag", "delete", "b", "--yes").stdout == "b is forgotten\n"
+    assert [one for one in audited(lab) if one[0] == "error"] == []
+    assert quant("lake", "gc").stderr == ""

@@ -83,7 +83,7 @@ def snapshot_of(lake, run_id):
 def tag(lake, name, **said):
     path = lake.layout.metadata / "tags" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"name": name, **said}))
+    path.write_text(json.dumps({"name": name, "created_at": "2024-01-04T00:00:00+00:00", "tables": {}, **said}))
     return path
 
 
@@ -270,6 +270,86 @@ def test_superseded_lines_go_and_those_that_a_tag_or_a_run_names_stay(lake):
     lines = lake.layout.manifest(BARS).read_text().splitlines()
     assert [json.loads(line)["content_id"] for line in lines] == [second, third]
     assert Lakehouse(lake.layout).curated.footer(BARS, AT).content_id == third
+
+
+def half_of(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def other_json(path):
+    path.write_text("[]")
+
+
+def a_directory(path):
+    path.unlink()
+    path.mkdir()
+
+
+def no_text(path):
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+
+
+@pytest.mark.parametrize("damage", [half_of, emptied, other_json, a_directory, no_text])
+@pytest.mark.parametrize("who", ["tag", "run"])
+def test_what_a_damaged_tag_or_run_may_name_stays_until_it_is_mended(lake, who, damage):
+    first = lake.curated.footer(BARS, AT).content_id
+    lake.curated.write(BARS, AT, curated_bars([3.0]))
+    half = run(lake, "half")
+    said = {"tables": {BARS.name: {str(SESSION): first}}}
+    path = (
+        tag(lake, "b", **said)
+        if who == "tag"
+        else run(lake, "done", finished=True, inputs=said) / "config" / "inputs.json"
+    )
+    whole = path.read_bytes()
+    damage(path)
+    lines = lake.layout.manifest(BARS).read_bytes()
+    told = (
+        "tag b cannot be read: restore it from a backup, or give it up with `quant lake tag delete b`"
+        if who == "tag"
+        else "the inputs of run done cannot be read: restore config/inputs.json from a backup, "
+        "or move the run's directory away"
+    )
+    survey = {(item.kind, item.path.rsplit("/", 1)[1]): item for item in garbage(lake).survey()}
+    assert [
+        (survey[one].goes, survey[one].why, survey[one].lines)
+        for one in (("run", "half"), ("manifest", f"{BARS.name}.jsonl"))
+    ] == [(False, told, 0)] * 2
+    assert garbage(lake).doubts() == [told]
+    assert garbage(lake).collect() == []
+    assert (half.is_dir(), lake.layout.manifest(BARS).read_bytes()) == (True, lines)
+    path.rmdir() if path.is_dir() else path.unlink()
+    path.write_bytes(whole)
+    assert garbage(lake).doubts() == []
+    assert [item.kind for item in garbage(lake).collect()] == ["run"], "and the line that is named stays"
+
+
+def test_a_finished_run_without_its_inputs_may_have_named_anything(lake):
+    half = run(lake, "half")
+    (run(lake, "done", finished=True, inputs={"sleeves": ["half"]}) / "config" / "inputs.json").unlink()
+    assert garbage(lake).collect() == []
+    assert half.is_dir()
+
+
+def test_an_unfinished_run_does_not_stay_for_its_own_damaged_inputs(lake):
+    emptied(run(lake, "half", inputs={"run_id": "half"}) / "config" / "inputs.json")
+    os.utime(lake.layout.runs / "half" / "config" / "inputs.json", (OLD, OLD))
+    other = run(lake, "other")
+    assert [item.path.rsplit("/", 1)[1] for item in garbage(lake).collect()] == ["half"]
+    assert other.is_dir()
+
+
+def test_a_tag_that_is_damaged_between_survey_and_lock_keeps_everything(lake, monkeypatch):
+    lake.curated.write(BARS, AT, curated_bars([3.0]))
+    half, lines = run(lake, "half"), lake.layout.manifest(BARS).read_bytes()
+    release = tag(lake, "b")
+    between_survey_and_lock(monkeypatch, lambda: emptied(release))
+    assert garbage(lake).collect() == []
+    assert (half.is_dir(), lake.layout.manifest(BARS).read_bytes()) == (True, lines)
 
 
 def test_a_manifest_without_garbage_is_not_rewritten(lake):
