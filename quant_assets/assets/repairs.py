@@ -27,7 +27,7 @@ def repair_job() -> Any:
 
 
 def repair_sensor(catalogue: Catalogue, job: Any) -> dg.SensorDefinition:
-    """Look at the newest sessions for minutes that nothing explains, and for what a backfill told of instruments.
+    """Look at the newest sessions for minutes that nothing explains, and for what later answers told of them.
 
     A hole is asked for once per state of its ledger, and never again once it is a known one, so this ends.
     """
@@ -105,7 +105,7 @@ def _request(stretch: Sequence[date], label: str) -> dg.RunRequest:
 
 
 def _state(plan: RepairPlan, sessions: Sequence[date]) -> str:
-    """Name what is known of sessions, of their holes and of their instruments: it changes with each answer."""
+    """Name what is known of sessions, of their holes and of what is outdated: it changes with each answer."""
     rows = _open(plan).filter(pl.col("session").is_in(sessions)).select("session", "con_id", "n_asked")
-    details = [plan.outdated[day] for day in sessions if day in plan.outdated]
-    return hashlib.sha256(repr((rows.sort("session", "con_id").rows(), details)).encode()).hexdigest()[:16]
+    lacking = [sorted(plan.outdated[day].lacks.items()) for day in sessions if day in plan.outdated]
+    return hashlib.sha256(repr((rows.sort("session", "con_id").rows(), lacking)).encode()).hexdigest()[:16]

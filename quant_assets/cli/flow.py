@@ -6,7 +6,7 @@ from datetime import date
 
 import click
 
-from quant_assets.assets.cycles import ALPHA, DATA, DIMENSION
+from quant_assets.assets.cycles import ADJUSTED, ALPHA, DATA, DIMENSION
 from quant_assets.cli.common import (
     json_option,
     open_work,
@@ -15,7 +15,7 @@ from quant_assets.cli.common import (
     session_options,
     sessions_from,
 )
-from quant_assets.domain.tables import CERTIFIED_SESSIONS
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, CERTIFIED_SESSIONS, INSTRUMENTS
 from quant_assets.errors import GIVEN_UP_CODE, ConfigurationError
 from quant_assets.errors.base import number_of
 from quant_assets.flows.gate import TwsGate
@@ -104,7 +104,8 @@ def run_data(
     """Run the data cycle over sessions, then the candidates of every active profile, then the catalog.
 
     Where discovery screens the lakehouse, a session looks at the one before, so sessions go one by one. What a backfill
-    tells of instruments is brought into the later sessions, too: nothing is asked for that.
+    tells of instruments is brought into the later sessions, too, and what an instrument that returns tells into those
+    that it was away: nothing is asked for that.
     """
     spans = [[session] for session in sessions] if _looks_back(registry.settings) else [sessions]
     outcome = registry.run(DATA, *range_of(spans[0]), is_repair=is_repair, asks_known=asks_known)
@@ -121,16 +122,25 @@ def run_data(
 
 
 def _brought_up_to_date(registry: Registry, sessions: Sequence[date], outcome: RunOutcome) -> RunOutcome:
-    """Bring what a backfill told of instruments into the later sessions, and into their certificates."""
+    """Bring what the answers told of other sessions into these, and into their certificates.
+
+    A backfill tells of instruments in the later sessions; an instrument that returns tells of the time that it was
+    away. A session of the run itself may have been published before the answers of another one came.
+    """
     from quant_assets.flows.care import runs_of
-    from quant_assets.flows.dimension import outdated_dimensions
+    from quant_assets.flows.outdated import left_behind
 
     work = Work(registry.settings, TwsGate(registry.settings))
-    later = [session for session in outdated_dimensions(work, sessions[0]) if session not in sessions]
-    certified = [session for session in later if work.lake.curated.exists(CERTIFIED_SESSIONS, Partition(session))]
+    behind = left_behind(work, sessions[0])
+    described, adjusted = (
+        [day for day, one in behind.items() if table.name in one.lacks] for table in (INSTRUMENTS, ADJUSTMENT_FACTORS)
+    )
+    later = [day for day in described if day not in sessions]
+    due = sorted({*later, *adjusted})
+    certified = [day for day in due if work.lake.curated.exists(CERTIFIED_SESSIONS, Partition(day))]
     calendar = work.calendar.all_sessions
-    for assets, due in ((DIMENSION, later), (["certified_sessions"], certified)):
-        for span in runs_of(due, calendar):
+    for assets, stale in ((DIMENSION, later), (ADJUSTED, adjusted), (["certified_sessions"], certified)):
+        for span in runs_of(stale, calendar):
             outcome = _joined(outcome, registry.run(assets, *range_of(span)))
     return outcome
 

@@ -10,7 +10,7 @@ import polars as pl
 from quant_assets.cli.common import json_option, nothing, open_work, parse_day, print_json, span_from, span_options
 from quant_assets.cli.flow import finish, run_data
 from quant_assets.cli.tabular import print_table
-from quant_assets.domain.tables import UNIVERSE
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, INSTRUMENTS, UNIVERSE
 from quant_assets.errors.base import number_of
 from quant_assets.flows.accepting import accept as accept_hole
 from quant_assets.flows.care import DATA_TABLES, RepairPlan, repair_plan, spans_of
@@ -71,9 +71,10 @@ def _tell(work: Work, plan: RepairPlan, sound: str, *, known: bool) -> None:
     found = f"{number_of(len(plan.missing), 'session')} missing: {', '.join(spans)}"
     if spans:
         click.echo(found)
-    if plan.outdated:
-        spans = spans_of(list(plan.outdated), work.calendar.all_sessions)
-        click.echo(f"instruments to bring up to date, without a request: {', '.join(spans)}")
+    for table in (INSTRUMENTS, ADJUSTMENT_FACTORS):
+        outdated = [day for day, one in plan.outdated.items() if table.name in one.lacks]
+        if spans := spans_of(outdated, work.calendar.all_sessions):
+            click.echo(f"{table.name} to bring up to date, without a request: {', '.join(spans)}")
     fate = "asked for once more" if known else "left alone"
     for is_known, title in ((False, "holes to ask for again"), (True, f"known holes, {fate}")):
         holes = plan.holes.filter(pl.col("is_known") == is_known).drop("is_known", "con_id")

@@ -12,6 +12,7 @@ from fractions import Fraction
 import polars as pl
 
 from quant_assets.domain.breaks import UNEXPLAINED_BREAK, price_breaks, told_apart
+from quant_assets.domain.dividends import SAME_BASIS, dividends
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS
 from quant_assets.domain.toxic import MAX_JUMP, REAL_MOVE
 from quant_assets.settings.quality import PRICES
@@ -39,17 +40,12 @@ OVERLAP = 10
 REACH = 60
 """Sessions of all calendars that are looked back over, so that each instrument has its last `OVERLAP` ones: ten of its
 own are two weeks, beside a calendar of all days Tokyo has been closed for ten of them, and a halt lasts weeks."""
-SAME_BASIS = 1e-4
-"""Two answers of one series whose closes differ by no more are on one price basis."""
 SNAP = 5e-3
 """How far, relatively, the ratio of two answers of one series may lie from the split that it is taken for."""
 COARSE_SNAP = 0.02
 """The same for minutes against days: an auction or a late print makes their closes differ."""
 COARSEST = 1.15
 """Smallest factor, up or down, that minutes against days can prove."""
-LARGEST_DIVIDEND = 0.7
-"""Share of the price; what would be more is no dividend but damage."""
-_CENT = 0.01
 
 
 def detect(
@@ -125,7 +121,7 @@ def _link(
         .join(jumps, on="con_id", how="left")
         .join(_overlap(now, then), on="con_id", how="left")
         .join(_against_days(last_before, minutes), on="con_id", how="left")
-        .join(_dividend(last_before, now.filter(pl.col("session") == session)), on="con_id", how="left")
+        .join(dividends(now).filter(pl.col("session") == session), on="con_id", how="left")
     )
     has_overlap = pl.col("_n_overlap").fill_null(0) > 0
     by_vintages = (
@@ -221,23 +217,6 @@ def _against_days(daily: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
         pl.col("close").alias("_day_close"),
         pl.col("close_minutes").alias("_minute_close"),
     )
-
-
-def _dividend(before: pl.DataFrame, last: pl.DataFrame) -> pl.DataFrame:
-    """Return the step that the adjusted closes of one window make against its closes between two rows of an instrument.
-
-    A close on the grid of cents carries the rounding of both of its series, and a step within that is none.
-    """
-    factor = pl.col("adj_close") / pl.col("close")
-    steps = (
-        before.select("con_id", "close", "adj_close", factor.alias("_before"))
-        .join(last.select("con_id", factor.alias("_after")), on="con_id")
-        .with_columns((pl.col("_before") / pl.col("_after")).alias("_step"))
-    )
-    cents = pl.col("adj_close") / _CENT
-    rounding = pl.when((cents - cents.round()).abs() < 1e-6).then(_CENT / pl.col("close")).otherwise(0.0)  # noqa: PLR2004
-    is_paid = (pl.col("_step") < 1 - SAME_BASIS - rounding) & (pl.col("_step") > 1 - LARGEST_DIVIDEND)
-    return steps.select("con_id", pl.when(is_paid).then(pl.col("_step")).otherwise(1.0).alias("_dividend"))
 
 
 def _link_evidence(has_overlap: pl.Expr, is_dividend: pl.Expr, is_odd: pl.Expr, is_apart: pl.Expr) -> pl.Expr:

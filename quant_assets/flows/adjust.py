@@ -15,6 +15,7 @@ from quant_assets.flows.confirming import as_input, heard, real_moves
 from quant_assets.flows.hours import told_hours
 from quant_assets.flows.ingest.vintages import vintages_near
 from quant_assets.flows.publishing import MAKE_INPUTS, Finding, Published, publish_frame, unchanged
+from quant_assets.flows.returning import answered_in, telling_of
 from quant_assets.flows.vintages import Vintages
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
@@ -42,13 +43,14 @@ class Adjuster:
         """
         work, partition = self._work, Partition(session)
         before = work.calendar.previous(session)
-        near = self._near(session, before)
-        inputs = self._inputs(session, before, near)
+        near, told = self._near(session, before), telling_of(work, session)
+        further = sorted(set(told["vintage"]) - set(near))
+        inputs = self._inputs(session, before, [*near, *further])
         if standing := unchanged(work, ADJUSTMENT_FACTORS, partition, inputs):
             return standing
         if not work.lake.raw.batches(RAW_TWS_BARS, partition) and not near:
             raise NotPublishedError("raw_tws_bars, raw_tws_daily_bars", partition.key, MAKE_INPUTS)
-        frame = self._detect(session, before, near)
+        frame = self._detect(session, before, near, told)
         return publish_frame(
             work,
             ADJUSTMENT_FACTORS,
@@ -60,11 +62,17 @@ class Adjuster:
             metadata=dict(frame.filter(pl.col("kind") != "none").group_by("kind").len().sort("kind").iter_rows()),
         )
 
-    def _detect(self, session: date, before: date | None, near: list[date]) -> pl.DataFrame:
+    def _detect(self, session: date, before: date | None, near: list[date], told: pl.DataFrame) -> pl.DataFrame:
+        """Return the factors of members, of whom an answer was given as of the session, and of whom a later one tells.
+
+        Of all others no answer of before can be compared, and there is nothing to say.
+        """
         work = self._work
         members = work.lake.curated.read(UNIVERSE, Partition(session))
         window = work.calendar.window(session, _reach(work))
-        vintages = self._rows(near, window[0])
+        vintages = self._rows(near, window[0], told)
+        concerned = pl.concat([members["con_id"], answered_in(work, session)["con_id"], told["con_id"]]).unique()
+        vintages = vintages.filter(pl.col("con_id").is_in(concerned.implode()))
         now = daily_window(vintages, session, window)
         then = daily_window(vintages, before, window[:-1]) if before and window[:-1] else now.clear()
         everyone = pl.concat([members.select("con_id", "symbol"), now.select("con_id", "symbol")]).unique(
@@ -83,9 +91,17 @@ class Adjuster:
         timed = raw.join(self._work.hours_of(session, members), on="con_id")
         return session_prices(newest_answers(timed.filter(is_open()).select(raw.columns)))
 
-    def _rows(self, near: list[date], start: date) -> pl.DataFrame:
-        """Return the vintages' rows from a session on; those of a margin before it tell how far a window reaches."""
-        return self._vintages.read(near, start - timedelta(days=7))
+    def _rows(self, near: list[date], start: date, told: pl.DataFrame) -> pl.DataFrame:
+        """Return the vintages' rows from a session on; those of a margin before it tell how far a window reaches.
+
+        Of vintages that are not near only what they tell of who returns with them.
+        """
+        further = sorted(set(told["vintage"]) - set(near))
+        rows = self._vintages.read([*near, *further], start - timedelta(days=7))
+        if not further:
+            return rows
+        is_near = pl.col("vintage").is_in(near)
+        return pl.concat([rows.filter(is_near), rows.filter(~is_near).join(told, on=["con_id", "vintage"], how="semi")])
 
     def _near(self, session: date, before: date | None) -> list[date]:
         days = [session] if before is None else [before, session]

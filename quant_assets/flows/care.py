@@ -16,9 +16,9 @@ from quant_assets.domain.tables import (
 )
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.accepting import accepted_holes
-from quant_assets.flows.dimension import outdated_dimensions
 from quant_assets.flows.ingest.ledger import contradicted, holes, is_known, open_holes, read_ledger
 from quant_assets.flows.ingest.vintages import unproved
+from quant_assets.flows.outdated import Outdated, outdated_sessions
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Partition
@@ -49,9 +49,8 @@ class RepairPlan:
     holes: pl.DataFrame
     """session, con_id, symbol, outcome, detail, n_asked, asked_at, is_known, missing (minutes; null where it is the
     daily history that is in doubt)."""
-    outdated: Mapping[date, str] = field(default_factory=dict)
-    """Sessions whose dimension lacks contract details of earlier ones, and the id of the details that it should hold;
-    nothing has to be asked for that."""
+    outdated: Mapping[date, Outdated] = field(default_factory=dict)
+    """Sessions of which a table lacks what came since; nothing has to be asked for that."""
 
     @property
     def sessions(self) -> list[date]:
@@ -81,7 +80,7 @@ def repair_plan(work: Work, first: date | None = None, last: date | None = None)
     minutes = _minute_holes(work, inside)
     days = daily_holes(work, inside).with_columns(pl.lit(None, pl.Int64).alias("missing"))
     everything = pl.concat([minutes, days.select(minutes.columns)]).sort("session", "con_id", "missing")
-    outdated = outdated_dimensions(work, inside[0], inside[-1]) if inside else {}
+    outdated = outdated_sessions(work, inside[0], inside[-1]) if inside else {}
     return RepairPlan(missing_sessions(work, first, last), everything, outdated)
 
 

@@ -1,6 +1,6 @@
 """Certifying sessions: their tables passed, fit together and balance, and the content ids say of what this is true."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -13,6 +13,7 @@ from quant_assets.domain.tables import (
     CERTIFIED_SESSIONS,
     RAW_INSTRUMENTS,
     RAW_TWS_BARS,
+    RAW_TWS_DAILY_BARS,
     UNIVERSE,
 )
 from quant_assets.domain.toxic import REAL_MOVE
@@ -26,6 +27,7 @@ from quant_assets.flows.dimension import DETAILS
 from quant_assets.flows.ingest.ledger import in_other_units
 from quant_assets.flows.limits import READABLE, beyond_today, ways_out
 from quant_assets.flows.publishing import Finding, Published, publish_frame, unchanged
+from quant_assets.flows.returning import outdated_factors
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.footer import Footer
@@ -129,13 +131,19 @@ def _in_words(stale: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{name} was made from an older {source}" for name, source in stale]
 
 
-def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None = None) -> list[tuple[str, str]]:
+def stale_tables(
+    work: Work,
+    session: date,
+    found: Mapping[str, Footer] | None = None,
+    outdated: Collection[date] | None = None,
+) -> list[tuple[str, str]]:
     """Return the tables that were computed from another state of an input than the one that stands, and that input.
 
     Args:
         work: the stores.
         session: the session.
         found: table name → footer, when the caller has them.
+        outdated: sessions with outdated factors, when the caller has looked for them.
     """
     stored = _footers(work, session) if found is None else found
     footers = {name: footer for name, footer in stored.items() if footer}
@@ -144,6 +152,7 @@ def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None =
     stands[DETAILS] = work.lake.raw.lineage(RAW_INSTRUMENTS).get(session, "")
     stands |= _words_id(work, session)
     breaks = _breaks_ids(work, session)
+    behind = outdated_factors(work, session, session) if outdated is None else outdated
     return [
         *(
             (name, _NAMES.get(source, source))
@@ -156,6 +165,7 @@ def stale_tables(work: Work, session: date, found: Mapping[str, Footer] | None =
             for name, words in breaks.items()
             if name in footers and footers[name].inputs.get(BREAKS, "") != words
         ),
+        *([(ADJUSTMENT_FACTORS.name, RAW_TWS_DAILY_BARS.name)] if session in behind else []),
     ]
 
 
@@ -227,9 +237,11 @@ def _also(text: str, more: Iterable[str]) -> str:
 # ------------------------------------------------------------ asking
 
 
-def certificate_of(work: Work, session: date) -> Certificate:
+def certificate_of(work: Work, session: date, outdated: Collection[date] | None = None) -> Certificate:
     """Return a session's certificate, held against what stands now and against today's limits."""
-    return examined(work, session).certificate if _is_certified(work, session) else Certificate(session, "none")
+    if not _is_certified(work, session):
+        return Certificate(session, "none")
+    return examined(work, session, outdated).certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +253,10 @@ class Examined:
     """(table, source), of sessions without a certificate, too."""
 
 
-def examined(work: Work, session: date) -> Examined:
-    """Look at what stands of a session once."""
+def examined(work: Work, session: date, outdated: Collection[date] | None = None) -> Examined:
+    """Look at what stands of a session once; of many sessions, look for those with outdated factors before."""
     footers = _footers(work, session)
-    stale = stale_tables(work, session, {name: footer for name, footer in footers.items() if footer})
+    stale = stale_tables(work, session, {name: footer for name, footer in footers.items() if footer}, outdated)
     return Examined(_held_against(work, session, footers, stale), tuple(stale))
 
 
@@ -268,8 +280,10 @@ def _held_against(
 
 def published_certificates(work: Work, newest: int | None = None) -> list[Certificate]:
     """Return the certificates of the sessions that have a universe, ascending; of the newest ones only, if asked."""
-    sessions = published_sessions(work)
-    return [certificate_of(work, session) for session in (sessions[-newest:] if newest else sessions)]
+    published = published_sessions(work)
+    sessions = published[-newest:] if newest else published
+    outdated = outdated_factors(work, sessions[0], sessions[-1]) if sessions else {}
+    return [certificate_of(work, session, outdated) for session in sessions]
 
 
 def published_sessions(work: Work) -> list[date]:

@@ -25,6 +25,7 @@ from quant_assets.flows.certify import Examined, examined, published_sessions
 from quant_assets.flows.compact import prove_copies
 from quant_assets.flows.damage import mend_of
 from quant_assets.flows.drift import drift
+from quant_assets.flows.returning import outdated_factors
 from quant_assets.flows.tags import damaged_tags
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.compaction import months
@@ -66,7 +67,9 @@ def audit_data(work: Work, *, peek: bool = False, quick: bool = False) -> list[A
     """
     catalog, manifests = refresh_catalog(work, full=True), list(_manifests(work))
     damaged = damages(work.lake, ALL, quick=quick, progress=work.progress)
-    sessions = [examined(work, session) for session in published_sessions(work)]
+    published = published_sessions(work)
+    outdated = outdated_factors(work, published[0], published[-1]) if published else {}
+    sessions = [examined(work, session, outdated) for session in published]
     certificates = [one.certificate for one in sessions]
     return [
         *manifests,

@@ -43,6 +43,7 @@ from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.dimension import DETAILS, publish_dimension
 from quant_assets.flows.hours import HOURS, MADE_WITH_HOURS, told_hours
+from quant_assets.flows.returning import lacks, telling_of
 from quant_assets.flows.words import Words
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.footer import Footer, read_footer
@@ -304,6 +305,10 @@ class PastLake:
             INSTRUMENTS.name: lambda: self._content(INSTRUMENTS, partition),
             DETAILS: lambda: self.work.lake.raw.lineage(RAW_INSTRUMENTS).get(partition.session, ""),
         }
+        if footer.table == ADJUSTMENT_FACTORS.name:
+            told = telling_of(self.work, partition.session)["vintage"].to_list()
+            if lacks(self.work, footer, told):
+                return False
         breaks = breaks_id(self.work, concerning(self.work, footer.table, partition.session))
         if footer.table in MADE_WITH_HOURS:
             hours = told_hours(self.work, footer.table, partition.session)

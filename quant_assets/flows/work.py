@@ -111,6 +111,11 @@ class Work:
         return {}
 
     @cached_property
+    def looked_into(self) -> dict[tuple[str, date, str], pl.DataFrame]:
+        """What was found in vintages of daily history, by question, vintage and the id of its batches."""
+        return {}
+
+    @cached_property
     def calendar(self) -> TradingCalendar:
         """The configured exchanges' sessions."""
         return TradingCalendar(self.settings.manifest.lakehouse.calendars, self.fetch_delay)
