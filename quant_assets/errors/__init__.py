@@ -40,6 +40,7 @@ QuantAssetsError                     exit code
 │   ├── NotPublishedError                 a partition that is needed does not exist
 │   ├── MissingSessionsError              sessions of a range are missing, or were not known then; lists them
 │   ├── UnexplainedBreakError             a range holds two price bases, and no factor leads from one to the other
+│   ├── UnprovedBasisError                an instrument was away for longer than its daily history reaches back
 │   ├── StaleInputsError                  computed from older inputs than what already stands
 │   ├── SessionsNotPublishedError         some sessions of a range broke a blocking rule
 │   ├── NoCandidatesError                 the screen accepted nobody; names the biggest reasons
@@ -88,6 +89,7 @@ from quant_assets.errors.data import SnapshotIncompleteError as SnapshotIncomple
 from quant_assets.errors.data import StaleInputsError as StaleInputsError
 from quant_assets.errors.data import UnexplainedBreakError as UnexplainedBreakError
 from quant_assets.errors.data import UnknownBarError as UnknownBarError
+from quant_assets.errors.data import UnprovedBasisError as UnprovedBasisError
 from quant_assets.errors.data import VerificationError as VerificationError
 from quant_assets.errors.data import WrongUnitError as WrongUnitError
 from quant_assets.errors.discovery import EmptyUniverseError as EmptyUniverseError

@@ -7,11 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from quant_assets.domain.adjustments import chained, rebased
+from quant_assets.domain.adjustments import OVERLAP, chained, rebased
 from quant_assets.domain.breaks import UNEXPLAINED_BREAK
 from quant_assets.domain.calendar import TradingCalendar
-from quant_assets.domain.tables import ADJUSTMENT_FACTORS
-from quant_assets.errors import NotPublishedError, UnexplainedBreakError, UnknownNameError
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, CURATED_TWS_1D_BARS
+from quant_assets.errors import NotPublishedError, UnexplainedBreakError, UnknownNameError, UnprovedBasisError
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.settings.quality import PRICES
@@ -150,6 +150,47 @@ def _ways_out(
     before = [one for one in sessions if minutes_from <= one < first["as_of_session"]]
     alone = [f"{first['as_of_session']} alone"] if first["is_own"] and not is_beside else []
     return [*(f"from {one} on" for one in after[:1]), *(f"up to {one}" for one in before[-1:]), *alone]
+
+
+def refuse_unproved(store: CuratedStore, calendar: TradingCalendar, rows: pl.DataFrame) -> None:
+    """Refuse rows of an instrument on two sides of a time that its daily history does not reach across.
+
+    Factors of 1 stand between them because nothing could be compared, not because nothing happened. Who has rows on one
+    side alone lacks nothing.
+
+    Args:
+        store: where the daily windows are.
+        calendar: the sessions.
+        rows: con_id, session of what is to be adjusted.
+
+    Raises:
+        UnprovedBasisError: names the first such time.
+    """
+    place = {day: number for number, day in enumerate(calendar.all_sessions)}
+    apart = (
+        rows.select("con_id", "session")
+        .unique()
+        .sort("con_id", "session")
+        .with_columns(pl.col("session").shift(1).over("con_id").alias("last"))
+        .drop_nulls("last")
+        .with_columns(pl.col("session", "last").replace_strict(place, return_dtype=pl.Int64).name.suffix("_place"))
+        .filter(pl.col("session_place") - pl.col("last_place") > OVERLAP)
+    )
+    if apart.is_empty():
+        return
+    days = [Partition(day) for day in apart["session"].unique()]
+    windows = store.read_many(
+        CURATED_TWS_1D_BARS, days, ["as_of_session", "con_id", "symbol", "session"], apart["con_id"].unique().to_list()
+    )
+    begins = windows.group_by("as_of_session", "con_id").agg(pl.col("symbol").last(), pl.col("session").min())
+    unproved = (
+        apart.select("con_id", "last", "session")
+        .join(begins.rename({"session": "begins", "as_of_session": "session"}), on=["con_id", "session"])
+        .filter(pl.col("begins") > pl.col("last"))
+        .sort("session", "symbol")
+    )
+    for row in unproved.head(1).iter_rows(named=True):
+        raise UnprovedBasisError(row["symbol"], row["last"], row["session"], row["begins"], unproved["symbol"])
 
 
 def adjusted_window(window: pl.DataFrame, adjust: str) -> pl.DataFrame:

@@ -13,7 +13,14 @@ from quant_assets.domain.features import FeatureGroup, feature_group, label_grou
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.lakehouse import arguments
-from quant_assets.lakehouse.adjusting import PER_SHARE, SHARES, Basis, adjusted_window, require_adjustment
+from quant_assets.lakehouse.adjusting import (
+    PER_SHARE,
+    SHARES,
+    Basis,
+    adjusted_window,
+    refuse_unproved,
+    require_adjustment,
+)
 from quant_assets.lakehouse.answers import freshness_of, metadata_of, origins_of, require_published
 from quant_assets.lakehouse.arguments import Day, Instant, Knowledge, Names
 from quant_assets.lakehouse.assembly import BAR, Assembly
@@ -109,6 +116,8 @@ class FeatureStore(DatasetReaders):
             MissingSessionsError: sessions of the range are missing, and `missing` is `raise`.
             NotPublishedError: nothing of the range is published, or factors of one of its sessions are missing.
             UnexplainedBreakError: adjusted prices are asked for across a break of their basis that nothing explains.
+            UnprovedBasisError: adjusted minutes are asked for across a time that the daily history of an instrument
+                does not reach across, and `missing` is not `ignore`.
         """
         require_adjustment(adjust)
         require_treatment(missing)
@@ -118,15 +127,21 @@ class FeatureStore(DatasetReaders):
         names, span = arguments.symbols(symbols), (arguments.session("start", start), arguments.session("end", end))
         if known_by is not None and self.past:
             with opened(self.past, known_by) as reading:
-                bars, lack = self._then(reading)._bars(names, span, frequency, adjust, None)  # noqa: SLF001
+                bars, lack = self._then(reading)._bars(names, span, frequency, adjust, None, missing)  # noqa: SLF001
         else:
-            bars, lack = self._bars(names, span, frequency, adjust, known_by)
+            bars, lack = self._bars(names, span, frequency, adjust, known_by, missing)
         if lack:
             lack.treat(missing, known_by)
         return bars.filter(pl.col("known_basis") == "observed") if strict else bars
 
     def _bars(
-        self, names: Sequence[str], span: tuple[date, date], frequency: str, adjust: str, known_by: datetime | None
+        self,
+        names: Sequence[str],
+        span: tuple[date, date],
+        frequency: str,
+        adjust: str,
+        known_by: datetime | None,
+        missing: Missing,
     ) -> tuple[pl.DataFrame, Lack]:
         """Return the bars of a range, and what of it they lack."""
         sessions = self.calendar.between(*span)
@@ -140,6 +155,8 @@ class FeatureStore(DatasetReaders):
         lack = Lack(plan.table.name, sessions, plan.missing, known_later(asked, known), self._latest(known_by))
         if adjust == "as_served" or known.is_empty():
             return known, lack
+        if missing != "ignore":
+            refuse_unproved(self._store, self.calendar, known)
         first = known.select(pl.col("session").min()).item()
         basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
         return basis.of_minutes(known, adjust, _BAR_PRICES, ("volume",)), lack
@@ -210,7 +227,7 @@ class FeatureStore(DatasetReaders):
                 means nothing, an instant without a time zone, or a symbol that several instruments bore.
             NotASessionError: the range is reversed or holds no session.
             NotPublishedError: nothing of the range is published.
-            UnexplainedBreakError: see `get_curated_bars`.
+            UnexplainedBreakError, UnprovedBasisError: see `get_curated_bars`.
         """
         if not isinstance(include_labels, bool):
             raise ConfigurationError("include_labels", f"{include_labels!r} is neither.", "Give True or False.")
@@ -284,7 +301,7 @@ class FeatureStore(DatasetReaders):
             ConfigurationError: as many versions as groups are needed, and each group once; an argument in a form that
                 means nothing, or an instant without a time zone.
             NotPublishedError: nothing near the instant is published.
-            UnexplainedBreakError: see `get_curated_bars`.
+            UnexplainedBreakError, UnprovedBasisError: see `get_curated_bars`.
         """
         if mode not in ("exact", "latest"):
             raise UnknownNameError("mode", mode, ("exact", "latest"))
@@ -363,6 +380,7 @@ class FeatureStore(DatasetReaders):
         if before and any(self._store.exists(table, Partition(before)) for table in beside):
             first = before
         basis = Basis.read(self._store, self.calendar, con_ids, first, last, minutes_from)
+        refuse_unproved(self._store, self.calendar, frame)
         for group in assembly.groups:
             units = {feature.name: group.unit(feature.name) for feature in group.features}
             prices, volumes = ([name for name, unit in units.items() if unit == one] for one in (PER_SHARE, SHARES))

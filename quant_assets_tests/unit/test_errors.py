@@ -130,6 +130,10 @@ SAMPLES = [
             'adjust="as_served"',
         ],
     ),
+    (
+        errors.UnprovedBasisError("QCOC", DAY, date(2024, 3, 1), date(2024, 1, 30), ["QCOC", "QFIA"]),
+        ["QCOC", "2024-01-02", "from 2024-03-01 on", "begins on 2024-01-30", "QFIA", "as_served", "missing"],
+    ),
     (errors.StaleInputsError("t", "p", "T2", "T1"), ["t[p]", "T2", "T1", "Materialize"]),
     (
         errors.MissingSessionsError("bars", [DAY], [], "lacks 1 of 2 sessions; not there: 2024-01-02. Run it."),

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from quant_assets.domain.tables import ADJUSTMENT_FACTORS
+from quant_assets.errors import UnprovedBasisError
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.certify import stale_tables
 from quant_assets.flows.curate import Curator
@@ -178,6 +179,29 @@ def test_after_more_evenings_than_are_near_the_next_answer_is_looked_for_further
     assert left.closes("splits") == pytest.approx(left.closes("splits", "1d"), rel=1e-9)
     ids = left.ids()
     assert left.rebuilt(left.sessions[::-1]) == ids
+
+
+def test_a_time_away_that_no_history_reaches_across_is_refused_and_not_taken_for_unchanged(tmp_path):
+    """Away for twelve evenings; the history of twelve sessions as of the return begins on the second of them."""
+    sessions = away(12, CALENDAR.previous(SPLIT))
+    left = Left.of(tmp_path, QCOC, sessions, lookback=12)
+    begins = sessions[2]
+    assert left.outdated() == {}
+    store = FeatureStore(left.lab.lake.layout, CALENDAR)
+    symbol, first = name(QCOC), sessions[0]
+    for adjust in ("splits", "total"):
+        with pytest.raises(UnprovedBasisError, match=f"as of {left.last} begins on {begins}") as refused:
+            store.get_curated_bars([symbol], first, left.last, adjust=adjust)
+        with pytest.raises(UnprovedBasisError):
+            store.get_features_for_training("price_1m", "v1", symbol, first, left.last, adjust=adjust)
+    assert (refused.value.symbol, refused.value.last, refused.value.first) == ("QCOC", first, left.last)
+    served = store.get_curated_bars([symbol], first, left.last)
+    assert store.get_curated_bars([symbol], first, left.last, adjust="splits", missing="ignore").equals(served)
+    for one_side in ((first, sessions[-2]), (sessions[1], left.last)):
+        alone = store.get_curated_bars([symbol], *one_side, adjust="splits")
+        assert alone.equals(store.get_curated_bars([symbol], *one_side))
+        assert alone["session"].n_unique() == 1
+    assert store.get_curated_bars([STAYS], first, left.last, adjust="splits").height > 390
 
 
 def test_as_of_an_evening_before_the_return_nothing_is_known_of_it(tmp_path):
