@@ -73,8 +73,8 @@ def gc(older_than: float, *, dry_run: bool, as_json: bool) -> None:
     """Remove what killed writers left, stale copies, unfinished runs that nothing names, and superseded index lines.
 
     Results of stages that no run asked for in 30 days go as well: the next run that needs one computes it again.
-    Session files and bronze are not even looked at, and whatever a snapshot, a run or a tag names stays. While a tag or
-    a run cannot be read, nothing goes that it may name.
+    Session files and batches of bronze are not even looked at, and whatever a snapshot, a run or a tag names stays.
+    While a tag or a run cannot be read, nothing goes that it may name.
     """
     with open_work() as work:
         garbage = Garbage(work.lake, ALL, work.clock.now().timestamp(), older_than * _HOUR_S)

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ from quant_assets.settings.names import safe_name
 _log = logging.getLogger(__name__)
 _mine = threading.local()
 
+_UNFINISHED = re.compile(r".+\.holder\.[0-9a-f]{32}\.tmp")
 _POLL_S = 0.05
 _PATIENCE_S = 0.25
 """Short waits are normal between two writers; only longer ones are worth a line in the log."""
@@ -100,6 +102,11 @@ def holder_of(name: str, directory: Path) -> dict[str, object] | None:
         return _read_holder(holder_path)
     probe.release()
     return None
+
+
+def is_unfinished_note(path: Path) -> bool:
+    """Return whether a file is a note that a holder was killed over, or is writing at this moment."""
+    return _UNFINISHED.fullmatch(path.name) is not None
 
 
 def _paths(name: str, directory: Path) -> tuple[Path, Path]:

@@ -32,6 +32,7 @@ from quant_assets.lakehouse.compaction import months
 from quant_assets.lakehouse.copies import month_of
 from quant_assets.lakehouse.damage import Damage, damages
 from quant_assets.lakehouse.layout import Partition
+from quant_assets.lakehouse.leftovers import leftovers
 from quant_assets.lakehouse.orphans import orphans
 from quant_assets.lakehouse.tag import mend_of_tag
 
@@ -208,9 +209,9 @@ def _change(current: str, change: Difference | None) -> str:
 
 
 def _leftovers(work: Work) -> Iterator[AuditFinding]:
-    if found := list(work.layout.lakehouse.rglob(".staged-*")):
-        what = f"{len(found)} files that a killed writer left; the next write beside them removes them"
-        yield AuditFinding("info", "", what, "quant lake gc")
+    if found := leftovers(work.layout):
+        what = f"{len(found)} files that killed writers left beside their places, unless somebody is writing one"
+        yield AuditFinding("info", "", what, "quant lake gc, which removes those older than a day")
 
 
 def _orphans(work: Work) -> Iterator[AuditFinding]:

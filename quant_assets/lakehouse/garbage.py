@@ -1,9 +1,9 @@
 """What may be cleared away, what has to stay, and why: leftovers, stale copies and results, unfinished runs, old lines.
 
-Nothing here is ever a table's data: session files and bronze are not even looked at. Each thing is removed by itself,
+Nothing here is ever a table's data: session files and batches are not even looked at. Each thing is removed by itself,
 under the lock of those who write it, so that a process that dies in between leaves a lakehouse from which less was
-removed, and the next one goes on. Notes and results of stages are written without a lock: to lose one that somebody
-wanted costs computing it again.
+removed, and the next one goes on. Notes, exports and results of stages are written without a lock: of those, age alone
+tells that nobody is writing, and to lose one that somebody wanted costs computing it again.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from typing import Literal
 
 import polars as pl
 
-from quant_assets.control.files import STAGED, is_staged_for
+from quant_assets.control.files import below, is_staged_for
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
@@ -24,6 +24,7 @@ from quant_assets.lakehouse.contents import forgotten
 from quant_assets.lakehouse.copies import has_copies, note_of
 from quant_assets.lakehouse.damage import OBSERVED
 from quant_assets.lakehouse.layout import Layout, locks_beside
+from quant_assets.lakehouse.leftovers import leftovers
 from quant_assets.lakehouse.references import References
 from quant_assets.lakehouse.runs import RunDirectory, StageCache
 from quant_assets.lakehouse.store import Lakehouse
@@ -89,11 +90,8 @@ class Garbage:
         return [*found, *self._notes(), *self._stages()]
 
     def _leftovers(self) -> Iterator[Item]:
-        """Files that killed writers left; those in bronze are left to bronze's next writer."""
-        roots = [self._layout.lakehouse / zone for zone in ("discovery", "silver", "gold", "_copies", "_metadata")]
-        roots += [self._layout.runs, self._layout.cache]
-        found = [path for root in roots for path in root.rglob(f"{STAGED}*")]
-        yield from map(self._leftover, sorted([*found, *self._layout.lakehouse.glob(f"{STAGED}*")]))
+        """Files that killed writers left; nobody may ever write again beside one that is in an old session."""
+        yield from map(self._leftover, leftovers(self._layout))
 
     def _leftover(self, path: Path) -> Item:
         young = self._age_s(path) < self.older_than_s
@@ -122,7 +120,7 @@ class Garbage:
             yield self._run(path, references)
 
     def _run(self, path: Path, references: References) -> Item:
-        young = min(self._age_s(one) for one in (path, *path.rglob("*"))) < self.older_than_s
+        young = min(self._age_s(one) for one in (path, *below(path))) < self.older_than_s
         stays = (
             "finished: runs are for ever"
             if RunDirectory(path).is_finished
@@ -211,19 +209,24 @@ class Garbage:
 
     def _locks_of(self, item: Item, path: Path) -> Iterator[tuple[str, Path]]:
         layout = self._layout
-        if path.is_relative_to(layout.runs) and (item.kind == "run" or path.parent != layout.runs):
-            run = layout.run(path.relative_to(layout.runs).parts[0])
-            yield run.name, locks_beside(run)
-        for table in self.tables:
-            manifest = layout.manifest(table)
-            if path.is_relative_to(layout.copies / table.name):
-                yield f"{table.name}.copies", layout.locks
-            if (
-                path.is_relative_to(layout.table(table))
-                or path == manifest
-                or (path.parent == manifest.parent and is_staged_for(path, manifest.name))
-            ):
-                yield f"{table.name}.commit", layout.locks
+        for runs in (layout.runs, layout.backtests):
+            if path.is_relative_to(runs) and (item.kind == "run" or path.parent != runs):
+                run = runs / path.relative_to(runs).parts[0]
+                if run != locks_beside(run):
+                    yield run.name, locks_beside(run)
+        for name, directory in self._written():
+            if path.is_relative_to(layout.copies / name):
+                yield f"{name}.copies", layout.locks
+            if path.is_relative_to(directory) or self._is_of_manifest(path, f"{name}.jsonl"):
+                yield f"{name}.commit", layout.locks
+
+    def _written(self) -> Iterator[tuple[str, Path]]:
+        """Yield name and directory of all tables that a store writes; what is staged is declared nowhere."""
+        yield from ((table.name, self._layout.table(table)) for table in self.tables)
+        yield from ((path.name, path) for path in sorted(self._layout.staging.glob("[!.]*")))
+
+    def _is_of_manifest(self, path: Path, name: str) -> bool:
+        return path.parent == self._layout.manifests and (path.name == name or is_staged_for(path, name))
 
     def _age_s(self, path: Path) -> float:
         try:
@@ -239,9 +242,15 @@ class Garbage:
 
 
 def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+    """Return the bytes of a file, or of all files below a directory; what goes away meanwhile has none."""
+    return sum(_bytes(one) for one in (path, *below(path)))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def kept_and_gone(items: Iterable[Item]) -> pl.DataFrame:

@@ -58,6 +58,11 @@ class Layout:
         return self.aside / f"{relative}.{at:%Y%m%dT%H%M%S%f}"
 
     @property
+    def staging(self) -> Path:
+        """What waits for its session to close."""
+        return self.lakehouse / "staging"
+
+    @property
     def history(self) -> Path:
         """Dagster's own: runs, events, schedules and logs."""
         return self.data / ".dagster"
@@ -143,13 +148,23 @@ class Layout:
         """Return where DVC pointers to one run's files are written."""
         return self.artifacts / "dvc" / safe_name("run id", run_id)
 
+    @property
+    def exports(self) -> Path:
+        """All files that are exported."""
+        return self.data / "export"
+
     def export(self, session: date) -> Path:
         """Return the directory of files that are exported for a session."""
-        return self.data / "export" / str(session)
+        return self.exports / str(session)
+
+    @property
+    def manifests(self) -> Path:
+        """The manifests of all tables."""
+        return self.metadata / "manifests"
 
     def manifest(self, table: Table) -> Path:
         """Return the manifest of a table."""
-        return self.metadata / "manifests" / f"{table.name}.jsonl"
+        return self.manifests / f"{table.name}.jsonl"
 
     def table(self, table: Table) -> Path:
         """Return the directory of a table."""

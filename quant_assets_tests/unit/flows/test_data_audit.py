@@ -1,6 +1,7 @@
 """The data audit names what drifted, what is stale, what nobody owns and what is newly toxic, each with its mend."""
 
 import json
+import os
 from collections import Counter
 from datetime import date, timedelta
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from quant_assets.cli import cli
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
+    ALL,
     BAR_ACCOUNTING,
     CERTIFIED_SESSIONS,
     CURATED_TWS_1M_BARS,
@@ -25,6 +27,7 @@ from quant_assets.flows.curate import Curator
 from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.slate import DERIVED, wipe
+from quant_assets.lakehouse.garbage import Garbage
 from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets_tests.unit.flows.lab import SESSION, Lab, after
@@ -172,6 +175,26 @@ def test_a_peek_leaves_news_to_whoever_reads_the_next_audit(lab, monkeypatch):
 
     told = [f"bad_print rows that the last audit did not see: 1 in {SESSION}"]
     assert [news("--peek"), news("--peek"), news(), news(), news("--peek")] == [told, told, told, [], []]
+
+
+def test_the_mend_of_leftovers_mends_them(lab):
+    places = (
+        lab.lake.layout.directory(RAW_TWS_BARS, Partition(SESSION)),
+        lab.lake.layout.staging / "staged_tws_bars" / f"session={SESSION}",
+        lab.lake.layout.export(SESSION),
+        lab.lake.layout.backtests / "b1",
+    )
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / ".staged-0123456789ab-x").write_bytes(b"half")
+        os.utime(place / ".staged-0123456789ab-x", (0, 0))
+
+    def told():
+        return [(what.split()[0], mend) for _, what, mend in of(lab, "") if "beside their places" in what]
+
+    assert told() == [("4", "quant lake gc, which removes those older than a day")]
+    Garbage(lab.lake, ALL, 4e9, 86400.0).collect()
+    assert told() == []
 
 
 def test_files_that_no_partition_owns_are_named(lab):

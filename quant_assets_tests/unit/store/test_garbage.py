@@ -1,12 +1,14 @@
-"""Garbage: what goes, what stays and why; nothing that a snapshot, a run or a tag names, and never bronze."""
+"""Garbage: what goes, what stays and why; nothing that a snapshot, a run or a tag names, and never a batch of bronze."""
 
 import contextlib
 import hashlib
 import json
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from threading import Event
 
 import polars as pl
 import pytest
@@ -15,10 +17,12 @@ from quant_assets.control import locks
 from quant_assets.domain.tables import CURATED_TWS_1M_BARS as BARS
 from quant_assets.domain.tables import RAW_TWS_BARS as RAW
 from quant_assets.domain.tables import SNAPSHOTS
+from quant_assets.errors import LockHeldError
 from quant_assets.lakehouse.compaction import compact
 from quant_assets.lakehouse.copies import MonthCopies
 from quant_assets.lakehouse.garbage import Garbage
 from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.leftovers import leftovers
 from quant_assets.lakehouse.references import References
 from quant_assets.lakehouse.runs import RunDirectory, StageCache
 from quant_assets.lakehouse.store import Lakehouse
@@ -105,14 +109,64 @@ def everything(lake):
     }
 
 
-def test_leftovers_of_killed_writers_go_and_young_ones_and_those_in_bronze_stay(lake):
+def test_leftovers_of_killed_writers_go_and_young_ones_stay(lake):
     old = leftover(lake.layout.directory(BARS, AT))
     young = leftover(lake.layout.directory(BARS, Partition(date(2024, 1, 4))), age=NOW - 60)
     bronze = leftover(lake.layout.directory(RAW, AT))
     status = leftover(lake.layout.lakehouse)
+    batches = lake.raw.batches(RAW, AT)
     removed = garbage(lake).collect()
-    assert [item.path for item in removed] == [lake.layout.relative(one) for one in (status, old)]
-    assert (old.exists(), young.exists(), bronze.exists()) == (False, True, True)
+    assert [item.path for item in removed] == [lake.layout.relative(one) for one in (status, bronze, old)]
+    assert (old.exists(), young.exists(), bronze.exists()) == (False, True, False)
+    assert [path.is_file() for path in batches] == [True]
+
+
+def test_leftovers_are_found_wherever_writers_write(lake):
+    layout = lake.layout
+    left = {
+        leftover(layout.table(SNAPSHOTS).parent / "reports"),
+        leftover(layout.staging / "staged" / f"session={SESSION}"),
+        leftover(layout.export(SESSION)),
+        leftover(layout.backtests / "b1" / "config"),
+        leftover(layout.dvc("r1")),
+        leftover(layout.cache / "objects" / "ab"),
+    }
+    for locks_of in (layout.locks, layout.runs / ".locks", layout.backtests / ".locks"):
+        note = leftover(locks_of).rename(locks_of / f"tws.holder.{'0123456789abcdef' * 2}.tmp")
+        left.add(note)
+    stays = [layout.locks / "tws.holder.json", layout.export(SESSION) / "mine.tmp", layout.history / ".staged-x"]
+    for one in stays:
+        one.parent.mkdir(parents=True, exist_ok=True)
+        one.write_text("{}")
+        os.utime(one, (OLD, OLD))
+    assert set(leftovers(layout)) == left
+    assert {item.path for item in garbage(lake).collect() if item.kind == "leftover"} == set(map(layout.relative, left))
+    assert leftovers(layout) == []
+    assert all(one.exists() for one in stays)
+
+
+@pytest.mark.parametrize("older_than_s", [0.0, 86400.0])
+def test_what_a_writer_of_bronze_is_writing_is_never_taken_away(lake, monkeypatch, older_than_s):
+    """Its lock tells, whatever the clock says of the file."""
+    monkeypatch.setattr("quant_assets.lakehouse.garbage._WAIT_S", 0.1)
+    path, writing = leftover(lake.layout.directory(RAW, AT)), Event()
+
+    def write():
+        with locks.hold(f"{RAW.name}.commit", lake.layout.locks):
+            writing.set()
+            assert done.wait(30)
+
+    done = Event()
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(write)
+        assert writing.wait(30)
+        with pytest.raises(LockHeldError, match=f"{RAW.name}.commit"):
+            garbage(lake, older_than_s).collect()
+        assert path.exists()
+        done.set()
+        written.result()
+    garbage(lake, older_than_s).collect()
+    assert not path.exists()
 
 
 def test_a_dry_survey_changes_nothing(lake):
@@ -197,6 +251,8 @@ def test_leftovers_are_removed_under_the_lock_of_those_who_write_there(lake):
     """A writer that is at work may be slow: its file is old, and its lock says that it lives."""
     inside = {
         (lake.layout.runs / ".locks", "half"): leftover(run(lake, "half", finished=True) / "config"),
+        (lake.layout.backtests / ".locks", "b1"): leftover(lake.layout.backtests / "b1"),
+        (lake.layout.locks, "staged.commit"): leftover(lake.layout.staging / "staged" / f"session={SESSION}"),
         (lake.layout.locks, f"{BARS.name}.commit"): leftover(lake.layout.directory(BARS, AT)),
         (lake.layout.locks, f"{BARS.name}.copies"): leftover(lake.layout.copies / BARS.name),
         (lake.layout.locks, f"{RAW.name}.commit"): lake.layout.manifest(RAW).with_name(
