@@ -46,13 +46,13 @@ class Assembly:
         return all(group.is_daily for group in self.groups)
 
     @property
-    def _is_mixed(self) -> bool:
+    def is_mixed(self) -> bool:
         """Whether a session may be none of an instrument's own exchange."""
         return len(self.calendar.names) > 1
 
     def sessions_back(self, at: datetime) -> list[date]:
         """Return the sessions that are searched for an instrument's newest row at an instant, ascending."""
-        return self.calendar.window(self.session_at(at), _DAYS_BACK if self._is_mixed else _LOOK_BACK)
+        return self.calendar.window(self.session_at(at), _DAYS_BACK if self.is_mixed else _LOOK_BACK)
 
     def rows(self, con_ids: Sequence[int], sessions: Sequence[date]) -> Answer:
         """Return all rows of some sessions."""
@@ -60,15 +60,30 @@ class Assembly:
             parts = [self._read(group, con_ids, sessions) for group in self.groups]
             return _beside([part for part, _ in parts], _DAY), [plan for _, plan in parts]
         minutes = [self._read(group, con_ids, sessions) for group in self.groups if not group.is_daily]
-        before = {session: self.calendar.previous(session) for session in sessions}
-        known = [day for day in before.values() if day]
-        if self._is_mixed:
-            known = sorted({day for last in known for day in self.calendar.window(last, _DAYS_BACK)})
+        known = self.days_before(sessions)
         days = [self._read(group, con_ids, known) for group in self.groups if group.is_daily]
         frame = _beside([part for part, _ in minutes], _MINUTE)
         for part, _ in days:
-            frame = _with_its_last_day(frame, part) if self._is_mixed else _with_the_day_before(frame, part, before)
+            frame = self.with_day_before(frame, part.drop("symbol"))
         return frame, [plan for _, plan in (*minutes, *days)]
+
+    def days_before(self, sessions: Sequence[date]) -> list[date]:
+        """Return the sessions whose daily values may stand beside the minutes of some sessions, ascending."""
+        last = sorted({day for session in sessions if (day := self.calendar.previous(session))})
+        if not self.is_mixed:
+            return last
+        return sorted({day for one in last for day in self.calendar.window(one, _DAYS_BACK)})
+
+    def with_day_before(self, rows: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
+        """Give each row the daily values of its instrument that stand beside its session: those of the day before.
+
+        Args:
+            rows: session, con_id and more.
+            daily: session, con_id and values, of `days_before`.
+        """
+        if self.is_mixed:
+            return _with_its_last_day(rows, daily)
+        return _with_the_day_before(rows, daily, {day: self.calendar.previous(day) for day in rows["session"].unique()})
 
     def row_at(self, con_ids: Sequence[int], at: datetime) -> Answer:
         """Return the rows of the bars that start at an instant; of daily groups alone, the newest that had closed."""
@@ -130,7 +145,7 @@ def _beside(parts: Sequence[pl.DataFrame], key: list[str]) -> pl.DataFrame:
 
 def _with_its_last_day(minutes: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
     """Give each row the newest daily values before its session: where exchanges differ, the day before may be none."""
-    known = daily.drop("symbol").rename({"session": "_before"}).sort("_before")
+    known = daily.rename({"session": "_before"}).sort("_before")
     rows = minutes.with_row_index("_place").sort("session")
     joined = rows.join_asof(
         known,
@@ -150,6 +165,6 @@ def _with_the_day_before(
     days = pl.DataFrame(
         {"session": list(before), "_before": list(before.values())}, schema={"session": pl.Date, "_before": pl.Date}
     )
-    known = daily.drop("symbol").rename({"session": "_before"})
+    known = daily.rename({"session": "_before"})
     dated = minutes.join(days, on="session", how="left", maintain_order="left")
     return dated.join(known, on=["_before", "con_id"], how="left", maintain_order="left").drop("_before")

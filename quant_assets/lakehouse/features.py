@@ -358,15 +358,21 @@ class FeatureStore(DatasetReaders):
     ) -> pl.DataFrame:
         """Return (con_id, session of the row) where all bars that a group's values rest on were observed."""
         is_beside = group.is_daily and not assembly.is_daily
-        rows_of = {(self.calendar.previous(day) or day) if is_beside else day: day for day in sessions}
+        days = [Partition(day) for day in (assembly.days_before(sessions) if is_beside else sessions)]
         label = "as_of_session" if group.inputs.table is CURATED_TWS_1D_BARS else "session"
-        bars = self._store.read_many(
-            group.inputs.table, [Partition(day) for day in rows_of], [label, "con_id", "known_basis"], con_ids
+        columns = list(dict.fromkeys([label, "con_id", "session", "known_basis"]))
+        bars = self._store.read_many(group.inputs.table, days, columns, con_ids)
+        whole = bars.group_by("con_id", pl.col(label).alias("_of")).agg(
+            (pl.col("known_basis") == "observed").all().alias("_all"),
+            (pl.col("session") == pl.col(label)).any().alias("_is_valued"),
         )
-        whole = bars.group_by("con_id", label).agg((pl.col("known_basis") == "observed").all().alias("_all"))
-        return whole.filter("_all").select(
-            "con_id", pl.col(label).replace_strict(rows_of, return_dtype=pl.Date).alias("session")
-        )
+        whole = whole.rename({"_of": "session"})
+        if is_beside:
+            # a window holds who had no session on its day, too, but it is an older one whose values stand beside him
+            valued = whole.filter("_is_valued") if assembly.is_mixed else whole
+            asked = pl.DataFrame({"session": sessions}).join(pl.DataFrame({"con_id": con_ids}), how="cross")
+            whole = assembly.with_day_before(asked, valued)
+        return whole.filter("_all").select("con_id", "session")
 
     def _adjusted_features(
         self, frame: pl.DataFrame, assembly: Assembly, adjust: str, con_ids: Sequence[int], last: date

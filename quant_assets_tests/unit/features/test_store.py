@@ -16,6 +16,7 @@ from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.instruments import history
 from quant_assets.domain.tables import (
+    CURATED_TWS_1D_BARS,
     CURATED_TWS_1M_BARS,
     FEATURES_PRICE_1M_V1,
     INSTRUMENTS,
@@ -146,6 +147,27 @@ def test_labels_are_those_of_the_instruments_and_sessions(store, lake):
     assert labels["session"].unique().sort().to_list() == DAYS[:2]
     assert labels["con_id"].unique().to_list() == [103]
     assert sorted(labels["horizon"].unique().to_list()) == [5, 20, 60]
+
+
+def test_strict_asks_how_the_window_behind_a_daily_value_was_known_not_one_of_a_day_without_it(work):
+    """Beside Monday's minutes is Friday's value, 101's from a backfilled window; Sunday was a session of others only."""
+    friday, sunday, monday = DAYS[3], date(2024, 1, 7), date(2024, 1, 8)
+    for day in (friday, monday):
+        write_session(work, day, con_ids=(101, 102))
+    is_assumed = pl.when(pl.col("con_id") == 101).then(pl.lit("assumed")).otherwise("known_basis").alias("known_basis")
+    window = work.lake.curated.read(CURATED_TWS_1D_BARS, Partition(friday))
+    later = window.filter(pl.col("con_id") == 101).with_columns(pl.lit(sunday).alias("as_of_session"))
+    work.lake.curated.write(CURATED_TWS_1D_BARS, Partition(sunday), later)
+    work.layout.file(CURATED_TWS_1D_BARS, Partition(friday)).unlink()
+    work.lake.curated.write(CURATED_TWS_1D_BARS, Partition(friday), window.with_columns(is_assumed))
+    for group, day in (("tv_technicals_1d", friday), ("price_1m", monday)):
+        publish_group(work, GROUPS[group, "v1"], day)
+    everywhere = FeatureStore(work.layout, TradingCalendar(("XNYS", "24/7")))
+    asked = (["price_1m", "tv_technicals_1d"], ["v1", "v1"], ["S101", "S102"], monday, monday)
+    answer = everywhere.get_features_for_training(*asked, strict=True)
+    assert con_ids_of(answer["features"]) == [(monday, 102)]
+    assert answer["features"]["rsi"].null_count() == 0
+    assert answer["metadata"]["known_basis"] == {"observed": 1, "left_out": 1}
 
 
 def test_groups_with_unequal_rows_are_joined_on_their_key(work):
