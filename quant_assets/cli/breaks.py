@@ -15,8 +15,10 @@ from quant_assets.cli.common import (
     print_words,
     sessions_from,
     span_options,
+    tell_unpublished,
 )
 from quant_assets.cli.tabular import print_table
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS
 from quant_assets.flows.confirming import breaks as find_breaks
 from quant_assets.flows.confirming import confirm as write_word
 from quant_assets.flows.confirming import said, sentence, to_build
@@ -34,6 +36,7 @@ def list_(session: str | None, sessions: str | None, *, as_json: bool) -> None:
     """List the breaks of sessions with their evidence, and what people said."""
     with open_work() as work:
         span = sessions_from(work, session, sessions) if session or sessions else None
+        tell_unpublished(work, ADJUSTMENT_FACTORS, span or [])
         rows = [asdict(one) | {"may_be_a_move": one.may_be_a_move} for one in find_breaks(work, span)]
         none = nothing(work, "no price breaks")
     if as_json:

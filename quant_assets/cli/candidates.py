@@ -29,7 +29,7 @@ def show(session: str | None, profile: str | None, run_id: str, *, rejected: boo
 
     with open_work() as work:
         print_synthetic_banner(work.settings)
-        day = parse_day(session) if session else work.latest_session()
+        day = work.calendar.require(parse_day(session)) if session else work.latest_session()
         name = profile or work.settings.manifest.default_profile
         found = resolve_candidates(work, day, name, run_id)
     rows = found.frame if rejected or "verdict" not in found.frame.columns else _accepted(found.frame)

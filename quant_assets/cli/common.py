@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 import click
 
 from quant_assets.control.progress import PROGRESS_LOGGER
-from quant_assets.domain.tables import UNIVERSE
+from quant_assets.domain.tables import UNIVERSE, Table
 from quant_assets.errors import ConfigurationError, NotASessionError
 from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.layout import Partition
 from quant_assets.settings import Settings
+
+_ENOUGH = 5
+"""Sessions that are named before the rest is left out."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -198,6 +202,16 @@ def nothing(work: Work, sentence: str) -> str:
     """Return what to say where there is nothing to show: the sentence, or that there could not be anything yet."""
     is_empty = not work.lake.curated.partitions(UNIVERSE)
     return "nothing is published yet: `quant flow data`" if is_empty else sentence
+
+
+def tell_unpublished(work: Work, table: Table, sessions: Sequence[date]) -> None:
+    """Say on the error stream which sessions nobody has judged yet: to be without a row there means nothing."""
+    lacking = [day for day in sessions if not work.lake.curated.exists(table, Partition(day))]
+    if not lacking or not work.lake.curated.partitions(UNIVERSE):
+        return
+    told = ", ".join(map(str, lacking[:_ENOUGH])) + (" …" if len(lacking) > _ENOUGH else "")
+    mend = f"`quant flow data --sessions {lacking[0]}..{lacking[-1]}`"
+    click.secho(f"warning: not published, so nothing is known of them: {told}; {mend}", fg="yellow", err=True)
 
 
 def print_words(lines: Sequence[Any], tell: Callable[[Any], str], *, as_json: bool) -> None:

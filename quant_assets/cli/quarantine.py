@@ -14,8 +14,10 @@ from quant_assets.cli.common import (
     print_words,
     session_options,
     sessions_from,
+    tell_unpublished,
 )
 from quant_assets.cli.tabular import print_table
+from quant_assets.domain.tables import QUARANTINE_TWS_BARS
 from quant_assets.flows.overriding import Action, Exhibit, exhibit, override, rejected, said
 
 _SHORT = ("id", "symbol", "ts", "close", "volume", "rule", "verdict", "evidence")
@@ -38,6 +40,7 @@ def list_(session: str | None, sessions: str | None, symbol: str, rule: str, ver
     """List quarantined rows of sessions; the newest closed session when none is named."""
     with open_work() as work:
         chosen = sessions_from(work, session, sessions)
+        tell_unpublished(work, QUARANTINE_TWS_BARS, chosen)
         rows = rejected(work, chosen, symbol=symbol, rule=rule, verdict=verdict)
         span = f"{chosen[0]}..{chosen[-1]}" if len(chosen) > 1 else str(chosen[0])
         none = nothing(work, f"no row of {span} {'like that ' if symbol or rule or verdict else ''}is in quarantine")

@@ -6,13 +6,10 @@ publishes it. So every reader, and SQL, works on it unchanged, and nothing here 
 """
 
 import contextlib
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +17,6 @@ from typing import Any, Literal
 import polars as pl
 
 from quant_assets.clock import ManualClock
-from quant_assets.control.locks import hold, holder_of
 from quant_assets.domain.features import GROUPS, LABELS
 from quant_assets.domain.tables import (
     ADJUSTMENT_FACTORS,
@@ -35,7 +31,7 @@ from quant_assets.domain.tables import (
     UNIVERSE,
     Table,
 )
-from quant_assets.errors import BrokenChainError, CorruptFileError, DataWrong, DefectError, PastRemovedError
+from quant_assets.errors import BrokenChainError, CorruptFileError, DataWrong, DefectError
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.certify import certify
 from quant_assets.flows.confirming import BREAKS, breaks_id, concerning
@@ -43,11 +39,12 @@ from quant_assets.flows.curate import Curator
 from quant_assets.flows.derive import publish_group
 from quant_assets.flows.dimension import DETAILS, publish_dimension
 from quant_assets.flows.hours import HOURS, MADE_WITH_HOURS, told_hours
+from quant_assets.flows.past_directory import directory, link, require_there
 from quant_assets.flows.returning import lacks, telling_of
 from quant_assets.flows.words import Words
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.footer import Footer, read_footer
-from quant_assets.lakehouse.layout import Layout, Partition
+from quant_assets.lakehouse.layout import Partition
 from quant_assets.lakehouse.store import CuratedStore, Lakehouse, RawStore
 
 Origin = Literal["stored", "recomputed", "unknown"]
@@ -55,10 +52,6 @@ Origin = Literal["stored", "recomputed", "unknown"]
 
 Key = tuple[str, str]
 """(table, partition key)"""
-
-_LEFT_OVER = timedelta(days=1)
-_READER = "reader"
-"""Lock in the directory of a past lake, held by who reads it."""
 
 
 class _NoGate:
@@ -98,7 +91,7 @@ class _PastRaw(RawStore):
 
     def batch_names(self, table: Table, partition: Partition) -> list[str]:
         """Return the batches that had arrived, of one that was arriving its rows up to then."""
-        _require_there(self.layout)
+        require_there(self.layout)
         if (key := (table.name, partition.key)) not in self.seen:
             self.seen.add(key)
             for file in self.present.batches(table, partition):
@@ -129,7 +122,7 @@ class _PastCurated(CuratedStore):
 
     def ensure(self, table: Table, partition: Partition) -> Origin:
         """Put a partition into the past lake, if it can be known there; what is being made is not made again."""
-        _require_there(self.layout)
+        require_there(self.layout)
         if (key := (table.name, partition.key)) not in self.origins:
             self.origins[key] = "unknown"
             try:
@@ -385,44 +378,9 @@ def open_past(work: Work, as_of: datetime) -> Iterator[PastLake]:
         work: on the lakehouse of now.
         as_of: aware instant; what was ingested after it does not exist.
     """
-    where = work.layout.past
-    with contextlib.suppress(OSError):
-        where.mkdir(parents=True, exist_ok=True)
-    _sweep(where, work.clock.now())
-    base = where if os.access(where, os.W_OK) else None
-    with (
-        tempfile.TemporaryDirectory(prefix="as-of-", dir=base, ignore_cleanup_errors=True) as root,
-        hold(_READER, Path(root), owner={"run": work.run_id}),
-    ):
-        yield PastLake(work, as_of.astimezone(UTC), Path(root))
-
-
-def _require_there(layout: Layout) -> None:
-    """Refuse to read a past lake that is gone: each file that is missing would count as one that was never known."""
-    if not layout.data.is_dir():
-        raise PastRemovedError(layout.data)
-
-
-def link(source: Path, target: Path) -> None:
-    """Give a committed file a second name; where the file system cannot, copy it.
-
-    Writers replace files by renaming over them and never write into one, so the linked bytes stay what they are.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    with directory(work.layout, work.clock.now(), work.run_id) as root:
+        yield PastLake(work, as_of.astimezone(UTC), root)
 
 
 def _after(text: str, instant: datetime) -> bool:
     return bool(text) and datetime.fromisoformat(text) > instant
-
-
-def _sweep(where: Path, now: datetime) -> None:
-    """Remove what readers that were killed left behind; one that lives holds its directory, however old it is."""
-    for old in where.glob("as-of-*"):
-        with contextlib.suppress(OSError):
-            is_old = now - datetime.fromtimestamp(old.stat().st_mtime, UTC) > _LEFT_OVER
-            if is_old and holder_of(_READER, old) is None:
-                shutil.rmtree(old, ignore_errors=True)

@@ -78,8 +78,9 @@ def rebuildable(work: Work, first: date | None = None, last: date | None = None)
     stored = [one.session for one in work.lake.curated.partitions(UNIVERSE)]
     found = [day for day in stored if (first or day) <= day <= (last or day)]
     if not found:
-        span = f"{first or 'the beginning'}..{last or 'the end'}"
-        raise NotPublishedError(UNIVERSE.name, span, "Run `quant flow data`; there is nothing to rebuild from.")
+        held = f"The lakehouse holds {stored[0]}..{stored[-1]}." if stored else "Run `quant flow data`."
+        span = f"{first or 'the beginning'}..{last or 'the end'}" if stored else ""
+        raise NotPublishedError(UNIVERSE.name, span, f"There is nothing to rebuild from. {held}")
     return found
 
 

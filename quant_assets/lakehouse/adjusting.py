@@ -19,6 +19,7 @@ from quant_assets.settings.quality import PRICES
 ADJUSTMENTS = ("as_served", "splits", "total")
 PER_SHARE = "quote currency per share"
 SHARES = "shares"
+BAR_PRICES = (*PRICES, "wap")
 
 _FACTORS = (
     "as_of_session", "con_id", "symbol", "session", "split_factor", "total_return_factor", "kind", "evidence",
@@ -232,3 +233,27 @@ def total_return(window: pl.DataFrame) -> pl.DataFrame:
     later = factor.sort_by("session").last().over("con_id")
     prices = (*PRICES, "wap")
     return window.with_columns(*((pl.col(name) * factor / later).alias(name) for name in prices))
+
+
+def window_bars(
+    store: CuratedStore, calendar: TradingCalendar, bars: pl.DataFrame, adjust: str, last: date
+) -> pl.DataFrame:
+    """Put rows of daily windows on the basis as of a session, those of older windows by the factors of minutes.
+
+    Args:
+        store: where the factors are.
+        calendar: the sessions.
+        bars: rows of CURATED_TWS_1D_BARS, of one window or several per instrument.
+        adjust: `splits` or `total`.
+        last: the session whose basis it is.
+
+    Raises:
+        NotPublishedError, UnexplainedBreakError: see `Basis.read`.
+    """
+    adjusted = adjusted_window(bars, adjust)
+    parts = [adjusted.filter(pl.col("as_of_session") == last)]
+    for (window,), part in adjusted.filter(pl.col("as_of_session") < last).group_by("as_of_session"):
+        assert isinstance(window, date)
+        basis = Basis.read(store, calendar, part["con_id"].unique().to_list(), window, last)
+        parts.append(basis.of_window(part, adjust, (*BAR_PRICES, "adj_close"), ("volume",)))
+    return pl.concat(parts).sort("con_id", "session") if len(parts) > 1 else adjusted

@@ -14,12 +14,13 @@ from quant_assets.domain.tables import CURATED_TWS_1D_BARS, CURATED_TWS_1M_BARS
 from quant_assets.errors import ConfigurationError, UnknownNameError
 from quant_assets.lakehouse import arguments
 from quant_assets.lakehouse.adjusting import (
+    BAR_PRICES,
     PER_SHARE,
     SHARES,
     Basis,
-    adjusted_window,
     refuse_unproved,
     require_adjustment,
+    window_bars,
 )
 from quant_assets.lakehouse.answers import freshness_of, metadata_of, origins_of, require_published
 from quant_assets.lakehouse.arguments import Day, Instant, Knowledge, Names
@@ -28,19 +29,9 @@ from quant_assets.lakehouse.datasets import DatasetReaders
 from quant_assets.lakehouse.health import Hours
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.missing import Lack, Missing, known_later, require_treatment
-from quant_assets.lakehouse.reading import (
-    OpenPast,
-    PastReading,
-    opened,
-    plan_reads,
-    read_instruments,
-    resolve_symbols,
-)
+from quant_assets.lakehouse.reading import OpenPast, PastReading, opened, plan_reads, read_instruments, resolve_symbols
 from quant_assets.lakehouse.store import CuratedStore
 from quant_assets.lakehouse.windows import Windows
-from quant_assets.settings.quality import PRICES
-
-_BAR_PRICES = (*PRICES, "wap")
 
 
 class TrainingSet(TypedDict):
@@ -159,7 +150,7 @@ class FeatureStore(DatasetReaders):
             refuse_unproved(self._store, self.calendar, known)
         first = known.select(pl.col("session").min()).item()
         basis = Basis.read(self._store, self.calendar, con_ids, first, sessions[-1])
-        return basis.of_minutes(known, adjust, _BAR_PRICES, ("volume",)), lack
+        return basis.of_minutes(known, adjust, BAR_PRICES, ("volume",)), lack
 
     def _days(
         self, con_ids: Sequence[int], sessions: Sequence[date], adjust: str, known_by: datetime | None
@@ -174,16 +165,7 @@ class FeatureStore(DatasetReaders):
         lack = Lack(plan.table.name, sessions, (), known_later(asked, known), self._latest(known_by), before, after)
         if adjust == "as_served" or known.is_empty():
             return known, lack
-        return self._onwards(adjusted_window(known, adjust), adjust, sessions[-1]), lack
-
-    def _onwards(self, bars: pl.DataFrame, adjust: str, last: date) -> pl.DataFrame:
-        """Put the rows of windows before the last one on its basis, by the factors that minutes are put on it with."""
-        parts = [bars.filter(pl.col("as_of_session") == last)]
-        for (window,), part in bars.filter(pl.col("as_of_session") < last).group_by("as_of_session"):
-            assert isinstance(window, date)
-            basis = Basis.read(self._store, self.calendar, part["con_id"].unique().to_list(), window, last)
-            parts.append(basis.of_window(part, adjust, (*_BAR_PRICES, "adj_close"), ("volume",)))
-        return pl.concat(parts).sort("con_id", "session") if len(parts) > 1 else bars
+        return window_bars(self._store, self.calendar, known, adjust, sessions[-1]), lack
 
     def _then(self, reading: PastReading) -> "FeatureStore":
         return replace(self, past=None, curated=reading.store)

@@ -47,3 +47,7 @@ def test_candidates_come_from_the_data_cycle(house):
     told = quant("candidates", "show", "--session", "2026-01-05", code=65)
     assert "`quant flow data`" in told
     assert "quant flow alpha" not in told
+
+
+def test_candidates_of_a_holiday_are_refused_as_such(house):
+    assert "the exchange is closed that day" in quant("candidates", "show", "--session", "2026-01-01", code=2)

@@ -44,6 +44,14 @@ def quant(lab, monkeypatch):
     return lambda *args: CliRunner().invoke(cli, list(args), catch_exceptions=False, standalone_mode=False)
 
 
+def test_of_a_session_that_nobody_judged_it_is_not_said_that_nothing_is_wrong(quant, toxic):
+    for words in (("quarantine", "list"), ("breaks", "list")):
+        told = quant(*words, "--session", "2024-02-01")
+        assert told.stderr.startswith("warning: not published, so nothing is known of them: 2024-02-01; ")
+        assert "`quant flow data --sessions 2024-02-01..2024-02-01`" in told.stderr
+        assert "not published" not in quant(*words, "--session", str(SESSION)).stderr
+
+
 def forged(row, previous=GENESIS, **fields):
     """Return a release as somebody writes it who has read this package: its hash is right unless `fields` spoil it."""
     line = {
