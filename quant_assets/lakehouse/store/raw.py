@@ -15,7 +15,7 @@ from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.content import combined_id, set_id
 from quant_assets.lakehouse.contents import recall, remember
-from quant_assets.lakehouse.footer import Footer, instant_text, known_range
+from quant_assets.lakehouse.footer import Footer, instant_text, known_range, read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.listing import stamp
 from quant_assets.lakehouse.scanning import read_file
@@ -69,13 +69,27 @@ class RawStore(Store):
         """
         if not frames:
             return ()
-        self._tell_of_gone(table, frames)
+        new = [partition for partition in frames if (table.name, partition) not in self._looked]
+        self._tell_of_gone(table, new)
         files = at_once(lambda item: self._prepared(table, *item, batch_id), frames.items())
         with self._lock(table):
             if taken := next((one.file for one in files if one.file.exists()), None):
                 raise FileExistsError(f"{taken} exists, and bronze is never overwritten")
             self._commit(table, files)
+            self._index_strays(table, new)
         return tuple(self._added(table, one) for one in files)
+
+    def _index_strays(self, table: Table, partitions: Iterable[Partition]) -> None:
+        """Write the lines that killed writers did not get to: without its line nobody misses a batch that is lost.
+
+        Called under the table's lock. A batch that has a line keeps that one alone, whatever stands there by now.
+        """
+        manifest = self.manifest(table)
+        with contextlib.suppress(CorruptFileError):  # of the manifest, or of a batch: the data audit names either
+            held = (file for one in partitions for file in self.batches(table, one))
+            strays = [(file, read_footer(file)) for file in held if manifest.remembered(file) is None]
+            if strays:
+                manifest.append(strays, self._now())
 
     def retire(self, table: Table, partition: Partition, files: Collection[Path], *, tells: bool = True) -> None:
         """Remove batches whose rows stand elsewhere by now, and have the manifest forget them: they are no loss.
@@ -101,11 +115,10 @@ class RawStore(Store):
                 file.unlink(missing_ok=True)
 
     def _tell_of_gone(self, table: Table, partitions: Iterable[Partition]) -> None:
-        """Look, once per partition, for batches that were committed and are not there: what they said is lost."""
+        """Look for batches that were committed and are not there: what they said is lost."""
         for partition in partitions:
-            if (table.name, partition) not in self._looked:
-                self._looked.add((table.name, partition))
-                self._tell(table, partition)
+            self._looked.add((table.name, partition))
+            self._tell(table, partition)
 
     def _tell(self, table: Table, partition: Partition) -> None:
         if self.on_gone:

@@ -196,3 +196,39 @@ def test_notes_that_can_neither_be_read_nor_written_fail_no_read(store):
     store.layout.contents.write_text("no directory")
     assert store.content_id(TABLE, AT) == said
     assert broken_rules(store, TABLE, AT) == ()
+
+
+def test_a_batch_whose_writer_was_killed_gets_its_line_with_the_next_one(store, monkeypatch):
+    """A batch without a line is missed by nobody once it is lost."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("quant_assets.lakehouse.manifest.Manifest.append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+    assert store.manifest(TABLE).entries() == []
+    told = []
+    again = RawStore(store.layout, on_gone=lambda *gone: told.append(gone))
+    for batch in ("b2", "b3"):
+        again.append(TABLE, AT, small_rows({2: 2.0}), batch)
+    names = [one.path.rpartition("/")[2] for one in store.manifest(TABLE).entries()]
+    assert sorted(names) == ["b1.parquet", "b2.parquet", "b3.parquet"]
+    store.layout.batch(TABLE, AT, "b1").unlink()
+    RawStore(store.layout, on_gone=lambda *gone: told.append(gone)).append(TABLE, AT, small_rows({3: 3.0}), "b4")
+    assert [(partition, [path.rpartition("/")[2] for path in paths]) for _, partition, paths in told] == [
+        (AT, ["b1.parquet"])
+    ]
+
+
+def test_a_batch_that_was_altered_keeps_the_line_that_tells_of_it(store):
+    said = store.append(TABLE, AT, small_rows({1: 1.0}), "b1").content_id
+    other = RawStore(Layout(store.layout.data / "other"))
+    other.append(TABLE, AT, small_rows({1: 9.0, 2: 9.0}), "b1")
+    file = store.layout.batch(TABLE, AT, "b1")
+    file.write_bytes(other.layout.batch(TABLE, AT, "b1").read_bytes())
+    again = RawStore(store.layout)
+    again.append(TABLE, AT, small_rows({3: 3.0}), "b2")
+    assert again.manifest(TABLE).remembered(file).content_id == said
+    assert len(again.manifest(TABLE).entries()) == 2
