@@ -281,7 +281,7 @@ def _files(lakehouse: Lakehouse, table: Table, partition: Partition) -> list[Pat
     if table.append_only:
         return lakehouse.raw.batches(table, partition)
     file = lakehouse.layout.file(table, partition)
-    return [file] if file.is_file() else []
+    return [file] if file.exists() else []
 
 
 def _last_content_id(lakehouse: Lakehouse, table: Table, held: Sequence[Held]) -> str | None:

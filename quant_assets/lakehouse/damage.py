@@ -121,7 +121,7 @@ def _files(lake: Lakehouse, table: Table, manifest: Manifest, wanted: Wanted) ->
             held = lake.raw.batches(table, partition)
         else:
             file = lake.layout.file(table, partition)
-            held = [file] if file.is_file() else []
+            held = [file] if file.exists() else []
         yield from (_File(table, partition, path, manifest) for path in held)
 
 

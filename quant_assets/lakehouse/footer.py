@@ -1,6 +1,7 @@
 """What every file of the lakehouse says about itself, in its Parquet footer."""
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -88,6 +89,8 @@ def read_footer(path: Path) -> Footer:
         CorruptFileError: the file is no Parquet, was not written by a store, or is that of another partition.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for its writer
+            raise CorruptFileError(path, "it is no regular file", MEND)
         with path.open("rb") as stream:
             text = pl.read_parquet_metadata(stream)[_KEY]
         footer = Footer.from_dict(json.loads(text))

@@ -177,7 +177,7 @@ class Manifest:
 
         Args:
             keep: content ids that somebody names.
-            keeps_gone: the newest line of a file that is not there stays, for it alone tells of the loss.
+            keeps_gone: the newest line of a file stays whatever stands there, for it alone tells of a loss.
 
         Raises:
             CorruptFileError: a line is no manifest entry.
@@ -202,7 +202,7 @@ class Manifest:
         return [
             (
                 entry,
-                (newest[entry.path] == place and self._stands(entry, if_gone=keeps_gone))
+                (newest[entry.path] == place and (keeps_gone or self._stands(entry)))
                 or entry.footer.content_id in keep,
             )
             for place, entry in enumerate(entries)
@@ -217,11 +217,11 @@ class Manifest:
         held = ((number, line) for number, line in enumerate(lines, 1) if holding in line)
         return [entry for number, line in held if (entry := self._entry(line, number))]
 
-    def _stands(self, entry: Entry, *, if_gone: bool) -> bool:
+    def _stands(self, entry: Entry) -> bool:
         try:
             return entry.describes((self.root / entry.path).stat())
         except FileNotFoundError:
-            return if_gone
+            return False
 
     def _remembered(self, file: Path) -> Entry | None:
         self._refresh()

@@ -1,6 +1,7 @@
 """What both stores share: the layout, manifests, locks, and the atomic commit of files."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -29,6 +30,8 @@ _ZSTD = 1
 _COMMIT_WAIT_S = 120.0
 _WRITERS = 4
 """Files of one batch that are hashed, compressed and flushed at a time; all of that runs outside Python's lock."""
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,8 +112,18 @@ class Store:
 
     def _commit(self, table: Table, files: Sequence[Ready]) -> None:
         """Put files in place, each by a rename of its own; called under the table's lock."""
+        for one in files:
+            self._make_way(one.file)
         at_once(_write, files)
         self.manifest(table).append([(one.file, one.footer) for one in files], self._now())
+
+    def _make_way(self, path: Path) -> None:
+        """Move a directory aside that stands where a file belongs: no rename puts a file in its place."""
+        if path.is_dir():
+            target = self.layout.set_aside(self.layout.relative(path), self.clock.now())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+            _log.warning("%s is a directory; it went to %s", path, target)
 
     def _in_place(self, table: Table, files: Iterable[Path]) -> None:
         """Make sure that no file is that of another partition; only files that changed since the commit are opened.

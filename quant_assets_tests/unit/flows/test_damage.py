@@ -515,3 +515,57 @@ def test_a_damaged_tag_is_an_error_garbage_collection_warns_of_it_and_it_can_be_
     assert quant("lake", "tag", "delete", "b", "--yes").stdout == "b is forgotten\n"
     assert [one for one in audited(lab) if one[0] == "error"] == []
     assert quant("lake", "gc").stderr == ""
+
+
+# ------------------------------------------------------------ what is no file
+
+
+def a_directory(path: Path) -> Path:
+    path.unlink()
+    path.mkdir()
+    return path
+
+
+def a_pipe(path: Path) -> Path:
+    path.unlink()
+    os.mkfifo(path)
+    return path
+
+
+NO_FILE = "it is no regular file"
+
+
+@pytest.mark.parametrize(("put", "quick"), [(a_directory, False), (a_directory, True), (a_pipe, False)])
+def test_what_is_no_file_in_the_place_of_one_is_damage_and_is_set_aside(lab, put, quick):
+    path = put(lab.lake.layout.file(CURATED_TWS_1M_BARS, AT))
+    errors = [one for one in audited(lab, quick=quick) if one[0] == "error"]
+    told = f"{relative(lab, path)} is damaged: {NO_FILE}"
+    assert errors == [("error", CURATED_TWS_1M_BARS.name, told, REBUILD)]
+    with lab.at(after(SESSION)) as work:
+        entry = refresh_catalog(work)["tables"][CURATED_TWS_1M_BARS.name]
+        assert (entry["unreadable_files"], entry["conditions"]) == ([relative(lab, path)], {str(SESSION): "degraded"})
+        assert [one.path for one in set_aside(work, damaged_results(work, [SESSION]))] == [relative(lab, path)]
+    assert not path.exists()
+    (aside,) = lab.lake.layout.aside.rglob("part.parquet.*")
+    assert not aside.is_file()
+
+
+def test_curating_a_session_anew_moves_a_directory_aside_that_stands_in_its_place(lab):
+    path, before = lab.lake.layout.file(CURATED_TWS_1M_BARS, AT), content(lab.lake)
+    (a_directory(path) / "note.txt").write_text("of somebody")
+    lab.run([SESSION])
+    assert (path.is_file(), content(lab.lake)) == (True, before)
+    (aside,) = lab.lake.layout.aside.rglob("part.parquet.*")
+    assert (aside / "note.txt").read_text() == "of somebody"
+
+
+def test_a_directory_in_the_place_of_what_was_observed_is_damage_and_its_witness_stays(lab):
+    path = a_directory(lab.lake.layout.file(UNIVERSE, AT))
+    ((table, what, mend),) = [one[1:] for one in audited(lab) if one[0] == "error"]
+    assert (table, what) == (UNIVERSE.name, f"{relative(lab, path)} is damaged: {NO_FILE}")
+    assert mend.startswith("restore it from a backup, to the same path")
+    with lab.at(after(SESSION)) as work, pytest.raises(DamagedSourcesError, match=NO_FILE):
+        check_sources(work, [SESSION])
+    Garbage(lab.lake, (UNIVERSE,), 4e9, 0.0).collect()
+    path.rmdir()
+    assert [one[2] for one in audited(lab) if one[0] == "error"] == [f"{relative(lab, path)} is gone"]
