@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from filelock import FileLock
 
 from quant_assets.clock import Clock, SystemClock
-from quant_assets.errors import cannot_write
+from quant_assets.errors import CorruptFileError, cannot_write
 
 GENESIS = "0" * 64
 """`prev_hash` of the first line."""
@@ -119,6 +119,9 @@ def verify(path: Path) -> list[ChainFinding]:
 
     A log that was cut at its end keeps a valid chain: that cannot be seen from the file alone. Runs therefore keep
     the hash of their last line in their manifest.
+
+    Raises:
+        CorruptFileError: it cannot be read at all, as a directory in its place.
     """
     if not path.exists():
         return []
@@ -136,6 +139,9 @@ def read(path: Path, *, holding: bytes = b"") -> Iterator[dict[str, Any]]:
     Args:
         path: the log.
         holding: bytes that a line must hold to be decoded at all, which makes looking for a few events cheap.
+
+    Raises:
+        CorruptFileError: it cannot be read at all, as a directory in its place.
     """
     return (line for _, line in numbered(path, holding=holding))
 
@@ -215,7 +221,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
 
     A line that is being appended shows page by page: beyond the size of that moment it would be read in two parts.
     """
-    with path.open("rb") as file:
+    with _opened(path) as file:
         left = os.fstat(file.fileno()).st_size
         for number, found in enumerate(file, start=1):
             raw = found[:left]
@@ -223,6 +229,16 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
             left -= len(raw)
             if not left:
                 return
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        mend = "Move away what stands there, and restore the file from a backup."
+        raise CorruptFileError(path, error.strerror or type(error).__name__, mend) from None
 
 
 def _judge(number: int, raw: bytes, expected: str, *, is_ended: bool) -> tuple[ChainFinding | None, str]:

@@ -5,6 +5,7 @@ from typing import Any
 from quant_assets.domain import tables
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.aside import make_way
 from quant_assets.lakehouse.catalog import CatalogState, build_catalog, read_catalog, write_catalog
 from quant_assets.lakehouse.layout import Layout
 
@@ -25,8 +26,10 @@ def refresh_catalog(work: Work, *, full: bool = False) -> dict[str, Any]:
     before = dict(state.tables)  # a table that is looked at gets a new entry, however little changed
     catalog = build_catalog(layout, tables.ALL, expected, work.clock.now(), hours=work.hours_of, state=state)
     if state.tables != before:
+        make_way(layout, layout.catalog_state, work.clock.now())
         state.save(layout)
     if _standing(layout) != _said(catalog):
+        make_way(layout, layout.catalog, work.clock.now())
         write_catalog(layout, catalog)
     return catalog
 

@@ -28,6 +28,7 @@ from quant_assets.flows.drift import drift
 from quant_assets.flows.returning import outdated_factors
 from quant_assets.flows.tags import damaged_tags
 from quant_assets.flows.work import Work
+from quant_assets.lakehouse.aside import make_way
 from quant_assets.lakehouse.compaction import months
 from quant_assets.lakehouse.copies import month_of
 from quant_assets.lakehouse.damage import Damage, damages
@@ -280,6 +281,7 @@ def _toxic(work: Work, *, peek: bool) -> list[AuditFinding]:
             if more := len(set(names) - set(known.get(verdict, ()))):
                 fresh.setdefault(verdict, {})[date.fromisoformat(key)] = more
     if not peek:
+        make_way(work.layout, work.layout.data_audit, work.clock.now())
         write_text(work.layout.data_audit, json.dumps(now, sort_keys=True) + "\n")
     return [_told(verdict, by_session) for verdict, by_session in sorted(fresh.items())]
 
@@ -322,7 +324,7 @@ def _remembered(work: Work) -> dict[str, Seen]:
         return {
             key: (str(content), {v: list(names) for v, names in rows.items()}) for key, (content, rows) in said.items()
         }
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 

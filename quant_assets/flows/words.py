@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quant_assets.control.audit import AuditLog, ChainFinding, digest, numbered, read, verify
-from quant_assets.errors import BrokenChainError
+from quant_assets.errors import BrokenChainError, CorruptFileError
 from quant_assets.lakehouse.content import combined_id
 from quant_assets.lakehouse.footer import instant_text
 
@@ -105,6 +105,14 @@ class Words:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _judged(self) -> tuple[tuple[Line, ...], list[Doubt]]:
+        """Return the lines, and what is wrong with them; of files that cannot be read nothing is proved."""
+        try:
+            return self._compared()
+        except CorruptFileError as error:
+            told = f"{error.path.name} cannot be read: {error.cause}"
+            return (), [Doubt(0, "unreadable", told, is_tampering=True)]
+
+    def _compared(self) -> tuple[tuple[Line, ...], list[Doubt]]:
         """Return the lines, and what is wrong with them.
 
         Words may be said meanwhile. Every line that is read first was announced before; every word that the audit log

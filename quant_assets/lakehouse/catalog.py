@@ -58,7 +58,7 @@ class CatalogState:
         """Return the state of the last summary; an empty one when there is none."""
         try:
             return cls(dict(json.loads(layout.catalog_state.read_text(encoding="utf-8"))))
-        except (FileNotFoundError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError):
             return cls()
 
     def save(self, layout: Layout) -> None:
@@ -93,7 +93,7 @@ def _look(layout: Layout, table: Table, before: dict[str, Any] | None) -> tuple[
     directory = _stat(layout.table(table))
     now: dict[str, Any] = {"inode": 0, "length": 0, "last": "", "directory": directory.st_mtime_ns if directory else 0}
     added = b""
-    with contextlib.suppress(FileNotFoundError), layout.manifest(table).open("rb") as stream:
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError), layout.manifest(table).open("rb") as stream:
         stat = os.fstat(stream.fileno())
         now |= {"inode": stat.st_ino, "length": stat.st_size, "last": _last(stream, stat.st_size)}
         if before and before["length"] < stat.st_size and _last(stream, before["length"]) == before.get("last"):
@@ -177,15 +177,17 @@ def read_catalog(layout: Layout) -> dict[str, Any] | None:
         catalog = json.loads(layout.catalog.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise CorruptFileError(layout.catalog, str(error), "Build it again with `quant lake catalog`.") from None
+    except (OSError, ValueError) as error:
+        cause = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise CorruptFileError(layout.catalog, cause, "Build it again with `quant lake catalog`.") from None
     return dict(catalog)
 
 
 def _table_entry(
     lakehouse: Lakehouse, table: Table, sessions: Sequence[date], seen: CatalogState, asked: Sequence[date]
 ) -> dict[str, Any]:
-    damaged = _damaged_manifest(lakehouse, table) if table.name not in seen.tables else []
+    is_known = table.name in seen.tables and not lakehouse.layout.manifest(table).is_dir()
+    damaged = [] if is_known else _damaged_manifest(lakehouse, table)
     held = seen.held(lakehouse, table)
     days = sorted({one.partition.session for one in held})
     unreadable = [*damaged, *(path for one in held for path in one.unreadable)]

@@ -1,5 +1,6 @@
 """The manifest of a table: one JSON line per commit, an index that readers plan from and that can be rebuilt."""
 
+import errno
 import json
 import os
 from collections.abc import Collection, Iterable
@@ -139,8 +140,11 @@ class Manifest:
 
         Raises:
             DiskFullError: there is no space; the files stand, and their footers answer for them.
+            CorruptFileError: a directory stands in the manifest's place; the files stand as well.
         """
         lines = [self._committed(file, footer, committed_at).to_line() for file, footer in files]
+        if self.path.is_dir():
+            raise self._unreadable(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
         with naming_full_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+", encoding="utf-8") as stream:
@@ -214,6 +218,8 @@ class Manifest:
             lines = self.path.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise self._unreadable(error) from error
         held = ((number, line) for number, line in enumerate(lines, 1) if holding in line)
         return [entry for number, line in held if (entry := self._entry(line, number))]
 
@@ -233,14 +239,20 @@ class Manifest:
     def _refresh(self) -> None:
         """Read what was appended since the last look. Lines are parsed when their file is asked for: most never are."""
         n_replaced = self._lines.n_replaced
-        added = self._lines.refresh()
+        try:
+            added = self._lines.refresh()
+        except OSError as error:
+            raise self._unreadable(error) from error
         if added or self._lines.n_replaced != n_replaced:
             self._parsed.clear()
             self._check(added, len(self._lines.text) - len(added))
 
     def _look_back(self) -> bytes:
         n_replaced = self._lines.n_replaced
-        older = self._lines.look_back()
+        try:
+            older = self._lines.look_back()
+        except OSError as error:
+            raise self._unreadable(error) from error
         if self._lines.n_replaced != n_replaced:
             self._parsed.clear()
         self._check(older, 0)
@@ -275,6 +287,9 @@ class Manifest:
         except CorruptFileError:
             self._lines = GrowingLines(self.path)  # the next look says it again
             raise
+
+    def _unreadable(self, error: OSError) -> CorruptFileError:
+        return CorruptFileError(self.path, error.strerror or type(error).__name__, _REBUILD)
 
     def _entry(self, line: bytes, number: int) -> Entry | None:
         """Parse one line. A torn one is what a killed writer leaves: its file's footer answers instead.

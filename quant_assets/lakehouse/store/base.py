@@ -1,7 +1,6 @@
 """What both stores share: the layout, manifests, locks, and the atomic commit of files."""
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ from quant_assets.control.files import replacing, sweep_staged
 from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
+from quant_assets.lakehouse.aside import make_way
 from quant_assets.lakehouse.footer import Footer, read_footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.listing import newest_below, partitions_below, sessions_below
@@ -30,8 +30,6 @@ _ZSTD = 1
 _COMMIT_WAIT_S = 120.0
 _WRITERS = 4
 """Files of one batch that are hashed, compressed and flushed at a time; all of that runs outside Python's lock."""
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -107,23 +105,16 @@ class Store:
             CorruptFileError: a file's footer cannot be read.
         """
         with self._lock(table):
+            make_way(self.layout, self.layout.manifest(table), self.clock.now())
             files = self.layout.table(table).glob("*=*/**/[!.]*.parquet")
             return self.manifest(table).rebuild(files, self._now())
 
     def _commit(self, table: Table, files: Sequence[Ready]) -> None:
         """Put files in place, each by a rename of its own; called under the table's lock."""
         for one in files:
-            self._make_way(one.file)
+            make_way(self.layout, one.file, self.clock.now())
         at_once(_write, files)
         self.manifest(table).append([(one.file, one.footer) for one in files], self._now())
-
-    def _make_way(self, path: Path) -> None:
-        """Move a directory aside that stands where a file belongs: no rename puts a file in its place."""
-        if path.is_dir():
-            target = self.layout.set_aside(self.layout.relative(path), self.clock.now())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(target)
-            _log.warning("%s is a directory; it went to %s", path, target)
 
     def _in_place(self, table: Table, files: Iterable[Path]) -> None:
         """Make sure that no file is that of another partition; only files that changed since the commit are opened.

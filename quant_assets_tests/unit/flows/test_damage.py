@@ -40,6 +40,7 @@ from quant_assets.flows.slate import wipe
 from quant_assets.flows.tags import create_tag, verify_tag
 from quant_assets.lakehouse import compaction
 from quant_assets.lakehouse import damage as damage_of_files
+from quant_assets.lakehouse.catalog import read_catalog
 from quant_assets.lakehouse.content import content_id
 from quant_assets.lakehouse.garbage import Garbage
 from quant_assets.lakehouse.layout import Layout, Partition
@@ -569,3 +570,65 @@ def test_a_directory_in_the_place_of_what_was_observed_is_damage_and_its_witness
     Garbage(lab.lake, (UNIVERSE,), 4e9, 0.0).collect()
     path.rmdir()
     assert [one[2] for one in audited(lab) if one[0] == "error"] == [f"{relative(lab, path)} is gone"]
+
+
+@pytest.fixture
+def refused(quant):
+    """Run a command that has to end with the code of wrong data; returns its sentence."""
+
+    def run(*words: str) -> str:
+        with pytest.raises(DataWrong) as told:
+            quant(*words)
+        assert told.value.exit_code == 65
+        return str(told.value)
+
+    return run
+
+
+def test_a_directory_in_the_place_of_a_manifest_is_one_finding_and_reindex_mends_it(lab, quant, refused):
+    path, name = lab.lake.layout.manifest(CURATED_TWS_1M_BARS), CURATED_TWS_1M_BARS.name
+    before, rows = content(lab.lake), lab.lake.curated.footer(CURATED_TWS_1M_BARS, AT).n_rows
+    a_directory(path)
+    ((severity, table, what, mend),) = audited(lab)
+    assert (severity, table, mend) == ("error", name, f"quant lake reindex {name}")
+    assert what == f"{relative(lab, path)} is damaged, and no file is: Is a directory"
+    entry = json.loads(quant("status", "--json").stdout)["tables"][name]
+    assert (entry["rows"], entry["unreadable_files"]) == (rows, [relative(lab, path)])
+    assert refused("audit", "data").endswith(f"Mend: quant lake reindex {name}.")
+    with pytest.raises(DataWrong, match=r"Is a directory.*quant lake reindex"):
+        Lakehouse(lab.lake.layout).curated.footer(CURATED_TWS_1M_BARS, AT)
+    assert "1 files" in quant("lake", "reindex", name).stdout
+    assert [one for one in audited(lab) if one[0] == "error"] == []
+    assert content(Lakehouse(lab.lake.layout)) == before
+
+
+def test_a_commit_into_a_directory_in_the_place_of_a_manifest_names_the_mend(lab):
+    a_directory(lab.lake.layout.manifest(RAW_TWS_BARS))
+    rows = lab.lake.raw.read(RAW_TWS_BARS, AT)
+    with pytest.raises(DataWrong, match=r"Is a directory.*quant lake reindex"):
+        Lakehouse(lab.lake.layout).raw.append(RAW_TWS_BARS, AT, rows, "more")
+
+
+@pytest.mark.parametrize("name", ["overrides.jsonl", "audit.jsonl"])
+def test_a_directory_in_the_place_of_a_file_of_record_is_told_and_nothing_is_curated(lab, quant, refused, name):
+    path = {"overrides.jsonl": lab.lake.layout.overrides, "audit.jsonl": lab.lake.layout.audit}[name]
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    assert name in refused("audit", "verify")
+    assert f"{name} cannot be read: Is a directory" in refused("quarantine", "log")
+    assert f"{name} cannot be read: Is a directory" in refused("audit", "data")
+    assert str(SESSION) in quant("status").stdout
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work, pytest.raises(DataWrong, match="cannot be read"):
+        Curator(work).minute_bars(SESSION)
+
+
+def test_a_directory_in_the_place_of_the_catalog_names_its_mend(lab, quant):
+    quant("lake", "catalog")
+    path = a_directory(lab.lake.layout.catalog)
+    with pytest.raises(DataWrong, match=r"catalog\.json is unreadable \(Is a directory\)\. .*`quant lake catalog`"):
+        read_catalog(lab.lake.layout)
+    a_directory(lab.lake.layout.catalog_state)
+    quant("lake", "catalog")
+    assert read_catalog(lab.lake.layout)["tables"][UNIVERSE.name]["rows"] == 1
+    assert path.is_file()
+    assert "catalog.json" in " ".join(one.name for one in lab.lake.layout.aside.rglob("*"))
