@@ -22,6 +22,8 @@ def mend_of(damage: Damage) -> str:
     """Return what mends a file: a command where it can be computed again, a backup where it was observed."""
     if damage.kind == "gone":
         return _LOST.format(session=damage.partition.session, table=damage.table.name)
+    if damage.kind == "foreign":
+        return "move it away"
     if damage.table.zone in OBSERVED:
         return _BACKUP
     return f"quant lake rebuild --sessions {damage.partition.session}"

@@ -64,7 +64,7 @@ def planned_tag(work: Work, name: str) -> Tag:
         UnsafeNameError: it is no name for a file.
     """
     _require_free(work, name)
-    if found := [one for one in damages(work.lake, ALL, progress=work.progress) if one.kind == "damaged"]:
+    if found := [one for one in damages(work.lake, ALL, progress=work.progress) if one.kind != "gone"]:
         mends = " ".join(dict.fromkeys(f"Mend: {mend_of(one)}." for one in found))
         raise DamagedSourcesError(f"Tag {name!r} would name damaged files", [str(one) for one in found], mends)
     instant, ids = _state(work)

@@ -11,7 +11,7 @@ from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.footer import MEND, Footer, read_footer
 from quant_assets.lakehouse.layout import Partition
-from quant_assets.lakehouse.manifest import Manifest
+from quant_assets.lakehouse.manifest import NEVER_COMMITTED, Manifest
 from quant_assets.lakehouse.proof import prove
 from quant_assets.lakehouse.store import Lakehouse
 
@@ -21,7 +21,7 @@ OBSERVED = ("bronze", "discovery")
 _READERS = 4
 """Files that are decoded and hashed at a time; both run outside Python's lock."""
 
-Kind = Literal["damaged", "gone"]
+Kind = Literal["damaged", "gone", "foreign"]
 Wanted = Callable[[Table, Partition], bool]
 
 
@@ -38,7 +38,8 @@ class Damage:
 
     def __str__(self) -> str:
         """Return what to tell of it."""
-        return f"{self.path} is gone" if self.kind == "gone" else f"{self.path} is damaged: {self.why}"
+        told = {"gone": "is gone", "foreign": "was never committed", "damaged": f"is damaged: {self.why}"}
+        return f"{self.path} {told[self.kind]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +172,5 @@ def _judged_anew(one: _File, footer: Footer, wrong: CorruptFileError) -> Corrupt
 
 
 def _damage(lake: Lakehouse, one: _File, error: CorruptFileError) -> Damage:
-    return Damage(one.table, one.partition, lake.layout.relative(one.path), "damaged", error.cause)
+    kind: Kind = "foreign" if error.cause == NEVER_COMMITTED else "damaged"
+    return Damage(one.table, one.partition, lake.layout.relative(one.path), kind, error.cause)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from quant_assets.control.files import naming_full_disk, sweep_staged, write_tex
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.footer import Footer, instant_text, read_footer
 from quant_assets.lakehouse.lines import GrowingLines
+
+NEVER_COMMITTED = "it was never committed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,28 @@ class Manifest:
         except FileNotFoundError:
             return None, False
         entry = self._remembered(file)
-        return (entry.footer, True) if entry and entry.describes(stat) else (read_footer(file), False)
+        return (entry.footer, True) if entry and entry.describes(stat) else (self.footer_of(file), False)
+
+    def footer_of(self, file: Path) -> Footer:
+        """Return what a file says of itself.
+
+        Raises:
+            CorruptFileError: it says nothing valid; that is `NEVER_COMMITTED` where no line tells of it, and no writer
+                gives files such a name.
+        """
+        try:
+            return read_footer(file)
+        except CorruptFileError as error:
+            if self._is_foreign(file):
+                raise CorruptFileError(file, NEVER_COMMITTED, "Move it away.") from error
+            raise
+
+    def _is_foreign(self, file: Path) -> bool:
+        """Return whether nobody committed a file; a writer that was killed leaves no line, but a name of its own."""
+        try:
+            return not _COMMITTED.match(file.name) and self._remembered(file) is None
+        except CorruptFileError:
+            return False  # nobody knows what the manifest told
 
     def describes(self, file: Path) -> bool:
         """Return whether a file is, by size and time, the one that was committed last.
@@ -157,7 +181,7 @@ class Manifest:
 
     def rebuild(self, files: Iterable[Path], committed_at: str) -> int:
         """Write the manifest anew from the footers of `files`; returns how many lines it has."""
-        lines = [self._committed(file, read_footer(file), committed_at).to_line() for file in sorted(files)]
+        lines = [self._committed(file, self.footer_of(file), committed_at).to_line() for file in sorted(files)]
         sweep_staged(self.path.parent, self.path.name)
         write_text(self.path, "".join(lines))
         return len(lines)
@@ -319,4 +343,6 @@ class Manifest:
 
 _LINE_START = b'{"bytes"'
 """How every line begins, its keys being sorted."""
+_COMMITTED = re.compile(r"part\.parquet$|\d{8}T\d{12}Z-[0-9a-f]{8}|live-\d{8}-[0-9a-f]{12}")
+"""How the names of committed files begin: of partitions, of fetched batches, and of those that were promoted."""
 _REBUILD = "The manifest is only an index: run `quant lake reindex` to rebuild it from the files' footers."

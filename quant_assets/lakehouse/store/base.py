@@ -17,7 +17,7 @@ from quant_assets.control.locks import hold
 from quant_assets.domain.tables import Table
 from quant_assets.errors import CorruptFileError
 from quant_assets.lakehouse.aside import make_way
-from quant_assets.lakehouse.footer import Footer, read_footer
+from quant_assets.lakehouse.footer import Footer
 from quant_assets.lakehouse.layout import Layout, Partition
 from quant_assets.lakehouse.listing import newest_below, partitions_below, sessions_below
 from quant_assets.lakehouse.manifest import Manifest
@@ -126,7 +126,7 @@ class Store:
         for file in files:
             with contextlib.suppress(FileNotFoundError):
                 if not _is_committed(manifest, file):
-                    read_footer(file)
+                    manifest.footer_of(file)
 
     def _now(self) -> str:
         return self.clock.now().isoformat()

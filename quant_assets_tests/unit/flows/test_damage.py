@@ -632,3 +632,49 @@ def test_a_directory_in_the_place_of_the_catalog_names_its_mend(lab, quant):
     assert read_catalog(lab.lake.layout)["tables"][UNIVERSE.name]["rows"] == 1
     assert path.is_file()
     assert "catalog.json" in " ".join(one.name for one in lab.lake.layout.aside.rglob("*"))
+
+
+# ------------------------------------------------------------ what nobody committed
+
+
+def test_a_file_in_bronze_that_was_never_committed_is_told_as_that_and_moving_it_away_mends_it(lab, refused, quant):
+    path = batch(lab).with_name("foo.parquet")
+    path.write_text("hi\n")
+    told = f"{relative(lab, path)} was never committed"
+    assert [one for one in audited(lab) if one[0] == "error"] == [("error", RAW_TWS_BARS.name, told, "move it away")]
+    assert refused("audit", "data") == f"{RAW_TWS_BARS.name}: {told}. Mend: move it away."
+    sentence = f"{path} is unreadable (it was never committed). Move it away."
+    assert refused("lake", "reindex", RAW_TWS_BARS.name) == sentence
+    with lab.at(after(SESSION) + timedelta(hours=1)) as work:
+        with pytest.raises(DataWrong) as stopped:
+            Curator(work).minute_bars(SESSION)
+        assert str(stopped.value) == sentence
+        with pytest.raises(DamagedSourcesError, match=r"foo\.parquet was never committed\. Mend: move it away\."):
+            check_sources(work, [SESSION])
+        with pytest.raises(DamagedSourcesError, match=r"foo\.parquet was never committed"):
+            create_tag(work, "t")
+    path.unlink()
+    assert [one for one in audited(lab) if one[0] == "error"] == []
+    assert "1 files" in quant("lake", "reindex", RAW_TWS_BARS.name).stdout
+
+
+@pytest.mark.parametrize("has_line", [True, False])
+def test_a_damaged_batch_has_to_come_from_a_backup_also_where_its_writer_died_before_its_line(lab, has_line):
+    path = batch(lab)
+    path.write_text("hi\n")
+    if not has_line:
+        lab.lake.layout.manifest(RAW_TWS_BARS).write_text("")
+    ((what, mend),) = [one[2:] for one in audited(lab) if one[0] == "error"]
+    assert what.startswith(f"{relative(lab, path)} is damaged: ")
+    assert mend.startswith("restore it from a backup, to the same path")
+
+
+def test_a_promoted_batch_has_the_name_of_a_batch(tmp_path):
+    """What a killed promotion put in place has no line yet."""
+    table, at = RAW_TWS_BARS, AT
+    layout = Layout(tmp_path)
+    path = layout.batch(table, at, "live-20240314-0123456789ab")
+    path.parent.mkdir(parents=True)
+    path.write_text("hi\n")
+    with pytest.raises(DataWrong, match="has to come from a backup"):
+        Lakehouse(layout).raw.read(table, at)
