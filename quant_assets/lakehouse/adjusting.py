@@ -167,6 +167,9 @@ def refuse_unproved(store: CuratedStore, calendar: TradingCalendar, rows: pl.Dat
     Raises:
         UnprovedBasisError: names the first such time.
     """
+    days = rows.select((pl.col("session").max() - pl.col("session").min()).dt.total_days()).item()
+    if days is None or days <= OVERLAP:
+        return
     place = {day: number for number, day in enumerate(calendar.all_sessions)}
     apart = (
         rows.select("con_id", "session")
@@ -179,9 +182,12 @@ def refuse_unproved(store: CuratedStore, calendar: TradingCalendar, rows: pl.Dat
     )
     if apart.is_empty():
         return
-    days = [Partition(day) for day in apart["session"].unique()]
+    returns = [Partition(day) for day in apart["session"].unique()]
     windows = store.read_many(
-        CURATED_TWS_1D_BARS, days, ["as_of_session", "con_id", "symbol", "session"], apart["con_id"].unique().to_list()
+        CURATED_TWS_1D_BARS,
+        returns,
+        ["as_of_session", "con_id", "symbol", "session"],
+        apart["con_id"].unique().to_list(),
     )
     begins = windows.group_by("as_of_session", "con_id").agg(pl.col("symbol").last(), pl.col("session").min())
     unproved = (
