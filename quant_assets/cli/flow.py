@@ -116,6 +116,7 @@ def run_data(
         outcome = _brought_up_to_date(registry, sessions, outcome)
     if not outcome.success:
         return outcome
+    TwsGate(registry.settings).mend_status()
     profiles = list(registry.settings.manifest.active_profiles)
     screened = registry.run(["candidates"], *range_of(sessions, profiles[0], profiles[-1]))
     return _joined(_joined(outcome, screened), registry.run(["catalog"]))

@@ -9,6 +9,7 @@ from quant_assets.cli.common import json_option, open_work, print_json
 from quant_assets.control.locks import holder_of
 from quant_assets.control.pausing import Wish, read_control, write_control
 from quant_assets.control.status import read_status
+from quant_assets.errors import CorruptFileError
 from quant_assets.flows.gate import STAGE
 from quant_assets.flows.work import Work
 
@@ -55,11 +56,18 @@ _SAID: Final[Mapping[tuple[Wish, bool], str]] = {
 
 
 def state_of(work: Work, stage: str) -> dict[str, object]:
-    """Return whether a stage runs, what was asked of it, whether it is paused and since when, and if it can resume."""
+    """Return whether a stage runs, what was asked of it, whether it is paused and since when, and if it can resume.
+
+    `unreadable` is what is wrong with its status; then only its lock tells whether it runs.
+    """
     asked = read_control(stage, work.layout.lakehouse)
-    status = read_status(stage, work.layout.lakehouse)
     holder = holder_of("tws", work.layout.locks)
-    is_running = bool(status and holder and holder.get("lock_id") == status.lock_id)
+    try:
+        status, unreadable = read_status(stage, work.layout.lakehouse), ""
+        is_running = bool(status and holder and holder.get("lock_id") == status.lock_id)
+    except CorruptFileError as error:
+        status, unreadable = None, str(error)
+        is_running = bool(holder and holder.get("stage") == stage)
     return {
         "stage": stage,
         "is_running": is_running,
@@ -73,4 +81,5 @@ def state_of(work: Work, stage: str) -> dict[str, object]:
         "health_check": status.health_check if status else "unknown",
         "can_resume": bool(status and status.can_resume),
         "holder": holder,
+        "unreadable": unreadable,
     }

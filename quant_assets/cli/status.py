@@ -107,6 +107,8 @@ def _tell_certificates(found: Sequence[Certificate]) -> None:
 def _tell_ingestion(state: dict[str, object]) -> None:
     """Say what the ingestion does, where it does something or ended badly."""
     why = f" ({state['reason']})" if state["reason"] else ""
+    if unreadable := state["unreadable"]:
+        click.secho(f"the state of the ingestion is unknown: {unreadable}", fg="yellow")
     if since := state["paused_since"]:
         said = f"ingestion is paused since {since:%Y-%m-%d %H:%M} UTC{why}; `quant resume` lets it go on"
         click.secho(said, fg="yellow")

@@ -143,5 +143,8 @@ class Turnstile:
 
     def _standing(self) -> Status:
         """Return what the run that is held has said of itself; what another run left says nothing about it."""
-        status = read_status(self._stage, self._directory)
+        try:
+            status = read_status(self._stage, self._directory)
+        except CorruptFileError:
+            status = None  # it is replaced next
         return status if status and status.lock_id == self.lock_id else Status("ingestion", self._clock.now())

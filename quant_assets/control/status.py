@@ -87,8 +87,7 @@ def read_status(stage: str, directory: Path) -> Status | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        mend = f"Delete it and run stage {stage!r} again; it writes a new one."
-        raise CorruptFileError(path, f"{type(error).__name__}: {error}", mend) from None
+        raise CorruptFileError(path, f"{type(error).__name__}: {error}", "`quant flow data` writes it anew.") from None
 
 
 def _parsed(raw: dict[str, Any]) -> Status:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Self, TypeVar
@@ -16,8 +16,8 @@ from quant_assets.connectors.tws.patience import DailyWindow, RetryPolicy
 from quant_assets.control.audit import AuditLog
 from quant_assets.control.locks import hold
 from quant_assets.control.pausing import Turnstile
-from quant_assets.control.status import write_status
-from quant_assets.errors import ConfigurationError
+from quant_assets.control.status import read_status, status_path, write_status
+from quant_assets.errors import ConfigurationError, CorruptFileError, LockHeldError
 from quant_assets.flows.work import OpenSource
 from quant_assets.gateway.accounts import Portfolio
 from quant_assets.gateway.embedded import EmbeddedGateway
@@ -25,6 +25,7 @@ from quant_assets.gateway.faults import NO_FAULTS, FaultEngine, FaultPlan, Fault
 from quant_assets.gateway.market import Market
 from quant_assets.gateway.rules import Rules
 from quant_assets.gateway.server import ACCOUNT
+from quant_assets.lakehouse.aside import make_way
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.settings import Settings
 from quant_assets.settings.manifest import ReplayConfig
@@ -141,6 +142,25 @@ class TwsGate:
             status("ingestion", health_check="error", can_resume=True)
             raise
         status("complete", health_check="ok")
+
+    def mend_status(self) -> None:
+        """Write a status anew that cannot be read, after a cycle that ended well; whoever asks meanwhile writes it."""
+        if not self._is_unreadable():
+            return
+        owner = {"run": self._run_id, "stage": STAGE}
+        with suppress(LockHeldError), hold("tws", self._layout.locks, owner=owner) as held:
+            if self._is_unreadable():
+                directory = self._layout.lakehouse
+                make_way(self._layout, status_path(STAGE, directory), self.clock.now())
+                own = partial(write_status, lock_id=held.lock_id, clock=self.clock)
+                own(STAGE, directory, "complete", health_check="ok")
+
+    def _is_unreadable(self) -> bool:
+        try:
+            read_status(STAGE, self._layout.lakehouse)
+        except CorruptFileError:
+            return True
+        return False
 
     async def _connected(self, job: Callable[[OpenSource], Awaitable[T]]) -> T:
         tws = self._settings.manifest.tws

@@ -25,7 +25,7 @@ from quant_assets.connectors.tws import (
 )
 from quant_assets.control.audit import verify
 from quant_assets.control.pausing import Turnstile, control_path, read_control, write_control
-from quant_assets.control.status import Status, read_status, write_status
+from quant_assets.control.status import Status, read_status, status_path, write_status
 from quant_assets.errors import CorruptFileError
 from quant_assets.gateway.embedded import EmbeddedGateway
 from quant_assets.gateway.rules import Rules
@@ -110,6 +110,8 @@ def test_a_pause_leaves_what_the_status_says_of_the_run(tmp_path):
     write_status("ingestion", tmp_path, "verification", lock_id="mine", **own)
     assert [said(one) for one in asyncio.run(paused_and_resumed())] == [("verification", "warn", 6, "mine", True)] * 2
     write_status("ingestion", tmp_path, "complete", lock_id="of a run before", **own)
+    assert [said(one) for one in asyncio.run(paused_and_resumed())] == [("ingestion", "unknown", 0, "mine", True)] * 2
+    status_path("ingestion", tmp_path).write_text("{")
     assert [said(one) for one in asyncio.run(paused_and_resumed())] == [("ingestion", "unknown", 0, "mine", True)] * 2
 
 

@@ -48,7 +48,7 @@ def test_only_complete_opens_the_gate(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"phase": "nearly", "last_update": "2024-01-02T21:00:00Z"}'])
 def test_a_broken_file_is_named_with_its_mend(tmp_path, text):
     status_path("m", tmp_path).write_text(text)
-    with pytest.raises(CorruptFileError, match=r"m_status\.json.*Delete it"):
+    with pytest.raises(CorruptFileError, match=r"m_status\.json.*`quant flow data` writes it anew"):
         read_status("m", tmp_path)
 
 

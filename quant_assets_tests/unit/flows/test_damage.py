@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -15,6 +16,8 @@ from click.testing import CliRunner
 
 from quant_assets.cli import cli
 from quant_assets.control.audit import read
+from quant_assets.control.locks import hold
+from quant_assets.control.status import read_status, status_path
 from quant_assets.domain.features import GROUPS
 from quant_assets.domain.tables import (
     CURATED_TWS_1D_BARS,
@@ -23,6 +26,7 @@ from quant_assets.domain.tables import (
     INSTRUMENTS,
     QUARANTINE_TWS_BARS,
     RAW_TWS_BARS,
+    RAW_TWS_REQUESTS,
     UNIVERSE,
     Table,
 )
@@ -36,6 +40,7 @@ from quant_assets.flows.curate import Curator
 from quant_assets.flows.damage import check_sources, damaged_results, set_aside
 from quant_assets.flows.data_audit import audit_data
 from quant_assets.flows.derive import publish_group
+from quant_assets.flows.gate import TwsGate
 from quant_assets.flows.slate import wipe
 from quant_assets.flows.tags import create_tag, verify_tag
 from quant_assets.lakehouse import compaction
@@ -678,3 +683,52 @@ def test_a_promoted_batch_has_the_name_of_a_batch(tmp_path):
     path.write_text("hi\n")
     with pytest.raises(DataWrong, match="has to come from a backup"):
         Lakehouse(layout).raw.read(table, at)
+
+
+# ------------------------------------------------------------ the status of the ingestion
+
+
+def test_a_damaged_status_is_one_line_of_quant_status_and_flow_data_writes_it_anew(lab, quant):
+    path = status_path("ingestion", lab.lake.layout.lakehouse)
+    path.write_text('{"phase": "comp')
+    sentence = f"{path} is unreadable (JSONDecodeError"
+    told = quant("status")
+    assert f"the state of the ingestion is unknown: {sentence}" in told.stdout
+    assert told.stdout.count("`quant flow data` writes it anew") == 1
+    assert CURATED_TWS_1M_BARS.name in told.stdout
+    ingestion = json.loads(quant("status", "--json").stdout)["ingestion"]
+    assert ingestion["unreadable"].startswith(sentence)
+    assert (ingestion["phase"], ingestion["is_running"], ingestion["is_complete"]) == (None, False, False)
+    assert quant("pause").stdout.startswith("ingestion is not running; the next run waits")
+    assert quant("resume").stdout == "ingestion is not running; the next run does not wait\n"
+    requests = len(lab.lake.raw.batches(RAW_TWS_REQUESTS, AT))
+    quant("flow", "data", "--session", str(SESSION))
+    assert len(lab.lake.raw.batches(RAW_TWS_REQUESTS, AT)) == requests, "nothing had to be asked"
+    status = read_status("ingestion", lab.lake.layout.lakehouse)
+    assert (status.phase, status.health_check, status.paused_since) == ("complete", "ok", None)
+    assert json.loads(quant("status", "--json").stdout)["ingestion"]["unreadable"] == ""
+
+
+def test_while_somebody_asks_the_status_is_left_to_them_and_they_are_seen_to_run(lab, quant):
+    path = status_path("ingestion", lab.lake.layout.lakehouse)
+    path.write_text("")
+    with lab.at(after(SESSION)) as work, hold("tws", lab.lake.layout.locks, owner={"run": "r", "stage": "ingestion"}):
+        with ThreadPoolExecutor(1) as others:
+            others.submit(TwsGate(work.settings).mend_status).result()
+        assert path.read_text() == ""
+        assert json.loads(quant("status", "--json").stdout)["ingestion"]["is_running"] is True
+        assert quant("resume").stdout == "ingestion goes on\n"
+
+
+def test_a_status_that_can_be_read_or_was_never_there_is_left_alone(lab):
+    path = status_path("ingestion", lab.lake.layout.lakehouse)
+    before = path.read_bytes()
+    with lab.at(after(SESSION)) as work:
+        TwsGate(work.settings).mend_status()
+        assert path.read_bytes() == before
+        path.unlink()
+        TwsGate(work.settings).mend_status()
+        assert not path.exists()
+        path.mkdir()
+        TwsGate(work.settings).mend_status()
+    assert read_status("ingestion", lab.lake.layout.lakehouse).is_complete
