@@ -222,7 +222,7 @@ def test_a_run_that_is_gone_on_with_stays_however_old_its_first_file_is(lake):
 
 def test_an_old_run_that_is_frozen_again_stays_until_its_snapshot_names_it(lake):
     """Everything is written already, and the row of `snapshots` comes after the lock of the run is free."""
-    half, done = run(lake, "half", inputs={}), run(lake, "done", finished=True)
+    half, done = run(lake, "half", inputs={}), run(lake, "done", finished=True, inputs={})
     for path in (half, done):
         with RunDirectory(path).writing():
             pass
