@@ -6,7 +6,8 @@ from quant_assets.domain import tables
 from quant_assets.errors import CorruptFileError
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.aside import make_way
-from quant_assets.lakehouse.catalog import CatalogState, build_catalog, read_catalog, write_catalog
+from quant_assets.lakehouse.catalog import build_catalog, read_catalog, write_catalog
+from quant_assets.lakehouse.catalog_state import CatalogState
 from quant_assets.lakehouse.layout import Layout
 
 _STAMP = "generated_at"

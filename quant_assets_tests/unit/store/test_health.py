@@ -513,7 +513,7 @@ def test_a_refresh_after_one_commit_says_what_a_full_one_says(work, store):
 def test_a_refresh_looks_at_committed_partitions_only(work, store, monkeypatch):
     refresh_catalog(work)
     looked = []
-    from quant_assets.lakehouse import catalog as module
+    from quant_assets.lakehouse import catalog_state as module
 
     original = module._held
     monkeypatch.setattr(
