@@ -22,7 +22,7 @@ T := quant_assets_tests
 LONG := $(T)/e2e $(T)/chaos $(T)/mutations \
         $(T)/assets/test_automation.py $(T)/assets/test_live.py $(T)/assets/test_bad_sessions.py \
         $(T)/contract/test_ib_async.py $(T)/contract/test_verify_elsewhere.py $(T)/contract/test_shipped_faults.py \
-        $(T)/contract/test_console.py
+        $(T)/contract/test_console.py $(T)/unit/flows/test_returning.py
 
 # What pip has to agree with; a change of either file installs again.
 PINS := pyproject.toml constraints.txt

@@ -222,7 +222,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
     A line that is being appended shows page by page: beyond the size of that moment it would be read in two parts.
     """
     with _opened(path) as file:
-        left = os.fstat(file.fileno()).st_size
+        if not (left := os.fstat(file.fileno()).st_size):
+            return
         for number, found in enumerate(file, start=1):
             raw = found[:left]
             yield number, raw.rstrip(b"\n"), raw.endswith(b"\n")

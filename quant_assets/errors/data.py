@@ -155,11 +155,12 @@ class UnexplainedBreakError(DataWrong):
 class UnprovedBasisError(DataWrong):
     """An instrument was away for longer than its history reaches back: nobody can tell what happened meanwhile."""
 
-    def __init__(self, symbol: str, last: date, first: date, begins: date, others: Iterable[str] = ()) -> None:
+    def __init__(self, symbol: str, last: date, first: date, begins: date | None, others: Iterable[str] = ()) -> None:
         self.symbol, self.last, self.first = symbol, last, first
         too = f" So is it for {listed(names)}." if (names := sorted({*others} - {symbol})) else ""
+        reach = f"begins on {begins}" if begins else "is not there"
         super().__init__(
-            f"{symbol} has nothing between {last} and {first}, and its daily history as of {first} begins on {begins}: "
+            f"{symbol} has nothing between {last} and {first}, and its daily history as of {first} {reach}: "
             "no answer of before can be compared with one of after, so whether a split or a dividend changed its "
             f'prices meanwhile cannot be told.{too} Ask with adjust="as_served", up to {last}, from {first} on, or '
             f'without {symbol}; get_curated_bars answers with missing="ignore" as if nothing had happened.'

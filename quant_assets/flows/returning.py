@@ -6,7 +6,7 @@ so is that of the first session away, and it was published before the next answe
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import date
 
 import polars as pl
@@ -48,10 +48,10 @@ def newly_outdated_factors(work: Work) -> dict[date, str]:
 
 def _lacking(work: Work, sessions: list[date], vintages: list[date]) -> dict[date, str]:
     """Return which of some sessions have factors that were made before a vintage came that tells of them."""
-    told = pl.DataFrame(schema=_TOLD)
+    told, asked = pl.DataFrame(schema=_TOLD), frozenset(sessions)
     for one in vintages:
         with contextlib.suppress(CorruptFileError):  # named with the other damaged files
-            told = pl.concat([told, _told_or_missed(work, one)])
+            told = pl.concat([told, _told_or_missed(work, one, asked)])
     by_session = {
         day: sorted(of)
         for day, of in told.filter(pl.col("session").is_in(sessions)).group_by("session").agg("vintage").iter_rows()
@@ -115,10 +115,10 @@ def _once(work: Work, question: str, vintage: date, look: Callable[[Work, date],
     return work.looked_into[key]
 
 
-def _told_or_missed(work: Work, vintage: date) -> pl.DataFrame:
+def _told_or_missed(work: Work, vintage: date, asked: Container[date]) -> pl.DataFrame:
     """Return what a vintage tells, and the sessions near it in which those who return with it were members, too.
 
-    They had no answer then, so their minutes were held against nothing.
+    They had no answer then, so their minutes were held against nothing. Only what is asked about is looked into.
     """
     away = _once(work, "away", vintage, _away)
     if away.is_empty():
@@ -126,7 +126,7 @@ def _told_or_missed(work: Work, vintage: date) -> pl.DataFrame:
     since, calendar, store = away["since"].min(), work.calendar, work.lake.curated
     before = calendar.previous(vintage)
     days = calendar.window(before, FULL_EVERY) if before else []
-    near = [day for day in days if isinstance(since, date) and day > since]
+    near = [day for day in days if day in asked and isinstance(since, date) and day > since]
     own = [pl.DataFrame(schema={"as_of_session": pl.Date, "session": pl.Date, "con_id": pl.Int64})]
     for day in near:
         with contextlib.suppress(CorruptFileError):

@@ -192,8 +192,9 @@ def refuse_unproved(store: CuratedStore, calendar: TradingCalendar, rows: pl.Dat
     begins = windows.group_by("as_of_session", "con_id").agg(pl.col("symbol").last(), pl.col("session").min())
     unproved = (
         apart.select("con_id", "last", "session")
-        .join(begins.rename({"session": "begins", "as_of_session": "session"}), on=["con_id", "session"])
-        .filter(pl.col("begins") > pl.col("last"))
+        .join(begins.rename({"session": "begins", "as_of_session": "session"}), on=["con_id", "session"], how="left")
+        .filter((pl.col("begins") > pl.col("last")).fill_null(value=True))
+        .with_columns(pl.coalesce("symbol", pl.format("instrument {}", "con_id")).alias("symbol"))
         .sort("session", "symbol")
     )
     for row in unproved.head(1).iter_rows(named=True):

@@ -115,9 +115,11 @@ def _held(lakehouse: Lakehouse, table: Table, partition: Partition) -> Held:
     rows, size, unreadable = 0, 0, []
     manifest = lakehouse.raw.manifest(table)
     for file in _files(lakehouse, table, partition):
-        size += file.stat().st_size
         try:
+            size += file.stat().st_size
             footer = proved(table, file, manifest)
+        except FileNotFoundError:
+            continue
         except CorruptFileError:
             unreadable.append(lakehouse.layout.relative(file))
         else:

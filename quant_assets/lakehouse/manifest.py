@@ -89,11 +89,11 @@ class Manifest:
         try:
             return read_footer(file)
         except CorruptFileError as error:
-            if self._is_foreign(file):
+            if self.is_foreign(file):
                 raise CorruptFileError(file, NEVER_COMMITTED, "Move it away.") from error
             raise
 
-    def _is_foreign(self, file: Path) -> bool:
+    def is_foreign(self, file: Path) -> bool:
         """Return whether nobody committed a file; a writer that was killed leaves no line, but a name of its own."""
         try:
             return not _COMMITTED.match(file.name) and self._remembered(file) is None

@@ -103,7 +103,7 @@ def _hear_out(connection: Any) -> None:
 
 def _unread(line: Any) -> Iterator[bytes]:
     """Yield what the system still holds of a connection; asyncio's view of a socket does not read, a duplicate does."""
-    with line.dup() as reader, suppress(OSError):
+    with suppress(OSError), line.dup() as reader:
         while data := reader.recv(_AT_ONCE):
             yield data
 

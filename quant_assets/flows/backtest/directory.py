@@ -21,9 +21,9 @@ from quant_assets.domain.run_files import (
     WEIGHTS_FRAME,
 )
 from quant_assets.domain.verification import errors
-from quant_assets.errors import ChangingLakeError, UnknownNameError
+from quant_assets.errors import UnknownNameError
 from quant_assets.flows.backtest.sources import History
-from quant_assets.flows.backtest.walking import Walked
+from quant_assets.flows.backtest.walking import Walked, require_unchanged
 from quant_assets.lakehouse.layout import Layout
 from quant_assets.lakehouse.runs import (
     RunDirectory,
@@ -52,9 +52,7 @@ def store(layout: Layout, walked: Walked, history: History, profile: Profile, cl
         SnapshotExistsError: the directory holds something else.
     """
     last = date.fromisoformat(walked.record["last"])
-    if (now := history.described(walked.decisions, last)) != walked.inputs:
-        read, stands = walked.inputs["tables"], now["tables"]
-        raise ChangingLakeError(sorted(name for name in read if stands.get(name) != read[name]))
+    require_unchanged(walked.inputs, history.described(walked.decisions, last))
     plan = {
         "rebalance": walked.plan.rebalance,
         "window": walked.plan.window,

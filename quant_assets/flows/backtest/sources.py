@@ -15,7 +15,7 @@ from quant_assets.domain.backtest import Past, Prices, chained, cut, prices_of, 
 from quant_assets.domain.breaks import breaks_of
 from quant_assets.domain.calendar import TradingCalendar
 from quant_assets.domain.tables import CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE, Table
-from quant_assets.errors import SnapshotIncompleteError
+from quant_assets.errors import ChangingLakeError, SnapshotIncompleteError
 from quant_assets.flows.screen import screened_by, screens_inputs
 from quant_assets.flows.work import Work
 from quant_assets.lakehouse.layout import Partition
@@ -157,8 +157,8 @@ class LakeHistory:
     last: date
     screens: Mapping[str, Scanner] = field(default_factory=dict)
     """The profile's own screens, by name."""
-    _between: set[date] = field(default_factory=set, init=False, repr=False, compare=False)
-    """Sessions between decisions whose daily windows prices were taken from."""
+    _between: dict[date, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Sessions between decisions whose daily windows prices were taken from, and the content that was read."""
 
     @cached_property
     def sessions(self) -> tuple[date, ...]:
@@ -223,17 +223,27 @@ class LakeHistory:
         """Return rows of instruments from the last window of some sessions that holds them; the newest holds none."""
         if not con_ids or len(sessions) == 1:
             return []
-        rows = Windows.read(self.work.lake.curated, sorted(con_ids), sessions).rows
-        self._between.update(rows.keys() - {sessions[-1]})
-        return list(rows.values())
+        store, found = self.work.lake.curated, []
+        for day, rows in Windows.read(store, sorted(con_ids), sessions).rows.items():
+            window, footer = store.read_standing(CURATED_TWS_1D_BARS, Partition(day))
+            self._between[day] = footer.content_id
+            found.append(window.join(rows.select("con_id").unique(), on="con_id", how="semi"))
+        return found
 
     def described(self, decisions: Sequence[date], last: date) -> dict[str, Any]:
-        """Return the content id of every partition that is read; of windows between decisions, those that were."""
+        """Return the content id of every partition that is read; of windows between decisions, those that were.
+
+        Raises:
+            ChangingLakeError: such a window is another one by now.
+        """
         lake = self.work.lake.curated
         read = [(table, day) for day in decisions for table in (CURATED_TWS_1D_BARS, INSTRUMENTS, UNIVERSE)]
         footers = {(table.name, day): lake.footer(table, Partition(day)) for table, day in read}
         for day in (*self._between, last):
             footers[CURATED_TWS_1D_BARS.name, day] = lake.footer(CURATED_TWS_1D_BARS, Partition(day))
+        stands = {day: footers[CURATED_TWS_1D_BARS.name, day] for day in sorted(self._between)}
+        if changed := [day for day, one in stands.items() if not one or one.content_id != self._between[day]]:
+            raise ChangingLakeError([f"{CURATED_TWS_1D_BARS.name}[{day}]" for day in changed])
         observed = all(self._all_of(CURATED_TWS_1D_BARS, day, pl.col("known_basis") == "observed") for day in decisions)
         is_pit = observed and all(self._all_of(UNIVERSE, day, pl.col("is_pit")) for day in decisions)
         screens = [screens_inputs(lake, day, self.screens) for day in decisions]

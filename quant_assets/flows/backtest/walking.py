@@ -29,7 +29,7 @@ from quant_assets.domain.backtest import (
 from quant_assets.domain.costs import SCHEDULES
 from quant_assets.domain.reports.data import TRACE
 from quant_assets.domain.returns import SESSIONS_PER_YEAR
-from quant_assets.errors import DataWrong
+from quant_assets.errors import ChangingLakeError, DataWrong
 from quant_assets.flows.backtest.sources import History
 from quant_assets.settings.manifest import Profile
 
@@ -84,13 +84,16 @@ def walk(
         progress: where folds are counted.
 
     Raises:
+        ChangingLakeError: what prices are taken from changed while they were read.
         ConfigurationError: no fold fits.
         DataWrong: no decision succeeded; the first one's reason.
     """
     folds = plan_folds(history.sessions, first, last, plan)
     known = tuple(fold.known for fold in folds)
-    inputs = history.described(known, folds[-1].earns[-1])
+    before = history.described(known, folds[-1].earns[-1])
     prices = history.prices(folds[0].traded, folds[-1].earns[-1], known)
+    inputs = history.described(known, folds[-1].earns[-1])
+    require_unchanged(before, inputs)
     length = None if plan.window == "expanding" else profile.data.lookback_sessions
     used = _for_window(profile, plan, len(history.sessions))
     account = Account(prices, **_costs(used))
@@ -111,6 +114,17 @@ def walk(
         decisions=known,
         inputs=inputs,
     )
+
+
+def require_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a history of which something that was named is another one by now.
+
+    Raises:
+        ChangingLakeError: names every such table.
+    """
+    named, stands = before["tables"], now["tables"]
+    if changed := sorted(name for name in named if stands.get(name) != named[name]):
+        raise ChangingLakeError(changed)
 
 
 class _NoDecisionError(DataWrong):

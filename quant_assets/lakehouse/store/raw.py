@@ -84,12 +84,13 @@ class RawStore(Store):
 
         Called under the table's lock. A batch that has a line keeps that one alone, whatever stands there by now.
         """
-        manifest = self.manifest(table)
-        with contextlib.suppress(CorruptFileError):  # of the manifest, or of a batch: the data audit names either
-            held = (file for one in partitions for file in self.batches(table, one))
-            strays = [(file, read_footer(file)) for file in held if manifest.remembered(file) is None]
-            if strays:
-                manifest.append(strays, self._now())
+        manifest, strays = self.manifest(table), []
+        for file in (file for one in partitions for file in self.batches(table, one)):
+            with contextlib.suppress(CorruptFileError):  # of the manifest, or of the batch: the data audit names either
+                if manifest.remembered(file) is None and not manifest.is_foreign(file):
+                    strays.append((file, read_footer(file)))
+        if strays:
+            manifest.append(strays, self._now())
 
     def retire(self, table: Table, partition: Partition, files: Collection[Path], *, tells: bool = True) -> None:
         """Remove batches whose rows stand elsewhere by now, and have the manifest forget them: they are no loss.

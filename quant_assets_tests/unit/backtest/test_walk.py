@@ -354,28 +354,49 @@ def test_a_split_between_two_windows_is_no_return():
     assert found.returns["pool_gross"].to_list() == pytest.approx(other.returns["pool_gross"].to_list())
 
 
-def test_who_leaves_the_universe_between_two_decisions_earns_until_then(tmp_path):
+@pytest.fixture
+def leaving(tmp_path):
     """103 falls by half in the middle of a month, and leaves with the next session: no decision's window tells of it."""
     prices, sessions = scenario.closes(140, 6), CALENDAR.window(LAST, 140)
     decisions = [one.known for one in plan_folds(sessions, FIRST, LAST, Plan())]
     fall = sessions.index(decisions[1]) + 9
     prices[fall, 2] /= 2
     work = lake(prices, [day for day in sessions if day >= decisions[0]])
-    curated = CuratedStore(Layout(tmp_path))
+    curated = CuratedStore(Layout(tmp_path / "data"))
     for (name, key), frame in work.lake.curated.read.__self__.frames.items():
         left = (pl.col("con_id") == 103) & (pl.lit(key) > str(sessions[fall]))
         curated.write(BY_NAME[name], Partition(date.fromisoformat(key)), frame.filter(~left))
     work.lake.curated = curated
-    source = LakeHistory(work, 60, LAST)
+    return LakeHistory(work, 60, LAST), prices, decisions, sessions[fall]
+
+
+def test_who_leaves_the_universe_between_two_decisions_earns_until_then(leaving):
+    source, prices, decisions, fall = leaving
     found = source.prices(FIRST, LAST, decisions)
-    is_gone = (pl.col("con_id") == 103) & (pl.col("session") > sessions[fall])
+    is_gone = (pl.col("con_id") == 103) & (pl.col("session") > fall)
     expected = history(bars(prices=prices).filter(~is_gone)).prices(FIRST, LAST, decisions)
     assert found.con_ids == expected.con_ids
     assert found.returns == pytest.approx(expected.returns, nan_ok=True)
-    assert found.returns[found.sessions.index(sessions[fall]), 2] < -0.4
-    told = source.described(decisions, LAST)["tables"]
-    footer = curated.footer(CURATED_TWS_1D_BARS, Partition(sessions[fall]))
-    assert told[f"{CURATED_TWS_1D_BARS.name}[{sessions[fall]}]"]["content_id"] == footer.content_id
+    assert found.returns[found.sessions.index(fall), 2] < -0.4
+
+
+def test_a_walk_across_a_leaving_is_stored_with_the_window_between_decisions(leaving, tmp_path):
+    source, _, _, fall = leaving
+    window = f"{CURATED_TWS_1D_BARS.name}[{fall}]"
+    found = walk(source, NAME, profile(), FIRST, LAST, Plan())
+    footer = source.work.lake.curated.footer(CURATED_TWS_1D_BARS, Partition(fall))
+    assert found.inputs["tables"][window]["content_id"] == footer.content_id
+    run = store(Layout(tmp_path / "out"), found, source, profile(), ManualClock(SystemClock().now()))
+    assert window in run.read_json("config/inputs.json")["tables"]
+
+
+def test_a_walk_whose_window_between_decisions_is_republished_is_refused(leaving, tmp_path):
+    source, _, _, fall = leaving
+    found = walk(source, NAME, profile(), FIRST, LAST, Plan())
+    curated, at = source.work.lake.curated, Partition(fall)
+    curated.write(CURATED_TWS_1D_BARS, at, curated.read(CURATED_TWS_1D_BARS, at).with_columns(pl.col("volume") * 2))
+    with pytest.raises(ChangingLakeError, match=re.escape(f"{CURATED_TWS_1D_BARS.name}[{fall}]")):
+        store(Layout(tmp_path / "out"), found, source, profile(), ManualClock(SystemClock().now()))
 
 
 # ---------------------------------------------------------------- directory and command

@@ -174,6 +174,14 @@ def test_the_end_of_a_line_that_was_half_there_is_no_line_of_its_own(log, monkey
     assert [line["event"] for line in read(log.path)] == ["first", "second"]
 
 
+def test_a_log_that_has_no_line_yet_when_it_is_opened_is_whole(log, monkeypatch):
+    log.record("first")
+    empty = os.stat_result([0] * 10)
+    monkeypatch.setattr(audit.os, "fstat", lambda _: empty)
+    assert verify(log.path) == []
+    assert list(read(log.path)) == []
+
+
 def test_kill_9_while_writing_leaves_a_log_that_goes_on(log):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     endless = APPEND_MANY.replace("range(60)", "range(10**9)")

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from quant_assets.domain.tables import ADJUSTMENT_FACTORS
+from quant_assets.domain.tables import ADJUSTMENT_FACTORS, CURATED_TWS_1D_BARS
 from quant_assets.errors import UnprovedBasisError
 from quant_assets.flows.adjust import Adjuster
 from quant_assets.flows.certify import stale_tables
@@ -202,6 +202,9 @@ def test_a_time_away_that_no_history_reaches_across_is_refused_and_not_taken_for
         assert alone.equals(store.get_curated_bars([symbol], *one_side))
         assert alone["session"].n_unique() == 1
     assert store.get_curated_bars([STAYS], first, left.last, adjust="splits").height > 390
+    left.lab.lake.layout.file(CURATED_TWS_1D_BARS, Partition(left.last)).unlink()
+    with pytest.raises(UnprovedBasisError, match=f"as of {left.last} is not there"):
+        FeatureStore(store.layout, CALENDAR).get_curated_bars([symbol], first, left.last, adjust="splits")
 
 
 def test_as_of_an_evening_before_the_return_nothing_is_known_of_it(tmp_path):

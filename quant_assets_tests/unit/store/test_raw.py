@@ -199,26 +199,29 @@ def test_notes_that_can_neither_be_read_nor_written_fail_no_read(store):
 
 
 def test_a_batch_whose_writer_was_killed_gets_its_line_with_the_next_one(store, monkeypatch):
-    """A batch without a line is missed by nobody once it is lost."""
+    """A batch without a line is missed by nobody once it is lost; beside it lie a torn one and a copy that is none."""
 
     def killed(*_):
         raise KeyboardInterrupt
 
+    first, second, third, fourth, torn = (f"20240315T22000000000{n}Z-0000000{n}" for n in range(5))
     with monkeypatch.context() as patch:
         patch.setattr("quant_assets.lakehouse.manifest.Manifest.append", killed)
         with pytest.raises(KeyboardInterrupt):
-            store.append(TABLE, AT, small_rows({1: 1.0}), "b1")
+            store.append(TABLE, AT, small_rows({1: 1.0}), first)
     assert store.manifest(TABLE).entries() == []
+    shutil.copy(store.layout.batch(TABLE, AT, first), store.layout.batch(TABLE, AT, "copy"))
+    store.layout.batch(TABLE, AT, torn).write_bytes(b"PAR1")
     told = []
     again = RawStore(store.layout, on_gone=lambda *gone: told.append(gone))
-    for batch in ("b2", "b3"):
+    for batch in (second, third):
         again.append(TABLE, AT, small_rows({2: 2.0}), batch)
     names = [one.path.rpartition("/")[2] for one in store.manifest(TABLE).entries()]
-    assert sorted(names) == ["b1.parquet", "b2.parquet", "b3.parquet"]
-    store.layout.batch(TABLE, AT, "b1").unlink()
-    RawStore(store.layout, on_gone=lambda *gone: told.append(gone)).append(TABLE, AT, small_rows({3: 3.0}), "b4")
+    assert sorted(names) == [f"{batch}.parquet" for batch in (first, second, third)]
+    store.layout.batch(TABLE, AT, first).unlink()
+    RawStore(store.layout, on_gone=lambda *gone: told.append(gone)).append(TABLE, AT, small_rows({3: 3.0}), fourth)
     assert [(partition, [path.rpartition("/")[2] for path in paths]) for _, partition, paths in told] == [
-        (AT, ["b1.parquet"])
+        (AT, [f"{first}.parquet"])
     ]
 
 
