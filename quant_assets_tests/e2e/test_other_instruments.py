@@ -204,8 +204,8 @@ def test_beside_minutes_stands_the_last_day_of_the_instruments_own_exchange():
 
     days = {date(2026, 9, 4): [1, 2], date(2026, 9, 5): [2], date(2026, 9, 6): [2], US_CLOSED: [1, 2]}
     daily = pl.DataFrame(
-        [(day, i, "S", float(day.day)) for day, ids in days.items() for i in ids],
-        schema={"session": pl.Date, "con_id": pl.Int64, "symbol": pl.String, "rsi": pl.Float64},
+        [(day, i, float(day.day)) for day, ids in days.items() for i in ids],
+        schema={"session": pl.Date, "con_id": pl.Int64, "rsi": pl.Float64},
         orient="row",
     )
     minutes = pl.DataFrame({"session": [US_CLOSED, US_CLOSED], "con_id": [2, 1], "ret_1": [0.1, 0.2]})
