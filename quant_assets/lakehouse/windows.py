@@ -114,7 +114,10 @@ class Described:
         return cls(newest, {con_id: (first, last) for con_id, first, last in spans.iter_rows()})
 
     def may_hold(self, con_id: int, session: date) -> bool:
-        """Return whether a session's universe may hold an instrument: all of its members are described."""
+        """Return whether a session's universe may hold an instrument, by its details.
+
+        A member of whom TWS told nothing in its last sessions is taken to have left when it was described last.
+        """
         first, last = self.spans.get(con_id, (date.min, date.max))
         return self.until is None or session > self.until or first <= session <= last
 
