@@ -27,9 +27,10 @@ ASKED = timedelta(hours=10)
 _TEXT = {"source": "TWS", "bar_size": "1 min", "what_to_show": "TRADES", "pipeline_version": "0.1.0"}
 
 
-def far_from_the_reset() -> dict[str, str]:
-    """Return a `tws.reset_window` that is half a day away: inside it a denial is not believed, whenever tests run."""
-    then = datetime.now(ZoneInfo("America/New_York")) + timedelta(hours=12)
+def far_from_the_reset(now: datetime | None = None) -> dict[str, str]:
+    """Return a `tws.reset_window` half a day away from a clock, or the machine's: inside it no denial is believed."""
+    place = ZoneInfo("America/New_York")
+    then = (now.astimezone(place) if now else datetime.now(place)) + timedelta(hours=12)
     return {"start": f"{then:%H:%M}", "end": f"{then + timedelta(minutes=30):%H:%M}"}
 
 

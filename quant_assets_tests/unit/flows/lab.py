@@ -81,6 +81,8 @@ class Lab:
     time_scale: float = 20000
 
     n_opened: int = 0
+    evening: datetime | None = None
+    """By the clock of the unit of work that was opened last."""
 
     @cached_property
     def lake(self) -> Lakehouse:
@@ -94,7 +96,12 @@ class Lab:
             "default_profile": "default",
             "production_profile": "default",
             "lakehouse": {"start_session": "2019-01-02", "lock_wait_s": 5, **self.lakehouse},
-            "tws": {"max_minute_duration": "1 D", "attempts": 2, "reset_window": far_from_the_reset(), **self.tws},
+            "tws": {
+                "max_minute_duration": "1 D",
+                "attempts": 2,
+                "reset_window": far_from_the_reset(self.evening),
+                **self.tws,
+            },
             "replay": {"market": "synthetic", "seed": 7, "time_scale": self.time_scale},
             "quality": self.quality,
             "profiles": {
@@ -109,6 +116,7 @@ class Lab:
 
     @contextmanager
     def at(self, now: datetime) -> Iterator[Work]:
+        self.evening = now
         self.n_opened += 1  # of two runs on one evening the second is later, although a test takes no time
         settings, clock = self.settings(), ScaledClock(self.time_scale, now + timedelta(minutes=self.n_opened))
         with _Gate(settings, clock=clock) as gate:
